@@ -1,0 +1,475 @@
+//! The settings of an index: their table of sub-routes and the checks of their form.
+//!
+//! A check returns the value in the form Meilisearch keeps it in: sets sorted and without
+//! repetition, rules of filterable attributes with their defaults filled in. What depends on
+//! documents or on earlier settings is found out when the task runs, not here.
+
+mod embedder;
+mod value;
+
+use crate::error::{Code, ResponseError};
+use crate::validate::At;
+use serde_json::{Map, Value};
+
+/// The verb that changes a setting on its sub-route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// The whole value is replaced.
+    Put,
+    /// Given members are changed, the others stay.
+    Patch,
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Its name in the path, after `/indexes/{uid}/settings/`.
+    pub route: &'static str,
+    /// Its name in JSON.
+    pub name: &'static str,
+    /// The verb that changes it.
+    pub verb: Verb,
+    /// The code that mistakes in it get.
+    pub code: Code,
+    check: fn(&At<'_>, &Value) -> Result<Value, ResponseError>,
+}
+
+/// Every setting, in the order in which refusals list them.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        route: "displayed-attributes",
+        name: "displayedAttributes",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsDisplayedAttributes,
+        check: value::list,
+    },
+    Setting {
+        route: "searchable-attributes",
+        name: "searchableAttributes",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsSearchableAttributes,
+        check: value::list,
+    },
+    Setting {
+        route: "filterable-attributes",
+        name: "filterableAttributes",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsFilterableAttributes,
+        check: value::filterable_attributes,
+    },
+    Setting {
+        route: "sortable-attributes",
+        name: "sortableAttributes",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsSortableAttributes,
+        check: value::set,
+    },
+    Setting {
+        route: "foreign-keys",
+        name: "foreignKeys",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsForeignKeys,
+        check: value::not_enabled,
+    },
+    Setting {
+        route: "ranking-rules",
+        name: "rankingRules",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsRankingRules,
+        check: value::ranking_rules,
+    },
+    Setting {
+        route: "stop-words",
+        name: "stopWords",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsStopWords,
+        check: value::set,
+    },
+    Setting {
+        route: "non-separator-tokens",
+        name: "nonSeparatorTokens",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsNonSeparatorTokens,
+        check: value::set,
+    },
+    Setting {
+        route: "separator-tokens",
+        name: "separatorTokens",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsSeparatorTokens,
+        check: value::set,
+    },
+    Setting {
+        route: "dictionary",
+        name: "dictionary",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsDictionary,
+        check: value::set,
+    },
+    Setting {
+        route: "synonyms",
+        name: "synonyms",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsSynonyms,
+        check: value::synonyms,
+    },
+    Setting {
+        route: "distinct-attribute",
+        name: "distinctAttribute",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsDistinctAttribute,
+        check: value::text,
+    },
+    Setting {
+        route: "proximity-precision",
+        name: "proximityPrecision",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsProximityPrecision,
+        check: value::proximity_precision,
+    },
+    Setting {
+        route: "typo-tolerance",
+        name: "typoTolerance",
+        verb: Verb::Patch,
+        code: Code::InvalidSettingsTypoTolerance,
+        check: value::typo_tolerance,
+    },
+    Setting {
+        route: "faceting",
+        name: "faceting",
+        verb: Verb::Patch,
+        code: Code::InvalidSettingsFaceting,
+        check: value::faceting,
+    },
+    Setting {
+        route: "pagination",
+        name: "pagination",
+        verb: Verb::Patch,
+        code: Code::InvalidSettingsPagination,
+        check: value::pagination,
+    },
+    Setting {
+        route: "embedders",
+        name: "embedders",
+        verb: Verb::Patch,
+        code: Code::InvalidSettingsEmbedders,
+        check: embedder::embedders,
+    },
+    Setting {
+        route: "search-cutoff-ms",
+        name: "searchCutoffMs",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsSearchCutoffMs,
+        check: value::positive_integer,
+    },
+    Setting {
+        route: "localized-attributes",
+        name: "localizedAttributes",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsLocalizedAttributes,
+        check: value::localized_attributes,
+    },
+    Setting {
+        route: "facet-search",
+        name: "facetSearch",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsFacetSearch,
+        check: value::boolean,
+    },
+    Setting {
+        route: "prefix-search",
+        name: "prefixSearch",
+        verb: Verb::Put,
+        code: Code::InvalidSettingsPrefixSearch,
+        check: value::prefix_search,
+    },
+    Setting {
+        route: "chat",
+        name: "chat",
+        verb: Verb::Patch,
+        code: Code::InvalidSettingsIndexChat,
+        check: value::not_enabled,
+    },
+];
+
+impl Setting {
+    /// The setting of that sub-route.
+    #[must_use]
+    pub fn from_route(route: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.route == route)
+    }
+
+    /// The setting exists only behind an experimental flag, which Miroir does not offer.
+    #[must_use]
+    pub fn is_experimental(&self) -> bool {
+        matches!(self.name, "chat" | "foreignKeys")
+    }
+
+    /// Checks the body of this setting's own route; `null` resets.
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub fn check(&self, body: &Value) -> Result<Value, ResponseError> {
+        self.check_at(&At::root(self.code), body)
+    }
+
+    fn check_at(&self, at: &At<'_>, value: &Value) -> Result<Value, ResponseError> {
+        if value.is_null() {
+            Ok(Value::Null)
+        } else {
+            (self.check)(at, value)
+        }
+    }
+}
+
+/// Checks the body of `PATCH /indexes/{uid}/settings`.
+///
+/// # Errors
+/// The first mistake.
+pub fn check_settings(body: &Value) -> Result<Map<String, Value>, ResponseError> {
+    let root = At::root(Code::BadRequest);
+    let mut checked = Map::new();
+    for (name, value) in root.object(body)? {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
+            let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+            return Err(root.unknown_field(name, &names));
+        };
+        let at = root.field(setting.name, setting.code);
+        checked.insert(name.clone(), setting.check_at(&at, value)?);
+    }
+    Ok(checked)
+}
+
+/// What resets every setting: each name with `null`.
+#[must_use]
+pub fn reset_all() -> Map<String, Value> {
+    SETTINGS
+        .iter()
+        .filter(|setting| !setting.is_experimental())
+        .map(|setting| (setting.name.to_owned(), Value::Null))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Checks a value on the whole route and on its own; both must refuse it with these words.
+    fn refuse(name: &str, wrong: Value, expected: &str, found: &str) {
+        let setting = SETTINGS
+            .iter()
+            .find(|setting| setting.name == name)
+            .expect("it exists");
+        let error = setting.check(&wrong).expect_err("the value is wrong");
+        assert_eq!(
+            error.message,
+            format!("Invalid value type: expected {expected}, but found {found}")
+        );
+        assert_eq!(&*error.code, setting.code.name());
+        let error = check_settings(&json!({ name: wrong })).expect_err("the value is wrong");
+        assert_eq!(
+            error.message,
+            format!("Invalid value type at `.{name}`: expected {expected}, but found {found}")
+        );
+        assert_eq!(&*error.code, setting.code.name());
+    }
+
+    #[test]
+    fn wrong_types_are_refused_with_the_code_of_their_setting() {
+        let doggo = "a string: `\"doggo\"`";
+        for name in [
+            "displayedAttributes",
+            "searchableAttributes",
+            "filterableAttributes",
+            "sortableAttributes",
+            "rankingRules",
+            "stopWords",
+            "nonSeparatorTokens",
+            "separatorTokens",
+            "dictionary",
+            "localizedAttributes",
+        ] {
+            refuse(name, json!("doggo"), "an array", doggo);
+        }
+        for name in [
+            "synonyms",
+            "typoTolerance",
+            "faceting",
+            "pagination",
+            "embedders",
+        ] {
+            refuse(name, json!("doggo"), "an object", doggo);
+        }
+        refuse(
+            "distinctAttribute",
+            json!(["doggo"]),
+            "a string",
+            "an array: `[\"doggo\"]`",
+        );
+        refuse(
+            "searchCutoffMs",
+            json!("doggo"),
+            "a positive integer",
+            doggo,
+        );
+        refuse("facetSearch", json!("doggo"), "a boolean", doggo);
+        refuse(
+            "prefixSearch",
+            json!(1),
+            "a string",
+            "a positive integer: `1`",
+        );
+        refuse(
+            "proximityPrecision",
+            json!(1),
+            "a string",
+            "a positive integer: `1`",
+        );
+    }
+
+    fn message(body: Value) -> String {
+        check_settings(&body)
+            .expect_err("the settings are wrong")
+            .message
+    }
+
+    #[test]
+    fn wrong_values_are_refused_in_meilisearch_words() {
+        assert_eq!(
+            message(json!({"pagination": {"maxTotalHits": 0}})),
+            "Invalid value at `.pagination.maxTotalHits`: a non-zero integer value lower than \
+             `18446744073709551615` was expected, but found a zero"
+        );
+        assert_eq!(
+            message(json!({"typoTolerance": {"minWordSizeForTypos": "doggo"}})),
+            "Invalid value type at `.typoTolerance.minWordSizeForTypos`: expected an object, but \
+             found a string: `\"doggo\"`"
+        );
+        assert_eq!(
+            message(
+                json!({"typoTolerance": {"minWordSizeForTypos": {"oneTypo": 9, "twoTypos": 5}}})
+            ),
+            "Invalid value at `.typoTolerance.minWordSizeForTypos`: `minWordSizeForTypos` setting \
+             is invalid. `oneTypo` and `twoTypos` fields should be between `0` and `255`, and \
+             `twoTypos` should be greater or equals to `oneTypo` but found `oneTypo: 9` and \
+             twoTypos: 5`."
+        );
+        assert_eq!(
+            message(json!({"rankingRules": ["manyTheFish"]})),
+            "Invalid value at `.rankingRules[0]`: `manyTheFish` ranking rule is invalid. Valid \
+             ranking rules are words, typo, sort, proximity, attribute, exactness and custom \
+             ranking rules."
+        );
+        assert_eq!(
+            message(json!({"rankingRules": ["attribute", "wordPosition"]})),
+            "Mixed usage of the attribute, attributeRank, and wordPosition ranking rules. You must \
+             either use the attribute ranking rule alone or the attributeRank and wordPosition \
+             ranking rules."
+        );
+        assert_eq!(
+            message(json!({"rankingRules": ["_geoPoint(1,2):asc"]})),
+            "Invalid value at `.rankingRules[0]`: `_geoPoint` is a reserved keyword and thus can't \
+             be used as a ranking rule. `_geoPoint` can only be used for sorting at search time"
+        );
+        assert_eq!(
+            message(json!({"faceting": {"sortFacetValuesBy": {"genre": "size"}}})),
+            "Unknown value `size` at `.faceting.sortFacetValuesBy.genre`: expected one of `alpha`, \
+             `count`"
+        );
+        assert_eq!(
+            message(json!({"localizedAttributes": [{"locales": ["jpn"]}]})),
+            "Missing field `attributePatterns` inside `.localizedAttributes[0]`"
+        );
+        assert!(
+            message(json!({"rankingRule": []}))
+                .starts_with("Unknown field `rankingRule`: did you mean `rankingRules`? expected")
+        );
+    }
+
+    #[test]
+    fn an_unknown_member_of_a_setting_has_the_code_of_the_setting() {
+        let setting = Setting::from_route("typo-tolerance").expect("it exists");
+        let error = setting
+            .check(&json!({"typoTolerance": {}}))
+            .expect_err("unknown member");
+        assert_eq!(
+            error.message,
+            "Unknown field `typoTolerance`: expected one of `enabled`, `minWordSizeForTypos`, \
+             `disableOnWords`, `disableOnAttributes`, `disableOnNumbers`"
+        );
+        assert_eq!(&*error.code, "invalid_settings_typo_tolerance");
+    }
+
+    #[test]
+    fn checked_settings_are_in_the_form_they_are_kept_in() {
+        let checked = check_settings(&json!({
+            "stopWords": ["the", "a", "the"],
+            "searchableAttributes": ["b", "a"],
+            "filterableAttributes": ["x", {"attributePatterns": ["y*"]}],
+            "distinctAttribute": null,
+            "typoTolerance": {"enabled": null, "disableOnWords": ["b", "a"]},
+        }))
+        .expect("the settings are right");
+        assert_eq!(
+            Value::Object(checked),
+            json!({
+                "stopWords": ["a", "the"],
+                "searchableAttributes": ["b", "a"],
+                "filterableAttributes": ["x", {
+                    "attributePatterns": ["y*"],
+                    "features": {
+                        "facetSearch": false,
+                        "filter": {"equality": true, "comparison": false},
+                    },
+                }],
+                "distinctAttribute": null,
+                "typoTolerance": {"enabled": null, "disableOnWords": ["a", "b"]},
+            })
+        );
+    }
+
+    #[test]
+    fn embedders_accept_only_the_fields_of_their_source() {
+        assert_eq!(
+            message(json!({"embedders": {"manual": {
+                "source": "userProvided", "dimensions": 3, "documentTemplate": "x",
+            }}})),
+            "`.embedders.manual`: Field `documentTemplate` unavailable for source \
+             `userProvided`.\n  - note: `documentTemplate` is available for sources: `openAi`, \
+             `huggingFace`, `ollama`, `rest`\n  - note: available fields for source \
+             `userProvided`: `source`, `dimensions`, `distribution`, `binaryQuantized`"
+        );
+        assert_eq!(
+            message(json!({"embedders": {"manual": {"source": "userProvided"}}})),
+            "`.embedders.manual`: Missing field `dimensions` (note: this field is mandatory for \
+             source `userProvided`)"
+        );
+        let error = check_settings(&json!({"embedders": {"a": {"source": "composite"}}}))
+            .expect_err("the feature is off");
+        assert_eq!(&*error.code, "feature_not_enabled");
+        assert_eq!(
+            message(json!({"embedders": {"a": {"source": "doggo"}}})),
+            "Unknown value `doggo` at `.embedders.a.source`: expected one of `openAi`, \
+             `huggingFace`, `ollama`, `userProvided`, `rest`, `composite`"
+        );
+        let right = json!({"embedders": {
+            "a": {"source": "userProvided", "dimensions": 3, "distribution": {"mean": 0.5, "sigma": 1}},
+            "b": {"source": "rest", "url": "http://x", "request": {}, "response": {}},
+            "c": null,
+            "d": {"documentTemplate": "only this changes"},
+        }});
+        assert_eq!(check_settings(&right).map(Value::Object), Ok(right));
+    }
+
+    #[test]
+    fn every_route_and_name_is_unique() {
+        for (index, setting) in SETTINGS.iter().enumerate() {
+            for other in &SETTINGS[index + 1..] {
+                assert_ne!(setting.route, other.route);
+                assert_ne!(setting.name, other.name);
+            }
+        }
+        assert_eq!(reset_all().len(), SETTINGS.len() - 2);
+    }
+}

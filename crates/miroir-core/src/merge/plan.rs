@@ -1,0 +1,383 @@
+//! One search as a plan: what the nodes are asked, and what the merge must know of it.
+
+use super::answer::{MergeError, NodeAnswer};
+use super::attribute::matches_pattern;
+use super::hit::HitShape;
+use super::page::{Totals, Window};
+use super::response::MergedPage;
+use super::view::IndexView;
+use super::walk::walk;
+use super::{facet, walk};
+use crate::reserved::is_reserved;
+use crate::search::{Paging, SearchRequest};
+use serde_json::{Map, Value};
+
+/// A search that cannot be planned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SearchPlanError {
+    /// Miroir cannot give the exact answer to such a search over several nodes; holds what it is.
+    #[error("{0} is not supported")]
+    Unsupported(&'static str),
+    /// The client named a field that is not usable so in the index it sees: the nodes would accept
+    /// it, because Miroir made it usable there for its own purposes.
+    #[error("attribute `{name}` cannot be used in `{parameter}`")]
+    Reserved {
+        /// The parameter that names it.
+        parameter: &'static str,
+        /// The name.
+        name: String,
+    },
+}
+
+/// One search, ready to be sent to nodes and to merge what they answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchPlan {
+    pub(super) query: String,
+    pub(super) paging: Paging,
+    pub(super) window: Window,
+    pub(super) shape: HitShape,
+    pub(super) view: IndexView,
+    /// `None` when the client asked for no facets.
+    pub(super) facets: Option<Vec<String>>,
+    /// The distinct field in page mode: its facet values tell which hits several nodes count. In
+    /// offset mode one node's own total is an estimate, which is not worth the values' transfer.
+    pub(super) counted_field: Option<String>,
+    /// The distinct field in force, from the request or the index.
+    pub(super) distinct: Option<String>,
+    pub(super) score_threshold: Option<f64>,
+    /// The client's filter, if it filters.
+    pub(super) filter: Option<Value>,
+    /// The request to a node but for its filter.
+    pub(super) body: Map<String, Value>,
+}
+
+impl SearchPlan {
+    /// Plans `request` on the index that `view` describes.
+    ///
+    /// # Errors
+    /// [`SearchPlanError`]. All else that may be wrong with a request is the nodes' to say.
+    ///
+    /// ```
+    /// use miroir_core::merge::{IndexView, SearchPlan};
+    /// use miroir_core::search::SearchRequest;
+    ///
+    /// let request = SearchRequest { q: Some("tea".to_owned()), ..SearchRequest::default() };
+    /// let plan = SearchPlan::new(&request, &IndexView::default()).unwrap();
+    /// let body = String::from_utf8(plan.node_body(None)).unwrap();
+    /// assert_eq!(
+    ///     body,
+    ///     r#"{"q":"tea","attributesToRetrieve":["*"],"showRankingScoreDetails":true,"offset":0,"limit":20}"#
+    /// );
+    /// ```
+    pub fn new(request: &SearchRequest, view: &IndexView) -> Result<Self, SearchPlanError> {
+        check_hybrid(request)?;
+        check_fields(request, view)?;
+        let facets = request.facets.clone().filter(|facets| !facets.is_empty());
+        let distinct = request
+            .distinct
+            .clone()
+            .or_else(|| view.distinct_attribute.clone());
+        let mut plan = Self {
+            query: request.q.clone().unwrap_or_default(),
+            paging: request.paging,
+            window: Window::new(request.paging, view.max_total_hits),
+            shape: HitShape {
+                displayed: view.displayed_only().map(<[String]>::to_vec),
+                shows_score: request.show_ranking_score,
+                shows_details: request.show_ranking_score_details,
+                extra: None,
+            },
+            counted_field: distinct
+                .clone()
+                .filter(|_| matches!(request.paging, Paging::Page { .. })),
+            facets,
+            distinct,
+            score_threshold: request.ranking_score_threshold,
+            filter: None,
+            view: view.clone(),
+            body: Map::new(),
+        };
+        plan.plan_body(request);
+        Ok(plan)
+    }
+    /// The number of hits that each node is asked for; 0 when only totals are wanted.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.window.depth()
+    }
+
+    /// Merges the bodies that the nodes answered with into one page.
+    ///
+    /// The order of `answers` matters only to hits that are equal in everything including their
+    /// place in the insertion order; the same order always gives the same page.
+    ///
+    /// # Errors
+    /// [`MergeError`] with the position of the first answer that cannot be read.
+    ///
+    /// ```
+    /// use miroir_core::merge::{IndexView, SearchPlan};
+    /// use miroir_core::search::SearchRequest;
+    ///
+    /// let plan = SearchPlan::new(&SearchRequest::default(), &IndexView::default()).unwrap();
+    /// let hit = |id: u32, seq: &str| {
+    ///     format!(
+    ///         r#"{{"hits":[{{"id":{id},"_rankingScoreDetails":{{"_miroir_seq:asc":
+    ///         {{"order":0,"value":"{seq}"}}}}}}],"estimatedTotalHits":1}}"#
+    ///     )
+    /// };
+    /// let (a, b) = (hit(1, "##"), hit(2, "!!"));
+    /// let page = plan.merge(&[a.as_bytes(), b.as_bytes()]).unwrap();
+    /// let mut hits = Vec::new();
+    /// page.write_hits(&mut hits);
+    /// assert_eq!(hits, br#"[{"id":2},{"id":1}]"#);
+    /// ```
+    pub fn merge<'a>(&'a self, answers: &[&'a [u8]]) -> Result<MergedPage<'a>, MergeError> {
+        let parse = |(node, body): (usize, &&'a [u8])| {
+            NodeAnswer::parse(body).map_err(|fault| MergeError { node, fault })
+        };
+        let answers: Vec<_> = answers
+            .iter()
+            .enumerate()
+            .map(parse)
+            .collect::<Result<_, _>>()?;
+        self.merge_parsed(&answers)
+    }
+
+    /// Merges answers that were read as they came in; see [`SearchPlan::merge`].
+    ///
+    /// # Errors
+    /// [`MergeError`] with the position of the first answer that holds an unreadable hit.
+    pub fn merge_parsed<'a>(
+        &'a self,
+        answers: &[NodeAnswer<'a>],
+    ) -> Result<MergedPage<'a>, MergeError> {
+        let walk::Walked {
+            shown,
+            accepted,
+            is_cut_short,
+        } = walk(self, answers)?;
+        let is_shown = |field: &str| self.is_shown_facet(field);
+        let order_of = |field: &str| self.view.facet_order(field);
+        let wants_facets = self.facets.is_some();
+        let facet_distribution = wants_facets
+            .then(|| {
+                let limit = self.view.max_values_per_facet;
+                let distinct = self.counted_field.as_deref();
+                facet::merge_distribution(answers, is_shown, order_of, limit, distinct)
+            })
+            .flatten();
+        let facet_stats = wants_facets
+            .then(|| facet::merge_stats(answers, is_shown))
+            .flatten();
+        let semantic_hit_count =
+            answers
+                .iter()
+                .any(|answer| answer.has_semantic_count)
+                .then(|| {
+                    shown
+                        .iter()
+                        .filter(|hit| hit.hit.details.has_similarity())
+                        .count()
+                });
+        Ok(MergedPage {
+            plan: self,
+            totals: Totals::new(self.paging, self.count_hits(answers, accepted)),
+            facet_distribution,
+            facet_stats,
+            semantic_hit_count,
+            is_cut_short,
+            query_vector: answers.iter().find_map(|answer| answer.query_vector),
+            hits: shown,
+        })
+    }
+
+    /// Whether scores are shown or compared, so that they must be the single node's.
+    pub(super) fn needs_scores(&self) -> bool {
+        self.shape.shows_score || self.shape.shows_details || self.score_threshold.is_some()
+    }
+
+    fn count_hits(&self, answers: &[NodeAnswer<'_>], accepted: usize) -> u64 {
+        let candidates: u64 = answers.iter().map(|answer| answer.total).sum();
+        let shared = match &self.counted_field {
+            Some(field) => facet::count_shared_values(answers, field),
+            None => 0,
+        };
+        let hits = candidates.saturating_sub(shared).max(accepted as u64);
+        if self.view.totals_capped {
+            hits.min(self.view.max_total_hits as u64)
+        } else {
+            hits
+        }
+    }
+
+    fn is_shown_facet(&self, field: &str) -> bool {
+        let covers = |patterns: &[String]| patterns.iter().any(|p| matches_pattern(p, field));
+        !is_reserved(field)
+            && self.facets.as_deref().is_some_and(covers)
+            && self.view.is_filterable(field)
+    }
+}
+
+/// Refuses a search that mixes words and vectors: nodes decide locally whether their words are
+/// good enough, so their lists are not parts of one list.
+fn check_hybrid(request: &SearchRequest) -> Result<(), SearchPlanError> {
+    const MIXED: &str = "hybrid search with a semanticRatio between 0 and 1";
+    let Some(Value::Object(hybrid)) = &request.hybrid else {
+        return Ok(());
+    };
+    let ratio = match hybrid.get("semanticRatio") {
+        None => Some(0.5),
+        Some(ratio) => ratio.as_f64(),
+    };
+    let has_words = request.q.as_deref().is_some_and(|q| !q.trim().is_empty());
+    match ratio {
+        Some(ratio) if has_words && ratio > 0.0 && ratio < 1.0 => {
+            Err(SearchPlanError::Unsupported(MIXED))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses fields that only Miroir made usable on the nodes: the reserved ones, and the index's
+/// distinct attribute where the client did not make it filterable.
+fn check_fields(request: &SearchRequest, view: &IndexView) -> Result<(), SearchPlanError> {
+    let is_hidden = |name: &str| {
+        is_reserved(name)
+            || view.filterable.is_empty()
+            || (view.distinct_attribute.as_deref() == Some(name) && !view.is_filterable(name))
+    };
+    let facets = request.facets.iter().flatten();
+    let filterable = facets
+        .map(|name| ("facets", name.as_str()))
+        .chain(
+            request
+                .distinct
+                .iter()
+                .map(|name| ("distinct", name.as_str())),
+        )
+        .filter(|(_, name)| is_hidden(name));
+    let rules = request.sort.iter().flatten();
+    let sorted = rules
+        .map(|rule| {
+            rule.rsplit_once(':')
+                .map_or(rule.as_str(), |(field, _)| field)
+        })
+        .filter(|field| is_reserved(field))
+        .map(|field| ("sort", field));
+    match filterable.chain(sorted).next() {
+        Some((parameter, name)) => Err(SearchPlanError::Reserved {
+            parameter,
+            name: name.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn names(text: &str) -> Option<Vec<String>> {
+        Some(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn hybrid_search_is_refused_only_where_words_and_vectors_mix() {
+        let plan = |q: Option<&str>, hybrid: Value| {
+            let request = SearchRequest {
+                q: q.map(str::to_owned),
+                hybrid: Some(hybrid),
+                ..Default::default()
+            };
+            SearchPlan::new(&request, &IndexView::default()).map(|_| ())
+        };
+        let refused = Err(SearchPlanError::Unsupported(
+            "hybrid search with a semanticRatio between 0 and 1",
+        ));
+        assert_eq!(
+            plan(Some("a"), json!({"embedder": "e", "semanticRatio": 0.3})),
+            refused
+        );
+        assert_eq!(plan(Some("a"), json!({"embedder": "e"})), refused);
+        for (q, hybrid) in [
+            (Some("a"), json!({"semanticRatio": 0.0})),
+            (Some("a"), json!({"semanticRatio": 1.0})),
+            (None, json!({"semanticRatio": 0.5})),
+            (Some(" "), json!({})),
+            (Some("a"), json!("the node refuses this")),
+            (Some("a"), json!({"semanticRatio": "and this"})),
+        ] {
+            assert_eq!(plan(q, hybrid), Ok(()));
+        }
+    }
+
+    #[test]
+    fn reserved_fields_do_not_exist_for_the_client() {
+        for (parameter, request) in [
+            (
+                "facets",
+                SearchRequest {
+                    facets: names("a _miroir_shard"),
+                    ..Default::default()
+                },
+            ),
+            (
+                "distinct",
+                SearchRequest {
+                    distinct: Some("_miroir_seq".to_owned()),
+                    ..Default::default()
+                },
+            ),
+            (
+                "sort",
+                SearchRequest {
+                    sort: names("_miroir_seq:asc"),
+                    ..Default::default()
+                },
+            ),
+        ] {
+            let view = IndexView {
+                filterable: vec!["*".to_owned()],
+                ..Default::default()
+            };
+            let error = SearchPlan::new(&request, &view).unwrap_err();
+            let SearchPlanError::Reserved {
+                parameter: found, ..
+            } = error
+            else {
+                panic!("{error}")
+            };
+            assert_eq!(found, parameter);
+        }
+    }
+
+    #[test]
+    fn the_distinct_attribute_is_filterable_only_where_the_client_declared_it() {
+        let plan = |distinct: &str, filterable: &str| {
+            let view = IndexView {
+                distinct_attribute: Some("group".to_owned()),
+                filterable: names(filterable).unwrap_or_default(),
+                ..Default::default()
+            };
+            let facets = Some(vec![distinct.to_owned()]);
+            let by_facet = SearchRequest {
+                facets,
+                ..Default::default()
+            };
+            let distinct = Some(distinct.to_owned());
+            let by_distinct = SearchRequest {
+                distinct,
+                ..Default::default()
+            };
+            let is_refused = SearchPlan::new(&by_facet, &view).is_err();
+            assert_eq!(is_refused, SearchPlan::new(&by_distinct, &view).is_err());
+            !is_refused
+        };
+        assert!(plan("group", "group") && plan("group", "g*") && plan("year", "year"));
+        // What is filterable on no node is the node's to refuse.
+        assert!(plan("year", "tag"));
+        assert!(!plan("group", "year") && !plan("group", "") && !plan("year", ""));
+        assert!(SearchPlan::new(&SearchRequest::default(), &IndexView::default()).is_ok());
+    }
+}

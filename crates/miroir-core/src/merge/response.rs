@@ -1,0 +1,119 @@
+//! The merged page, and its JSON as Meilisearch writes a search answer.
+
+use super::members::{write_name, write_value};
+use super::page::Totals;
+use super::plan::SearchPlan;
+use super::walk::RankedHit;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+/// One page of the whole index, ready to be written.
+#[derive(Debug)]
+pub struct MergedPage<'a> {
+    pub(super) plan: &'a SearchPlan,
+    pub(super) hits: Vec<RankedHit<'a>>,
+    pub(super) query_vector: Option<&'a RawValue>,
+    /// The paging as asked and the number of hits found.
+    pub totals: Totals,
+    /// Counts by field and value, if facets were asked for.
+    pub facet_distribution: Option<Map<String, Value>>,
+    /// `{min, max}` by field, if facets were asked for.
+    pub facet_stats: Option<Map<String, Value>>,
+    /// Hits of the page that were ranked by similarity, if the nodes searched by meaning.
+    pub semantic_hit_count: Option<usize>,
+    /// Whether a node ran out of time before it had applied every rule to a hit on the way to the
+    /// page's end: the order may then be less than exact.
+    pub is_cut_short: bool,
+}
+
+impl MergedPage<'_> {
+    /// The number of hits on the page.
+    #[must_use]
+    pub fn hit_count(&self) -> usize {
+        self.hits.len()
+    }
+
+    /// Appends the array of hits.
+    pub fn write_hits(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        for (at, ranked) in self.hits.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            ranked.hit.write(out, &self.plan.shape, ranked.adjusted);
+        }
+        out.push(b']');
+    }
+
+    /// Appends the whole answer, its members in Meilisearch's order.
+    ///
+    /// ```
+    /// use miroir_core::merge::{IndexView, SearchPlan};
+    /// use miroir_core::search::SearchRequest;
+    ///
+    /// let plan = SearchPlan::new(&SearchRequest::default(), &IndexView::default()).unwrap();
+    /// let answer = br#"{"hits":[],"estimatedTotalHits":3}"#.as_slice();
+    /// let mut out = Vec::new();
+    /// plan.merge(&[answer, answer]).unwrap().write_response(&mut out, 7, "some-uuid");
+    /// let expected = concat!(
+    ///     r#"{"hits":[],"query":"","processingTimeMs":7,"limit":20,"offset":0,"#,
+    ///     r#""estimatedTotalHits":6,"requestUid":"some-uuid"}"#,
+    /// );
+    /// assert_eq!(String::from_utf8(out).unwrap(), expected);
+    /// ```
+    pub fn write_response(&self, out: &mut Vec<u8>, processing_time_ms: u64, request_uid: &str) {
+        out.extend_from_slice(br#"{"hits":"#);
+        self.write_hits(out);
+        let mut is_first = false;
+        let mut put = |name: &str, value: &dyn Fn(&mut Vec<u8>)| {
+            write_name(out, &mut is_first, name);
+            value(out);
+        };
+        put("query", &|out| write_value(out, &self.plan.query));
+        if let Some(vector) = self.query_vector {
+            put("queryVector", &|out| {
+                out.extend_from_slice(vector.get().as_bytes())
+            });
+        }
+        put("processingTimeMs", &|out| {
+            write_value(out, &processing_time_ms)
+        });
+        match self.totals {
+            Totals::Offset {
+                offset,
+                limit,
+                estimated_total_hits,
+            } => {
+                put("limit", &|out| write_value(out, &limit));
+                put("offset", &|out| write_value(out, &offset));
+                put("estimatedTotalHits", &|out| {
+                    write_value(out, &estimated_total_hits)
+                });
+            }
+            Totals::Page {
+                page,
+                hits_per_page,
+                total_pages,
+                total_hits,
+            } => {
+                put("hitsPerPage", &|out| write_value(out, &hits_per_page));
+                put("page", &|out| write_value(out, &page));
+                put("totalPages", &|out| write_value(out, &total_pages));
+                put("totalHits", &|out| write_value(out, &total_hits));
+            }
+        }
+        for (name, facets) in [
+            ("facetDistribution", &self.facet_distribution),
+            ("facetStats", &self.facet_stats),
+        ] {
+            if let Some(facets) = facets {
+                put(name, &|out| write_value(out, facets));
+            }
+        }
+        put("requestUid", &|out| write_value(out, request_uid));
+        if let Some(count) = self.semantic_hit_count {
+            put("semanticHitCount", &|out| write_value(out, &count));
+        }
+        out.push(b'}');
+    }
+}

@@ -1,0 +1,366 @@
+//! Tasks: what a client asked for, what became of it, and the legal steps between.
+//!
+//! ```text
+//! Enqueued ──► Processing ──► Succeeded
+//!    │             ├────────► Failed
+//!    └─────────────┴────────► Canceled
+//! ```
+//! A task is `Processing` from the moment it belongs to a batch; from then on it is carried out
+//! to its end, whatever crashes.
+
+use crate::id::IndexUid;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TaskStatus {
+    /// In the log, not yet in a batch.
+    Enqueued,
+    /// In a batch: being delivered to nodes.
+    Processing,
+    /// Every in-sync replica concerned applied it.
+    Succeeded,
+    /// It will never be applied; `error` says why.
+    Failed,
+    /// Withdrawn before it entered a batch.
+    Canceled,
+}
+
+impl TaskStatus {
+    /// All statuses, in the order of the life of a task.
+    pub const ALL: [Self; 5] = [
+        Self::Enqueued,
+        Self::Processing,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Canceled,
+    ];
+
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enqueued => "enqueued",
+            Self::Processing => "processing",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+
+    /// The status of that name, whatever its case.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str().eq_ignore_ascii_case(name))
+    }
+
+    /// Nothing more will happen to the task.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Canceled)
+    }
+
+    /// The task may go from `self` to `next`.
+    #[must_use]
+    pub fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Enqueued => matches!(
+                next,
+                Self::Processing | Self::Failed | Self::Canceled | Self::Succeeded
+            ),
+            Self::Processing => next.is_final(),
+            Self::Succeeded | Self::Failed | Self::Canceled => false,
+        }
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal),* $(,)?) => {
+        /// The type of a task, as clients see and filter it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum TaskKind { $($(#[$doc])* #[serde(rename = $name)] $variant),* }
+
+        impl TaskKind {
+            /// All kinds, in the order Meilisearch lists them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name on the wire.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Documents added, replaced or updated.
+    DocumentAdditionOrUpdate = "documentAdditionOrUpdate",
+    /// Documents edited by a function.
+    DocumentEdition = "documentEdition",
+    /// Documents removed: by id, by filter or all.
+    DocumentDeletion = "documentDeletion",
+    /// Settings changed or reset.
+    SettingsUpdate = "settingsUpdate",
+    /// An index made.
+    IndexCreation = "indexCreation",
+    /// An index removed.
+    IndexDeletion = "indexDeletion",
+    /// An index's primary key or name changed.
+    IndexUpdate = "indexUpdate",
+    /// Index names exchanged.
+    IndexSwap = "indexSwap",
+    /// Tasks withdrawn.
+    TaskCancelation = "taskCancelation",
+    /// Finished tasks forgotten.
+    TaskDeletion = "taskDeletion",
+    /// A dump written.
+    DumpCreation = "dumpCreation",
+    /// A snapshot written.
+    SnapshotCreation = "snapshotCreation",
+    /// Data sent to another instance.
+    Export = "export",
+    /// The database moved to a newer version.
+    UpgradeDatabase = "upgradeDatabase",
+    /// An index rewritten to give space back.
+    IndexCompaction = "indexCompaction",
+    /// The network of nodes changed.
+    NetworkTopologyChange = "networkTopologyChange",
+    /// A dynamic search rule changed.
+    DsrUpdate = "dsrUpdate",
+    /// All dynamic search rules removed.
+    DsrClear = "dsrClear",
+}
+
+impl TaskKind {
+    /// The kind of that name, whatever its case.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|kind| kind.as_str().eq_ignore_ascii_case(name))
+    }
+}
+
+/// What happens to a document that exists already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AdditionMethod {
+    /// The new document takes its place (`POST`).
+    Replace,
+    /// The new document's top-level fields are merged into it (`PUT`).
+    Update,
+}
+
+/// Which tasks a cancelation or deletion of tasks speaks of. `None` means: any.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TaskFilter {
+    /// Task uids.
+    pub uids: Option<Vec<u64>>,
+    /// Batch uids.
+    pub batch_uids: Option<Vec<u64>>,
+    /// Uids of cancelation tasks.
+    pub canceled_by: Option<Vec<u64>>,
+    /// Kinds.
+    pub types: Option<Vec<TaskKind>>,
+    /// Statuses.
+    pub statuses: Option<Vec<TaskStatus>>,
+    /// Clients' index names.
+    pub index_uids: Option<Vec<String>>,
+    /// Exclusive bounds, nanoseconds since the Unix epoch.
+    pub before_enqueued_at: Option<i64>,
+    /// See above.
+    pub after_enqueued_at: Option<i64>,
+    /// See above.
+    pub before_started_at: Option<i64>,
+    /// See above.
+    pub after_started_at: Option<i64>,
+    /// See above.
+    pub before_finished_at: Option<i64>,
+    /// See above.
+    pub after_finished_at: Option<i64>,
+}
+
+/// What a client asked for: the content of a log entry. Payloads lie beside the log.
+///
+/// The stored form (JSON) is part of the database format: renaming anything here is a migration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Operation {
+    /// Add documents; the payload holds them as NDJSON in the client's order.
+    AddDocuments {
+        /// Replace or update.
+        method: AdditionMethod,
+        /// The `primaryKey` parameter.
+        primary_key: Option<String>,
+        /// Ignore documents whose id does not exist yet.
+        skip_creation: bool,
+        /// The index may be created by this entry.
+        may_create_index: bool,
+        /// Documents in the payload.
+        document_count: u64,
+    },
+    /// Delete documents by id; the payload holds one id a line as JSON text.
+    DeleteDocuments {
+        /// Ids in the payload.
+        id_count: u64,
+    },
+    /// Delete the documents that match.
+    DeleteByFilter {
+        /// The filter as sent.
+        filter: Value,
+    },
+    /// Delete every document.
+    DeleteAllDocuments,
+    /// Change settings; `null` resets.
+    UpdateSettings {
+        /// The patch in the form of `PATCH /settings`.
+        settings: Value,
+        /// The whole of the settings (`DELETE /settings`) is reset, or one (`DELETE` of a sub-route).
+        is_reset: bool,
+        /// The index may be created by this entry.
+        may_create_index: bool,
+    },
+    /// Make an index.
+    CreateIndex {
+        /// Its primary key, if given.
+        primary_key: Option<String>,
+    },
+    /// Change an index.
+    UpdateIndex {
+        /// The new primary key.
+        primary_key: Option<String>,
+        /// The new name.
+        new_uid: Option<IndexUid>,
+    },
+    /// Remove an index.
+    DeleteIndex,
+    /// Withdraw tasks.
+    CancelTasks {
+        /// The query string, as sent, with its `?`.
+        original_filter: String,
+        /// Which tasks.
+        filter: TaskFilter,
+    },
+    /// Forget finished tasks.
+    DeleteTasks {
+        /// The query string, as sent, with its `?`.
+        original_filter: String,
+        /// Which tasks.
+        filter: TaskFilter,
+    },
+}
+
+impl Operation {
+    /// The kind that clients see.
+    #[must_use]
+    pub fn kind(&self) -> TaskKind {
+        match self {
+            Self::AddDocuments { .. } => TaskKind::DocumentAdditionOrUpdate,
+            Self::DeleteDocuments { .. }
+            | Self::DeleteByFilter { .. }
+            | Self::DeleteAllDocuments => TaskKind::DocumentDeletion,
+            Self::UpdateSettings { .. } => TaskKind::SettingsUpdate,
+            Self::CreateIndex { .. } => TaskKind::IndexCreation,
+            Self::UpdateIndex { .. } => TaskKind::IndexUpdate,
+            Self::DeleteIndex => TaskKind::IndexDeletion,
+            Self::CancelTasks { .. } => TaskKind::TaskCancelation,
+            Self::DeleteTasks { .. } => TaskKind::TaskDeletion,
+        }
+    }
+
+    /// The details a task shows before it ran, as Meilisearch shows them.
+    #[must_use]
+    pub fn initial_details(&self) -> Value {
+        use serde_json::json;
+        match self {
+            Self::AddDocuments { document_count, .. } => {
+                json!({"receivedDocuments": document_count, "indexedDocuments": null})
+            }
+            Self::DeleteDocuments { id_count } => {
+                json!({"providedIds": id_count, "deletedDocuments": null, "originalFilter": null})
+            }
+            Self::DeleteByFilter { filter } => json!({
+                "providedIds": 0,
+                "deletedDocuments": null,
+                "originalFilter": filter.to_string(),
+            }),
+            Self::DeleteAllDocuments | Self::DeleteIndex => json!({"deletedDocuments": null}),
+            Self::UpdateSettings { settings, .. } => settings.clone(),
+            Self::CreateIndex { primary_key } => json!({"primaryKey": primary_key}),
+            Self::UpdateIndex {
+                primary_key,
+                new_uid,
+            } => {
+                let mut details = json!({"primaryKey": primary_key});
+                if let Some(new_uid) = new_uid {
+                    details["newIndexUid"] = json!(new_uid);
+                }
+                details
+            }
+            Self::CancelTasks {
+                original_filter, ..
+            } => {
+                json!({"matchedTasks": 0, "canceledTasks": null, "originalFilter": original_filter})
+            }
+            Self::DeleteTasks {
+                original_filter, ..
+            } => {
+                json!({"matchedTasks": 0, "deletedTasks": null, "originalFilter": original_filter})
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_final_status_never_changes() {
+        for from in TaskStatus::ALL {
+            for to in TaskStatus::ALL {
+                if from.is_final() {
+                    assert!(!from.may_become(to), "{from:?} became {to:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_found_whatever_their_case() {
+        for status in TaskStatus::ALL {
+            assert_eq!(
+                TaskStatus::from_name(&status.as_str().to_uppercase()),
+                Some(status)
+            );
+        }
+        for kind in TaskKind::ALL {
+            assert_eq!(
+                TaskKind::from_name(&kind.as_str().to_lowercase()),
+                Some(*kind)
+            );
+        }
+    }
+
+    #[test]
+    fn the_stored_form_of_an_operation_is_pinned() {
+        let operation = Operation::AddDocuments {
+            method: AdditionMethod::Replace,
+            primary_key: None,
+            skip_creation: false,
+            may_create_index: true,
+            document_count: 2,
+        };
+        assert_eq!(
+            serde_json::to_string(&operation).expect("an operation serializes"),
+            r#"{"op":"addDocuments","method":"replace","primaryKey":null,"skipCreation":false,"mayCreateIndex":true,"documentCount":2}"#
+        );
+    }
+}

@@ -1,0 +1,4 @@
+//! Documents: in and out.
+
+pub(super) mod read;
+pub(super) mod write;

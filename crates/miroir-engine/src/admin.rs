@@ -1,0 +1,126 @@
+//! What operators see.
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use miroir_api::admin;
+use miroir_core::health::NodeHealth;
+use miroir_core::id::{IndexUid, NodeId};
+use miroir_core::task::TaskStatus;
+use std::collections::BTreeMap;
+
+impl Engine {
+    /// The cluster as `GET /_miroir/topology` shows it.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn topology(&self) -> Result<admin::Topology, EngineError> {
+        let shared = self.shared();
+        let counts = shared.ports.store.count_tasks().await?;
+        let open = shared.ports.store.load_open_batches().await?;
+        let mut lag: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for batch in &open {
+            for (node, delivery) in &batch.deliveries {
+                *lag.entry(node.clone()).or_default() += u64::from(!delivery.is_applied);
+            }
+        }
+        let snapshot = shared.snapshot.load();
+        let nodes = snapshot
+            .nodes
+            .iter()
+            .map(|(id, view)| admin::Node {
+                name: id.to_string(),
+                url: view.record.url.clone(),
+                zone: view.record.zone.clone(),
+                weight: f64::from(view.record.weight_milli) / 1000.0,
+                state: state_name(view.health).into(),
+                in_sync: view.record.is_in_sync,
+                out_of_sync_reason: view
+                    .record
+                    .out_of_sync_reason
+                    .clone()
+                    .or_else(|| shared.quarantine.lock().get(id).cloned()),
+                version: view.version.clone(),
+                lag_batches: lag.get(id).copied().unwrap_or(0),
+                shard_count: snapshot
+                    .indexes
+                    .values()
+                    .map(|entry| entry.placement.shards_of(id).len() as u64)
+                    .sum(),
+                last_error: view.last_error.clone(),
+            })
+            .collect();
+        let unfinished = [TaskStatus::Enqueued, TaskStatus::Processing];
+        Ok(admin::Topology {
+            version: shared.config.version.clone(),
+            replication_factor: shared.config.replication_factor,
+            shard_count: shared.config.shard_count,
+            nodes,
+            unfinished_tasks: unfinished.iter().filter_map(|status| counts.get(status)).sum(),
+        })
+    }
+
+    /// The shards of an index as `GET /_miroir/indexes/{uid}/shards` shows them.
+    ///
+    /// # Errors
+    /// [`EngineError::IndexNotFound`].
+    pub async fn shards(&self, uid: &IndexUid) -> Result<admin::IndexShards, EngineError> {
+        let snapshot = self.shared().snapshot.load();
+        let entry = snapshot.index(uid)?;
+        let is_in_sync = |node: &NodeId| {
+            snapshot.nodes.get(node).is_some_and(|view| view.record.is_in_sync)
+        };
+        let shards = (0u32..)
+            .zip(entry.replica_sets.iter())
+            .map(|(shard, replica_set)| admin::Shard {
+                shard,
+                replicas: replica_set
+                    .iter()
+                    .map(|node| admin::Replica { node: node.to_string(), in_sync: is_in_sync(node) })
+                    .collect(),
+            })
+            .collect();
+        Ok(admin::IndexShards {
+            index_uid: uid.to_string(),
+            physical: entry.record.physical.to_string(),
+            epoch: entry.record.epoch.0,
+            replication_factor: entry.record.replication_factor,
+            shards,
+        })
+    }
+
+    /// Whether traffic may be sent here: every shard of every index has a replica that is in sync
+    /// and answers.
+    pub async fn ready(&self) -> admin::Ready {
+        let shared = self.shared();
+        let snapshot = shared.snapshot.load();
+        let not_ready = |reason: String| admin::Ready { ready: false, reason: Some(reason) };
+        if shared.shutdown.is_cancelled() {
+            return not_ready("the proxy is shutting down".into());
+        }
+        let is_usable = |node: &NodeId| {
+            snapshot.nodes.get(node).is_some_and(|view| {
+                view.is_readable() && view.health != NodeHealth::Unknown
+            })
+        };
+        if !snapshot.nodes.keys().any(is_usable) {
+            return not_ready("no node has answered yet".into());
+        }
+        for (uid, entry) in &snapshot.indexes {
+            let missing =
+                entry.replica_sets.iter().filter(|set| !set.iter().any(is_usable)).count();
+            if missing > 0 {
+                return not_ready(format!("{missing} shards of index `{uid}` have no replica"));
+            }
+        }
+        admin::Ready { ready: true, reason: None }
+    }
+}
+
+fn state_name(health: NodeHealth) -> &'static str {
+    match health {
+        NodeHealth::Unknown => "unknown",
+        NodeHealth::Up => "up",
+        NodeHealth::Suspect => "suspect",
+        NodeHealth::Down => "down",
+    }
+}

@@ -1,0 +1,49 @@
+//! What every node must hold alike: the settings.
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::port::NodeRead;
+use crate::scatter::Scatter;
+use crate::state::Shared;
+use miroir_core::cover::CoverPart;
+use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::settings::{self, SettingsFacts};
+use serde_json::{Map, Value};
+
+impl Shared {
+    /// What the settings of nodes depend on.
+    #[must_use]
+    pub(crate) fn facts(&self) -> SettingsFacts {
+        SettingsFacts { legacy_ranking: self.has_legacy_nodes(), ..SettingsFacts::default() }
+    }
+}
+
+impl Engine {
+    /// The whole settings as clients see them, defaults filled in: a node's own answer, so that its
+    /// form is Meilisearch's, less what Miroir added to it.
+    ///
+    /// # Errors
+    /// [`EngineError::IndexNotFound`]; [`EngineError::Unavailable`] when no node answers.
+    pub async fn settings(&self, uid: &IndexUid) -> Result<Map<String, Value>, EngineError> {
+        let shared = self.shared();
+        let snapshot = shared.snapshot.load_full();
+        let entry = snapshot.index(uid)?;
+        let any = [ShardId(0)];
+        let scatter = Scatter {
+            shared,
+            snapshot: &snapshot,
+            entry,
+            shards: Some(&any),
+            affinity: 0,
+            request: |_: &CoverPart| {
+                NodeRead::Settings { index: entry.record.physical.clone() }
+            },
+        };
+        let answers = scatter.gather().await?;
+        let node: Map<String, Value> = answers
+            .first()
+            .and_then(|answer| serde_json::from_slice(&answer.body).ok())
+            .ok_or_else(|| EngineError::Answer("a node's settings are no object".into()))?;
+        Ok(settings::from_node_settings(&node, &entry.record.settings, &shared.facts()))
+    }
+}

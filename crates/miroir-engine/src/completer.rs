@@ -1,0 +1,632 @@
+//! The one owner of "what is done": takes in what the lanes report, ends tasks, and moves nodes
+//! out of and into the in-sync set.
+//!
+//! Laws: a task is ended only when every in-sync replica it touched has reported; a node's leaving
+//! the set is durable no later than the first task that ends without it; tasks of one index end in
+//! log order; what is ended is durable before any reader can see it.
+
+use crate::plan::{PlannedEntry, Source, Work};
+use crate::port::{
+    Change, Delivery, NodeSettingsVersion, PayloadRef, TaskRecord, Timestamp,
+};
+use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, Shared};
+use crate::translate::translate_error;
+use miroir_core::health::NodeHealth;
+use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, PhysicalIndex, ShardId, TaskUid};
+use miroir_core::rollup::{Verdict, judge, logical_count, may_leave};
+use miroir_core::task::{Operation, TaskStatus};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// The wait before a failed commit is tried again.
+const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Events taken in before one commit.
+const EVENTS_MAX: usize = 4096;
+
+/// What a lane found of one batch.
+#[derive(Debug, Default)]
+pub(crate) struct NodeOutcome {
+    /// `deletedDocuments` of its node tasks, summed.
+    pub(crate) deleted_documents: u64,
+    /// The whole batch failed.
+    pub(crate) error: Option<Value>,
+    /// Single entries failed.
+    pub(crate) task_errors: BTreeMap<TaskUid, Value>,
+}
+
+impl NodeOutcome {
+    pub(crate) fn is_failure(&self) -> bool {
+        self.error.is_some() || !self.task_errors.is_empty()
+    }
+
+    fn error_of(&self, task: TaskUid) -> Option<&Value> {
+        self.task_errors.get(&task).or(self.error.as_ref())
+    }
+}
+
+/// What a lane is to do about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ruling {
+    /// It is the client's: go on.
+    Accepted,
+    /// It is the node's own: try again.
+    TryAgain,
+}
+
+/// A report to the completer.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A batch was made, durably.
+    Opened(Arc<LiveBatch>, BTreeMap<NodeId, Delivery>),
+    /// A batch was found at start.
+    Revived { batch: Arc<LiveBatch>, deliveries: BTreeMap<NodeId, Delivery>, is_done: bool },
+    /// A node has enqueued all of a batch.
+    Sent { node: NodeId, batch: BatchUid, node_tasks: Vec<NodeTaskUid> },
+    /// A node has ended all of a batch; a failure awaits a ruling.
+    Applied {
+        node: NodeId,
+        batch: BatchUid,
+        outcome: NodeOutcome,
+        reply: Option<oneshot::Sender<Ruling>>,
+    },
+}
+
+struct Tally {
+    batch: Arc<LiveBatch>,
+    deliveries: BTreeMap<NodeId, Delivery>,
+    outcomes: BTreeMap<NodeId, NodeOutcome>,
+    replies: BTreeMap<NodeId, oneshot::Sender<Ruling>>,
+    /// Its tasks are final; the failed ones among them.
+    done: Option<BTreeSet<TaskUid>>,
+    /// Deliveries changed since the last commit.
+    touched: BTreeSet<NodeId>,
+}
+
+impl Tally {
+    fn new(batch: Arc<LiveBatch>, deliveries: BTreeMap<NodeId, Delivery>) -> Self {
+        let outcomes = deliveries
+            .iter()
+            .filter(|(_, delivery)| delivery.is_applied)
+            .map(|(node, delivery)| {
+                let outcome = NodeOutcome {
+                    deleted_documents: delivery.deleted_documents,
+                    error: delivery.error.clone(),
+                    task_errors: BTreeMap::new(),
+                };
+                (node.clone(), outcome)
+            })
+            .collect();
+        Self {
+            batch,
+            deliveries,
+            outcomes,
+            replies: BTreeMap::new(),
+            done: None,
+            touched: BTreeSet::new(),
+        }
+    }
+
+    fn is_everywhere(&self) -> bool {
+        self.batch.nodes.iter().all(|node| self.outcomes.contains_key(node))
+    }
+}
+
+/// The owner. One for each engine.
+pub(crate) struct Completer {
+    shared: Arc<Shared>,
+    events: mpsc::UnboundedReceiver<Event>,
+    tallies: BTreeMap<BatchUid, Tally>,
+}
+
+/// One round's decision: what to write, and what follows once it is written.
+#[derive(Default)]
+struct Round {
+    changes: Vec<Change>,
+    done: Vec<(BatchUid, BTreeSet<TaskUid>)>,
+    rulings: Vec<(BatchUid, NodeId, Ruling)>,
+    left: Vec<(NodeId, String)>,
+    joined: Vec<NodeId>,
+    closed: Vec<BatchUid>,
+    files: Vec<PayloadRef>,
+}
+
+impl Completer {
+    pub(crate) fn new(shared: Arc<Shared>, events: mpsc::UnboundedReceiver<Event>) -> Self {
+        Self { shared, events, tallies: BTreeMap::new() }
+    }
+
+    /// Runs until the engine shuts down.
+    pub(crate) async fn run(mut self) {
+        let shutdown = self.shared.shutdown.clone();
+        let mut nodes_changed = self.shared.nodes_changed.subscribe();
+        let mut batch_of_events = Vec::new();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                count = self.events.recv_many(&mut batch_of_events, EVENTS_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                _ = nodes_changed.changed() => {}
+            }
+            for event in batch_of_events.drain(..) {
+                self.take(event);
+            }
+            while !self.round().await {
+                let delay = self.shared.ports.clock.sleep(STORE_RETRY_DELAY);
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = delay => {}
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Opened(batch, deliveries) => {
+                self.tallies.insert(batch.uid, Tally::new(batch, deliveries));
+            }
+            Event::Revived { batch, deliveries, is_done } => {
+                let failed = batch.tasks.iter().filter(|task| task.status == TaskStatus::Failed);
+                let failed: BTreeSet<TaskUid> = failed.map(|task| task.uid).collect();
+                let mut tally = Tally::new(batch, deliveries);
+                tally.done = is_done.then_some(failed);
+                self.tallies.insert(tally.batch.uid, tally);
+            }
+            Event::Sent { node, batch, node_tasks } => {
+                if let Some(tally) = self.tallies.get_mut(&batch) {
+                    let delivery = tally.deliveries.entry(node.clone()).or_default();
+                    delivery.node_tasks = node_tasks;
+                    delivery.is_sent = true;
+                    tally.touched.insert(node);
+                }
+            }
+            Event::Applied { node, batch, outcome, reply } => {
+                let Some(tally) = self.tallies.get_mut(&batch) else { return };
+                tally.outcomes.insert(node.clone(), outcome);
+                if let Some(reply) = reply {
+                    tally.replies.insert(node.clone(), reply);
+                }
+                tally.touched.insert(node);
+            }
+        }
+    }
+
+    /// Decides, commits, publishes. Returns false if the store failed and it must be tried again.
+    async fn round(&mut self) -> bool {
+        let round = self.decide();
+        if !round.changes.is_empty() {
+            let has_applied = self.tallies.values().any(|tally| !tally.touched.is_empty());
+            if let Err(error) = self.shared.ports.store.commit(round.changes.clone()).await {
+                tracing::error!(%error, "the store does not take what the nodes have done; trying again");
+                return false;
+            }
+            if has_applied {
+                self.shared.step("delivery.noted").await;
+            }
+        }
+        if !round.done.is_empty() {
+            self.shared.step("tasks.completed").await;
+        }
+        self.publish(round).await;
+        true
+    }
+
+    fn decide(&self) -> Round {
+        let mut round = Round::default();
+        let now = self.shared.ports.clock.now();
+        let snapshot = self.shared.snapshot.load_full();
+        let mut in_sync = snapshot.in_sync();
+        self.decide_leaving(&snapshot.nodes, &mut in_sync, &mut round);
+        self.decide_done(&mut in_sync, now, &mut round);
+        self.decide_late_failures(&mut round);
+        self.decide_joining(&snapshot.nodes, &in_sync, &mut round);
+        self.note_deliveries(&mut round);
+        self.decide_closing(&mut round);
+        for (node, reason) in &round.left {
+            if let Some(view) = snapshot.nodes.get(node) {
+                let mut record = view.record.clone();
+                record.is_in_sync = false;
+                record.out_of_sync_reason = Some(reason.clone());
+                round.changes.insert(0, Change::PutNode(Box::new(record)));
+            }
+        }
+        for node in &round.joined {
+            if let Some(view) = snapshot.nodes.get(node) {
+                let mut record = view.record.clone();
+                record.is_in_sync = true;
+                record.out_of_sync_reason = None;
+                round.changes.push(Change::PutNode(Box::new(record)));
+            }
+        }
+        round
+    }
+
+    fn all_replica_sets(&self) -> Vec<Arc<Vec<Vec<NodeId>>>> {
+        let snapshot = self.shared.snapshot.load();
+        let mut sets: Vec<_> = snapshot.indexes.values().map(|e| e.replica_sets.clone()).collect();
+        sets.extend(self.tallies.values().map(|tally| tally.batch.replica_sets.clone()));
+        sets
+    }
+
+    fn may_leave(&self, node: &NodeId, in_sync: &BTreeSet<NodeId>) -> bool {
+        let sets = self.all_replica_sets();
+        may_leave(node, in_sync, sets.iter().flat_map(|set| set.iter().map(Vec::as_slice)))
+    }
+
+    /// Nodes that are down and waited for leave, if every shard keeps a replica in sync.
+    fn decide_leaving(
+        &self,
+        nodes: &BTreeMap<NodeId, crate::state::NodeView>,
+        in_sync: &mut BTreeSet<NodeId>,
+        round: &mut Round,
+    ) {
+        for (id, view) in nodes {
+            let lost = self.shared.quarantine.lock().get(id).cloned();
+            let is_down = view.health == NodeHealth::Down;
+            if !in_sync.contains(id) || !(is_down || lost.is_some()) {
+                continue;
+            }
+            let is_waited_for = self.tallies.values().any(|tally| {
+                tally.done.is_none()
+                    && tally.batch.nodes.contains(id)
+                    && !tally.outcomes.contains_key(id)
+            });
+            if (is_waited_for || lost.is_some()) && self.may_leave(id, in_sync) {
+                in_sync.remove(id);
+                let reason = lost.unwrap_or_else(|| "it did not answer while writes came".into());
+                round.left.push((id.clone(), reason));
+            }
+        }
+    }
+
+    fn decide_done(&self, in_sync: &mut BTreeSet<NodeId>, now: Timestamp, round: &mut Round) {
+        // By the client's name and by the nodes': renaming and re-making an index keep their order
+        // with what came before under either.
+        let mut blocked: BTreeSet<&str> = BTreeSet::new();
+        for (uid, tally) in &self.tallies {
+            if tally.done.is_some() {
+                continue;
+            }
+            let plan = &tally.batch.plan;
+            let names = [plan.index_uid.as_str(), plan.physical.as_str()];
+            let required: BTreeSet<&NodeId> =
+                tally.batch.nodes.iter().filter(|node| in_sync.contains(*node)).collect();
+            let is_ready = required.iter().all(|node| tally.outcomes.contains_key(*node));
+            if !is_ready || names.iter().any(|name| blocked.contains(name)) {
+                blocked.extend(names);
+                continue;
+            }
+            let ill = self.judge_batch(tally, &required, now, round, *uid);
+            for (node, error) in ill {
+                if self.may_leave(&node, in_sync) {
+                    in_sync.remove(&node);
+                    round.left.push((node, format!("it failed what its replicas did: {error}")));
+                }
+            }
+        }
+    }
+
+    /// Ends the tasks of one batch; returns the nodes that are ill, with what they said.
+    fn judge_batch(
+        &self,
+        tally: &Tally,
+        required: &BTreeSet<&NodeId>,
+        now: Timestamp,
+        round: &mut Round,
+        uid: BatchUid,
+    ) -> BTreeMap<NodeId, String> {
+        let batch = &tally.batch;
+        let touched = batch.touched();
+        let mut ill_nodes = BTreeMap::new();
+        let mut failed_tasks = BTreeSet::new();
+        for (entry, task) in batch.plan.entries.iter().zip(&batch.tasks) {
+            let has_failed: BTreeMap<NodeId, bool> = required
+                .iter()
+                .map(|node| {
+                    let outcome = tally.outcomes.get(*node);
+                    let failed = outcome.is_some_and(|o| o.error_of(entry.task).is_some());
+                    ((*node).clone(), failed)
+                })
+                .collect();
+            let error_of = |node: &NodeId| {
+                tally.outcomes.get(node).and_then(|outcome| outcome.error_of(entry.task))
+            };
+            let error = match &entry.error {
+                Some(error) => Some(error.clone()),
+                None => match judge(&touched, &has_failed) {
+                    Verdict::Failed { blamed } => error_of(&blamed).cloned(),
+                    Verdict::Succeeded { ill } => {
+                        for node in ill {
+                            let text = error_of(&node)
+                                .and_then(|error| error.get("message"))
+                                .and_then(Value::as_str)
+                                .unwrap_or("no message");
+                            ill_nodes.insert(node.clone(), text.to_owned());
+                        }
+                        None
+                    }
+                },
+            };
+            if error.is_some() {
+                failed_tasks.insert(entry.task);
+            }
+            let ended = self.end_task(tally, entry, task, error, &touched, now);
+            round.changes.push(Change::UpdateTask(Box::new(ended)));
+        }
+        if let Work::UpdateSettings { .. } = batch.plan.work
+            && failed_tasks.is_empty()
+            && let Some(entry) = batch.plan.entries.last()
+        {
+            for node in tally.outcomes.keys() {
+                round.changes.push(Change::PutNodeSettingsVersion(NodeSettingsVersion {
+                    index: batch.plan.physical.clone(),
+                    node: node.clone(),
+                    version: entry.task,
+                    updated_at: now,
+                }));
+            }
+        }
+        round.changes.push(Change::FinishBatch { uid, finished_at: now });
+        for node in tally.replies.keys() {
+            let ruling =
+                if ill_nodes.contains_key(node) { Ruling::TryAgain } else { Ruling::Accepted };
+            round.rulings.push((uid, node.clone(), ruling));
+        }
+        round.done.push((uid, failed_tasks));
+        ill_nodes
+    }
+
+    fn end_task(
+        &self,
+        tally: &Tally,
+        entry: &PlannedEntry,
+        task: &TaskRecord,
+        error: Option<Value>,
+        touched: &[(ShardId, Vec<NodeId>)],
+        now: Timestamp,
+    ) -> TaskRecord {
+        let plan = &tally.batch.plan;
+        let mut task = task.clone();
+        let has_failed = error.is_some();
+        if let Operation::AddDocuments { .. } = task.operation {
+            task.details["indexedDocuments"] = json!(if has_failed { 0 } else { entry.distinct_ids });
+        } else if task.details.get("deletedDocuments").is_some() {
+            let sum = tally.outcomes.values().map(|outcome| outcome.deleted_documents).sum();
+            let covered = touched
+                .iter()
+                .flat_map(|(_, replica_set)| replica_set)
+                .filter(|node| tally.outcomes.contains_key(*node))
+                .count() as u64;
+            let count =
+                if has_failed { 0 } else { logical_count(sum, touched.len() as u64, covered) };
+            task.details["deletedDocuments"] = json!(count);
+        }
+        task.error =
+            error.map(|error| translate_error(error, &plan.physical, &plan.index_uid));
+        task.status = if has_failed { TaskStatus::Failed } else { TaskStatus::Succeeded };
+        task.finished_at = Some(now);
+        task
+    }
+
+    /// A node that was away fails what was ended without it.
+    fn decide_late_failures(&self, round: &mut Round) {
+        for (uid, tally) in &self.tallies {
+            let Some(failed_tasks) = &tally.done else { continue };
+            for node in tally.replies.keys() {
+                let outcome = tally.outcomes.get(node);
+                let is_alone = tally.batch.plan.entries.iter().any(|entry| {
+                    outcome.is_some_and(|o| o.error_of(entry.task).is_some())
+                        && !failed_tasks.contains(&entry.task)
+                });
+                let ruling = if is_alone { Ruling::TryAgain } else { Ruling::Accepted };
+                round.rulings.push((*uid, node.clone(), ruling));
+            }
+        }
+    }
+
+    /// Nodes that have applied all that was ended come back.
+    fn decide_joining(
+        &self,
+        nodes: &BTreeMap<NodeId, crate::state::NodeView>,
+        in_sync: &BTreeSet<NodeId>,
+        round: &mut Round,
+    ) {
+        let done_now: BTreeSet<BatchUid> = round.done.iter().map(|(uid, _)| *uid).collect();
+        let ill_now: BTreeSet<(BatchUid, &NodeId)> = round
+            .rulings
+            .iter()
+            .filter(|(_, _, ruling)| *ruling == Ruling::TryAgain)
+            .map(|(uid, node, _)| (*uid, node))
+            .collect();
+        let mut joined = Vec::new();
+        for (id, view) in nodes {
+            let has_left = round.left.iter().any(|(node, _)| node == id);
+            if in_sync.contains(id)
+                || has_left
+                || view.health != NodeHealth::Up
+                || self.shared.quarantine.lock().contains_key(id)
+            {
+                continue;
+            }
+            let is_level = self.tallies.iter().all(|(uid, tally)| {
+                let is_owed = tally.done.is_some() || done_now.contains(uid);
+                !is_owed
+                    || !tally.batch.nodes.contains(id)
+                    || (tally.outcomes.contains_key(id) && !ill_now.contains(&(*uid, id)))
+            });
+            if is_level {
+                joined.push(id.clone());
+            }
+        }
+        round.joined = joined;
+    }
+
+    fn note_deliveries(&self, round: &mut Round) {
+        for (uid, tally) in &self.tallies {
+            for node in &tally.touched {
+                let is_ill = round.rulings.iter().any(|(batch, ill, ruling)| {
+                    batch == uid && ill == node && *ruling == Ruling::TryAgain
+                });
+                let is_open = tally.replies.contains_key(node)
+                    && !round.rulings.iter().any(|(batch, n, _)| batch == uid && n == node);
+                let mut delivery = tally.deliveries.get(node).cloned().unwrap_or_default();
+                if let Some(outcome) = tally.outcomes.get(node)
+                    && !is_ill
+                    && !is_open
+                {
+                    delivery.is_applied = true;
+                    delivery.error = outcome.error.clone();
+                    delivery.deleted_documents = outcome.deleted_documents;
+                }
+                round.changes.push(Change::PutDelivery {
+                    batch: *uid,
+                    node: node.clone(),
+                    delivery,
+                });
+            }
+        }
+    }
+
+    /// Batches that every node has applied need their payloads no more.
+    fn decide_closing(&self, round: &mut Round) {
+        let done_now: BTreeSet<BatchUid> = round.done.iter().map(|(uid, _)| *uid).collect();
+        for (uid, tally) in &self.tallies {
+            let is_done = tally.done.is_some() || done_now.contains(uid);
+            let is_held = round
+                .rulings
+                .iter()
+                .any(|(batch, _, ruling)| batch == uid && *ruling == Ruling::TryAgain);
+            let has_open_reply = tally
+                .replies
+                .keys()
+                .any(|node| !round.rulings.iter().any(|(batch, n, _)| batch == uid && n == node));
+            if !is_done || is_held || has_open_reply || !tally.is_everywhere() {
+                continue;
+            }
+            for entry in &tally.batch.plan.entries {
+                if entry.source != Source::None {
+                    round.changes.push(Change::ForgetPayload(entry.task));
+                }
+            }
+            round.files.extend(tally.batch.files());
+            round.closed.push(*uid);
+        }
+    }
+
+    async fn publish(&mut self, round: Round) {
+        for tally in self.tallies.values_mut() {
+            tally.touched.clear();
+        }
+        let effects: Vec<Arc<LiveBatch>> = round
+            .done
+            .iter()
+            .filter_map(|(uid, _)| self.tallies.get(uid).map(|tally| tally.batch.clone()))
+            .collect();
+        let legacy = self.shared.has_legacy_nodes();
+        self.shared.update(|snapshot| {
+            for (node, reason) in &round.left {
+                if let Some(view) = snapshot.nodes.get_mut(node) {
+                    view.record.is_in_sync = false;
+                    view.record.out_of_sync_reason = Some(reason.clone());
+                }
+            }
+            for node in &round.joined {
+                if let Some(view) = snapshot.nodes.get_mut(node) {
+                    view.record.is_in_sync = true;
+                    view.record.out_of_sync_reason = None;
+                }
+            }
+            for batch in &effects {
+                apply_effect(snapshot, batch, legacy);
+            }
+        });
+        for (node, reason) in &round.left {
+            tracing::warn!(%node, reason, "node left the in-sync set; it catches up when it returns");
+        }
+        for node in &round.joined {
+            tracing::info!(%node, "node is level and in sync again");
+        }
+        for (uid, failed) in round.done {
+            let Some(tally) = self.tallies.get_mut(&uid) else { continue };
+            tally.done = Some(failed);
+            tally.batch.window.lock().take();
+            self.shared.end_in_flight(&tally.batch);
+        }
+        for (uid, node, ruling) in round.rulings {
+            let Some(tally) = self.tallies.get_mut(&uid) else { continue };
+            if ruling == Ruling::TryAgain {
+                tally.outcomes.remove(&node);
+            }
+            if let Some(reply) = tally.replies.remove(&node) {
+                let _ = reply.send(ruling);
+            }
+        }
+        for uid in &round.closed {
+            self.tallies.remove(uid);
+            self.shared.live.lock().remove(uid);
+        }
+        if !round.files.is_empty() {
+            self.shared.step("payload.removed").await;
+            if let Err(error) = self.shared.ports.payloads.remove(&round.files).await {
+                tracing::warn!(%error, "payload files could not be removed; the next start sweeps them");
+            }
+        }
+        if !round.left.is_empty() || !round.joined.is_empty() {
+            for lane in self.shared.lanes.values() {
+                let _ = lane.send(LaneMessage::Wake);
+            }
+        }
+        self.trim_live();
+    }
+
+    /// Batches done but not applied by some absent node are read from the store when it returns.
+    fn trim_live(&self) {
+        let mut live = self.shared.live.lock();
+        live.retain(|uid, _| self.tallies.get(uid).is_none_or(|tally| tally.done.is_none()));
+    }
+}
+
+fn apply_effect(snapshot: &mut crate::state::Snapshot, batch: &LiveBatch, legacy: bool) {
+    let entry = |record: &crate::port::IndexRecord| {
+        Arc::new(IndexEntry::new(record.clone(), batch.replica_sets.clone(), legacy))
+    };
+    match &batch.effect {
+        Effect::None => {}
+        Effect::Put(record) => {
+            snapshot.indexes.insert(record.uid.clone(), entry(record));
+        }
+        Effect::Remove(uid) => {
+            snapshot.indexes.remove(uid);
+        }
+        Effect::Rename { from, record } => {
+            snapshot.indexes.remove(from);
+            snapshot.indexes.insert(record.uid.clone(), entry(record));
+        }
+    }
+}
+
+impl Shared {
+    /// A batch is done: what was kept for its flight is dropped.
+    fn end_in_flight(&self, batch: &LiveBatch) {
+        if batch.plan.work == Work::DeleteIndex {
+            self.removed.lock().remove(&batch.plan.physical);
+        }
+        self.in_flight.lock().remove(&batch.uid);
+        self.live.lock().remove(&batch.uid);
+        self.batch_ended.notify_waiters();
+    }
+
+    /// A batch that concerns this physical index is not done yet.
+    #[must_use]
+    pub fn is_indexing(&self, index: &PhysicalIndex) -> bool {
+        let live = self.live.lock();
+        live.values().any(|batch| batch.plan.physical == *index)
+    }
+}
+

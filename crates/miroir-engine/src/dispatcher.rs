@@ -1,0 +1,375 @@
+//! Takes entries from the log in order, groups neighbours, has them prepared, makes the batch
+//! durable, and hands it to the lanes. Also ends cancelations and deletions of tasks, which concern
+//! no node.
+//!
+//! Law: an entry is in at most one batch; a batch is durable before any lane hears of it.
+
+use crate::completer::Event;
+use crate::error::EngineError;
+use crate::port::{BatchRecord, Change, Delivery, TaskQuery, TaskRecord};
+use crate::prepare::Preparer;
+use crate::state::{LaneMessage, LiveBatch, Shared};
+use bytes::Bytes;
+use miroir_core::id::{BatchUid, TaskUid};
+use miroir_core::task::{Operation, TaskFilter, TaskKind, TaskStatus};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Entries read from the log at a time.
+const PAGE: usize = 1024;
+/// Entries that travel as one: as many as one node groups gladly.
+const GROUP_ENTRIES_MAX: usize = 1000;
+/// Bytes that travel as one; larger entries go alone.
+const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Batches in flight: prepared and not done. Bounds what is held in memory and what must be found
+/// again after a crash.
+const WINDOW: usize = 64;
+/// The wait before a failed step is tried again.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// The log is looked at this often even if nobody rang.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Tasks handled by one cancelation or deletion at a time.
+const CONTROL_PAGE: usize = 10_000;
+
+/// The dispatcher. One for each engine.
+pub(crate) struct Dispatcher {
+    shared: Arc<Shared>,
+    preparer: Preparer,
+    events: mpsc::UnboundedSender<Event>,
+    next_batch: BatchUid,
+    window: Arc<Semaphore>,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        preparer: Preparer,
+        events: mpsc::UnboundedSender<Event>,
+        next_batch: BatchUid,
+    ) -> Self {
+        Self { shared, preparer, events, next_batch, window: Arc::new(Semaphore::new(WINDOW)) }
+    }
+
+    /// Runs until the engine shuts down.
+    pub(crate) async fn run(mut self) {
+        let shared = self.shared.clone();
+        // What an earlier process left in flight is done first, so that the planned state is the
+        // nodes' state when the first new batch is numbered.
+        let left: Vec<BatchUid> = shared.in_flight.lock().iter().copied().collect();
+        for batch in left {
+            shared.wait_for_batch(batch).await;
+        }
+        loop {
+            if shared.shutdown.is_cancelled() {
+                return;
+            }
+            let grown = shared.log_grew.notified();
+            let wait = match self.turn().await {
+                Ok(true) => continue,
+                Ok(false) => LOOK_INTERVAL,
+                Err(error) => {
+                    tracing::error!(%error, "the dispatcher cannot go on; trying again");
+                    RETRY_DELAY
+                }
+            };
+            tokio::select! {
+                () = shared.shutdown.cancelled() => return,
+                () = grown => {}
+                () = shared.ports.clock.sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Handles what waits; returns whether there was anything.
+    async fn turn(&mut self) -> Result<bool, EngineError> {
+        self.end_control_tasks().await?;
+        let tasks = self.shared.ports.store.load_pending(None, PAGE).await?;
+        let mut rest: &[TaskRecord] = &tasks;
+        while let Some(first) = rest.first() {
+            if self.shared.control_waits.load(Ordering::Acquire) {
+                return Ok(true);
+            }
+            if is_control(&first.operation) {
+                rest = &rest[1..];
+                continue;
+            }
+            let (group, others) = rest.split_at(group_len(rest));
+            self.dispatch(group).await?;
+            rest = others;
+        }
+        Ok(!tasks.is_empty())
+    }
+
+    async fn dispatch(&mut self, group: &[TaskRecord]) -> Result<(), EngineError> {
+        let shared = self.shared.clone();
+        let permit = tokio::select! {
+            permit = self.window.clone().acquire_owned() => permit.ok(),
+            () = shared.shutdown.cancelled() => return Err(EngineError::ShuttingDown),
+        };
+        let uid = self.next_batch;
+        let now = shared.ports.clock.now();
+        let mut inline: BTreeMap<TaskUid, Bytes> = BTreeMap::new();
+        let mut tasks = Vec::with_capacity(group.len());
+        for task in group {
+            let mut task = task.clone();
+            if let Some(payload) = task.inline_payload.take() {
+                inline.insert(task.uid, payload);
+            }
+            task.status = TaskStatus::Processing;
+            task.batch_uid = Some(uid);
+            task.started_at = Some(now);
+            tasks.push(task);
+        }
+        shared.in_flight.lock().insert(uid);
+        let result = self.preparer.prepare(uid, &tasks, &inline, now).await;
+        let prepared = match result {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                shared.in_flight.lock().remove(&uid);
+                return Err(error);
+            }
+        };
+        shared.step("batch.prepared").await;
+        let plan = serde_json::to_value(&prepared.plan).map_err(|error| {
+            EngineError::Answer(format!("a plan cannot be written: {error}"))
+        })?;
+        let deliveries: BTreeMap<_, _> =
+            prepared.nodes.iter().map(|node| (node.clone(), Delivery::default())).collect();
+        let record = BatchRecord {
+            uid,
+            tasks: tasks.iter().map(|task| task.uid).collect(),
+            plan,
+            deliveries: deliveries.clone(),
+            is_done: false,
+            started_at: now,
+            finished_at: None,
+        };
+        let mut changes = prepared.changes;
+        changes.push(Change::PutBatch(Box::new(record)));
+        changes.extend(tasks.iter().map(|task| Change::UpdateTask(Box::new(task.clone()))));
+        self.commit(&changes).await?;
+        self.next_batch = BatchUid(uid.0 + 1);
+        shared.step("batch.committed").await;
+        let batch = Arc::new(LiveBatch {
+            uid,
+            plan: prepared.plan,
+            tasks,
+            inline,
+            replica_sets: prepared.replica_sets,
+            nodes: prepared.nodes,
+            effect: prepared.effect,
+            window: parking_lot::Mutex::new(permit),
+        });
+        shared.live.lock().insert(uid, batch.clone());
+        let _ = self.events.send(Event::Opened(batch.clone(), deliveries));
+        for node in &batch.nodes {
+            if let Some(lane) = shared.lanes.get(node) {
+                let _ = lane.send(LaneMessage::Deliver(uid));
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits, again and again: the planned state already holds these changes, so the dispatcher
+    /// cannot go on without them.
+    async fn commit(&self, changes: &[Change]) -> Result<(), EngineError> {
+        loop {
+            match self.shared.ports.store.commit(changes.to_vec()).await {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::error!(%error, "a batch cannot be stored; trying again"),
+            }
+            tokio::select! {
+                () = self.shared.shutdown.cancelled() => return Err(EngineError::ShuttingDown),
+                () = self.shared.ports.clock.sleep(RETRY_DELAY) => {}
+            }
+        }
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // Cancelations and deletions of tasks
+
+    async fn end_control_tasks(&mut self) -> Result<(), EngineError> {
+        if !self.shared.control_waits.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let result = self.end_waiting_control_tasks().await;
+        if result.is_err() {
+            self.shared.control_waits.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    async fn end_waiting_control_tasks(&mut self) -> Result<(), EngineError> {
+        let query = TaskQuery {
+            filter: TaskFilter {
+                types: Some(vec![TaskKind::TaskCancelation, TaskKind::TaskDeletion]),
+                statuses: Some(vec![TaskStatus::Enqueued]),
+                ..TaskFilter::default()
+            },
+            limit: CONTROL_PAGE,
+            is_reversed: true,
+            ..TaskQuery::default()
+        };
+        for task in self.shared.ports.store.list_tasks(query).await?.tasks {
+            match task.operation.clone() {
+                Operation::CancelTasks { filter, .. } => self.cancel(task, filter).await?,
+                Operation::DeleteTasks { filter, .. } => self.delete(task, filter).await?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn cancel(&mut self, mut by: TaskRecord, filter: TaskFilter) -> Result<(), EngineError> {
+        let now = self.shared.ports.clock.now();
+        let batch = self.take_batch_uid();
+        let mut matched = 0u64;
+        let mut canceled = 0u64;
+        let mut changes = Vec::new();
+        let mut files = Vec::new();
+        let mut from = None;
+        loop {
+            let page = self.matching(&filter, from).await?;
+            for mut task in page.tasks {
+                if task.uid >= by.uid {
+                    continue;
+                }
+                matched += 1;
+                // What is in a batch is on its way to nodes and will be carried out.
+                if task.status != TaskStatus::Enqueued || is_control(&task.operation) {
+                    continue;
+                }
+                canceled += 1;
+                task.status = TaskStatus::Canceled;
+                task.canceled_by = Some(by.uid);
+                task.batch_uid = Some(batch);
+                task.started_at = Some(now);
+                task.finished_at = Some(now);
+                for field in ["indexedDocuments", "deletedDocuments"] {
+                    if task.details.get(field).is_some() {
+                        task.details[field] = json!(0);
+                    }
+                }
+                files.extend(task.payload.clone());
+                changes.push(Change::ForgetPayload(task.uid));
+                changes.push(Change::UpdateTask(Box::new(task)));
+            }
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        by.details["matchedTasks"] = json!(matched);
+        by.details["canceledTasks"] = json!(canceled);
+        self.end_control(by, batch, changes).await?;
+        self.shared.ports.payloads.remove(&files).await?;
+        Ok(())
+    }
+
+    async fn delete(&mut self, mut by: TaskRecord, filter: TaskFilter) -> Result<(), EngineError> {
+        let batch = self.take_batch_uid();
+        let open: std::collections::BTreeSet<TaskUid> = {
+            let batches = self.shared.ports.store.load_open_batches().await?;
+            batches.into_iter().flat_map(|batch| batch.tasks).collect()
+        };
+        let mut matched = 0u64;
+        let mut changes = Vec::new();
+        let mut from = None;
+        loop {
+            let page = self.matching(&filter, from).await?;
+            for task in page.tasks {
+                if task.uid >= by.uid {
+                    continue;
+                }
+                matched += 1;
+                // A node that is away still needs what its batch holds.
+                if task.status.is_final() && !open.contains(&task.uid) {
+                    changes.push(Change::RemoveTask(task.uid));
+                }
+            }
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        by.details["matchedTasks"] = json!(matched);
+        by.details["deletedTasks"] = json!(changes.len());
+        self.end_control(by, batch, changes).await
+    }
+
+    fn take_batch_uid(&mut self) -> BatchUid {
+        let uid = self.next_batch;
+        self.next_batch = BatchUid(uid.0 + 1);
+        uid
+    }
+
+    async fn matching(
+        &self,
+        filter: &TaskFilter,
+        from: Option<TaskUid>,
+    ) -> Result<crate::port::TaskPage, EngineError> {
+        let query = TaskQuery {
+            filter: filter.clone(),
+            from,
+            limit: CONTROL_PAGE,
+            is_reversed: false,
+        };
+        Ok(self.shared.ports.store.list_tasks(query).await?)
+    }
+
+    async fn end_control(
+        &self,
+        mut by: TaskRecord,
+        batch: BatchUid,
+        mut changes: Vec<Change>,
+    ) -> Result<(), EngineError> {
+        let now = self.shared.ports.clock.now();
+        by.status = TaskStatus::Succeeded;
+        by.batch_uid = Some(batch);
+        by.started_at = Some(now);
+        by.finished_at = Some(now);
+        changes.push(Change::UpdateTask(Box::new(by)));
+        Ok(self.shared.ports.store.commit(changes).await?)
+    }
+}
+
+fn is_control(operation: &Operation) -> bool {
+    matches!(operation, Operation::CancelTasks { .. } | Operation::DeleteTasks { .. })
+}
+
+/// How many tasks at the front travel as one.
+fn group_len(tasks: &[TaskRecord]) -> usize {
+    let Some(first) = tasks.first() else { return 0 };
+    let Some(key) = group_key(first) else { return 1 };
+    let mut bytes = 0;
+    let mut len = 0;
+    for task in tasks.iter().take(GROUP_ENTRIES_MAX) {
+        if task.index_uid != first.index_uid || group_key(task) != Some(key) {
+            break;
+        }
+        bytes += task.inline_payload.as_ref().map_or(0, Bytes::len);
+        if bytes > GROUP_BYTES_MAX && len > 0 {
+            break;
+        }
+        len += 1;
+    }
+    len.max(1)
+}
+
+/// Entries with one key may travel as one; `None` travels alone.
+fn group_key(
+    task: &TaskRecord,
+) -> Option<(miroir_core::task::AdditionMethod, Option<&str>, bool, bool)> {
+    match &task.operation {
+        Operation::AddDocuments {
+            method, primary_key, skip_creation, may_create_index, ..
+        } if task.payload.is_none() => {
+            Some((*method, primary_key.as_deref(), *skip_creation, *may_create_index))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,337 @@
+//! The handle the edges call; cheap to clone.
+
+use crate::completer::{Completer, Event};
+use crate::dispatcher::Dispatcher;
+use crate::error::EngineError;
+use crate::lane::Lane;
+use crate::port::{
+    Change, NewEntry, Payload, PayloadRef, PayloadWriter, TaskPage, TaskQuery, TaskRecord,
+    Timestamp,
+};
+use crate::prepare::{PlannedIndex, Preparer};
+use crate::state::{Config, LiveBatch, Ports, Shared};
+use crate::{prober, recover};
+use bytes::Bytes;
+use miroir_core::health::NodeHealth;
+use miroir_core::id::{BatchUid, IndexUid, NodeId, ShardId, TaskUid};
+use miroir_core::task::{Operation, TaskStatus};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+/// A write as a client asked it, decoded and checked in form.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// The index, if one is concerned.
+    pub index_uid: Option<IndexUid>,
+    /// What is asked.
+    pub operation: Operation,
+    /// Its payload: NDJSON documents, or ids as one JSON value a line.
+    pub payload: Option<Payload>,
+    /// The client's `customMetadata`.
+    pub custom_metadata: Option<String>,
+}
+
+/// An index as `GET /indexes/{uid}` shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IndexInfo {
+    /// Its name.
+    pub uid: IndexUid,
+    /// Its primary key, once known.
+    pub primary_key: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A listing of documents.
+#[derive(Debug, Clone)]
+pub struct DocumentsQuery {
+    /// Documents to skip.
+    pub offset: usize,
+    /// Documents to show at most.
+    pub limit: usize,
+    /// The fields to show; `None` is all.
+    pub fields: Option<Vec<String>>,
+    /// Only these ids (already in text form).
+    pub ids: Option<Vec<String>>,
+    /// Only what matches.
+    pub filter: Option<Value>,
+    /// `field:asc|desc`, in order.
+    pub sort: Option<Vec<String>>,
+    /// Adds `_vectors`.
+    pub retrieve_vectors: bool,
+}
+
+/// The answer to a search, ready to be sent.
+#[derive(Debug, Clone)]
+pub struct SearchAnswer {
+    /// The whole JSON body.
+    pub body: Bytes,
+    /// Shards that no replica answered for; empty for a whole answer.
+    pub missing_shards: Vec<ShardId>,
+    /// Nodes asked.
+    pub node_count: usize,
+}
+
+/// The engine; cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+}
+
+/// The fact that names this cluster in the markers of node tasks.
+const CLUSTER_FACT: &str = "clusterUid";
+/// Payload files of pending entries are gathered by this many entries at a time.
+const PENDING_PAGE: usize = 4096;
+/// The dispatcher waits this long for the nodes' versions, which decide what settings they get.
+const VERSION_WAIT: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// Recovers what an earlier process left, and starts all loops.
+    ///
+    /// # Errors
+    /// The store cannot be read, or contradicts the configuration.
+    pub async fn start(ports: Ports, config: Config) -> Result<Self, EngineError> {
+        let found = recover::load(&ports, &config).await?;
+        let cluster = match ports.store.load_fact(CLUSTER_FACT).await? {
+            Some(Value::String(uid)) => uid,
+            _ => {
+                let uid = uuid::Uuid::new_v4().simple().to_string();
+                let fact = Change::PutFact { key: CLUSTER_FACT.into(), value: json!(uid) };
+                ports.store.commit(vec![fact]).await?;
+                uid
+            }
+        };
+        let mut senders = BTreeMap::new();
+        let mut receivers = BTreeMap::new();
+        for spec in &config.nodes {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            senders.insert(spec.id.clone(), sender);
+            receivers.insert(spec.id.clone(), receiver);
+        }
+        let next_batch = ports.store.last_batch_uid().await?.map_or(0, |uid| uid.0 + 1);
+        let shared = Shared::new(ports, config, cluster, found.snapshot, senders);
+        let engine = Self { shared: shared.clone(), tasks: TaskTracker::new() };
+        let (events, event_receiver) = mpsc::unbounded_channel();
+
+        let mut named: BTreeSet<PayloadRef> = BTreeSet::new();
+        let mut backlog: BTreeMap<NodeId, Vec<BatchUid>> = BTreeMap::new();
+        for record in &found.open {
+            let batch = Arc::new(recover::revive(&shared, record).await?);
+            named.extend(batch.files());
+            for (node, delivery) in &record.deliveries {
+                if !delivery.is_applied {
+                    backlog.entry(node.clone()).or_default().push(record.uid);
+                }
+            }
+            if !record.is_done {
+                shared.in_flight.lock().insert(record.uid);
+                shared.live.lock().insert(record.uid, batch.clone());
+            }
+            let deliveries = record.deliveries.clone();
+            let _ = events.send(Event::Revived { batch, deliveries, is_done: record.is_done });
+        }
+        engine.sweep(named).await?;
+
+        let indexes = found
+            .planned
+            .into_iter()
+            .map(|(record, replica_sets)| {
+                let overlay = crate::overlay::Overlay::default();
+                (record.uid.clone(), PlannedIndex { record, replica_sets, overlay })
+            })
+            .collect();
+        let preparer = Preparer { shared: shared.clone(), indexes };
+        for (node, receiver) in receivers {
+            let backlog = backlog.remove(&node).unwrap_or_default();
+            let lane =
+                Lane::new(node.clone(), shared.clone(), receiver, events.clone(), backlog);
+            engine.tasks.spawn(lane.run());
+            engine.tasks.spawn(prober::run(node, shared.clone()));
+        }
+        engine.tasks.spawn(Completer::new(shared.clone(), event_receiver).run());
+        let dispatcher = Dispatcher::new(shared.clone(), preparer, events, BatchUid(next_batch));
+        engine.tasks.spawn(async move {
+            wait_for_versions(&shared).await;
+            dispatcher.run().await;
+        });
+        engine.tasks.close();
+        Ok(engine)
+    }
+
+    /// Removes payload files that nothing names.
+    async fn sweep(&self, mut named: BTreeSet<PayloadRef>) -> Result<(), EngineError> {
+        let mut after = None;
+        loop {
+            let page = self.shared.ports.store.load_pending(after, PENDING_PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.uid);
+            named.extend(page.into_iter().filter_map(|task| task.payload));
+        }
+        let orphan_count = recover::sweep_payloads(&self.shared.ports, &named).await?;
+        if orphan_count > 0 {
+            tracing::info!(orphan_count, "removed payload files that no entry names");
+        }
+        Ok(())
+    }
+
+    /// Ends all loops and waits for them. What is in flight goes on at the next start.
+    pub async fn shutdown(&self) {
+        self.shared.shutdown.cancel();
+        self.tasks.wait().await;
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // Writes
+
+    /// Begins a payload file for a write whose payload is larger than
+    /// [`crate::port::INLINE_PAYLOAD_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// The payload store failed.
+    pub async fn create_payload(&self) -> Result<Box<dyn PayloadWriter>, EngineError> {
+        Ok(self.shared.ports.payloads.create().await?)
+    }
+
+    /// Appends a write to the log; when this returns, it is durable.
+    ///
+    /// # Errors
+    /// The store failed; then nothing was accepted.
+    pub async fn register(&self, write: Write) -> Result<TaskRecord, EngineError> {
+        let shared = &self.shared;
+        if shared.shutdown.is_cancelled() {
+            return Err(EngineError::ShuttingDown);
+        }
+        if matches!(write.payload, Some(Payload::Stored(_))) {
+            shared.step("payload.synced").await;
+        }
+        let enqueued_at = shared.ports.clock.now();
+        let payload = match &write.payload {
+            Some(Payload::Stored(file)) => Some(file.clone()),
+            _ => None,
+        };
+        let entry = NewEntry {
+            index_uid: write.index_uid.clone(),
+            operation: write.operation.clone(),
+            payload: write.payload,
+            custom_metadata: write.custom_metadata.clone(),
+            enqueued_at,
+        };
+        let uids = shared.ports.store.append(vec![entry]).await?;
+        let Some(uid) = uids.first().copied() else {
+            return Err(EngineError::Answer("the store appended nothing".into()));
+        };
+        shared.step("entry.appended").await;
+        if matches!(write.operation, Operation::CancelTasks { .. } | Operation::DeleteTasks { .. }) {
+            shared.control_waits.store(true, Ordering::Release);
+        }
+        shared.log_grew.notify_one();
+        Ok(TaskRecord {
+            uid,
+            batch_uid: None,
+            index_uid: write.index_uid,
+            status: TaskStatus::Enqueued,
+            details: write.operation.initial_details(),
+            operation: write.operation,
+            inline_payload: None,
+            payload,
+            canceled_by: None,
+            error: None,
+            custom_metadata: write.custom_metadata,
+            enqueued_at,
+            started_at: None,
+            finished_at: None,
+        })
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // Tasks and indexes
+
+    /// One task.
+    ///
+    /// # Errors
+    /// [`EngineError::TaskNotFound`].
+    pub async fn task(&self, uid: TaskUid) -> Result<TaskRecord, EngineError> {
+        let task = self.shared.ports.store.load_task(uid).await?;
+        task.ok_or(EngineError::TaskNotFound(uid))
+    }
+
+    /// A page of tasks.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn tasks(&self, query: TaskQuery) -> Result<TaskPage, EngineError> {
+        Ok(self.shared.ports.store.list_tasks(query).await?)
+    }
+
+    /// One index.
+    ///
+    /// # Errors
+    /// [`EngineError::IndexNotFound`].
+    pub fn index(&self, uid: &IndexUid) -> Result<IndexInfo, EngineError> {
+        let snapshot = self.shared.snapshot.load();
+        Ok(info(&snapshot.index(uid)?.record))
+    }
+
+    /// All indexes, by uid.
+    #[must_use]
+    pub fn indexes(&self) -> Vec<IndexInfo> {
+        let snapshot = self.shared.snapshot.load();
+        snapshot.indexes.values().map(|entry| info(&entry.record)).collect()
+    }
+}
+
+fn info(record: &crate::port::IndexRecord) -> IndexInfo {
+    IndexInfo {
+        uid: record.uid.clone(),
+        primary_key: record.primary_key.clone(),
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+    }
+}
+
+/// Returns once every node has told its version or is known to be away.
+async fn wait_for_versions(shared: &Shared) {
+    let mut changed = shared.nodes_changed.subscribe();
+    let started = shared.ports.clock.monotonic();
+    loop {
+        let is_known = shared.snapshot.load().nodes.values().all(|view| {
+            view.version.is_some() || view.health == NodeHealth::Down
+        });
+        if is_known || shared.ports.clock.monotonic().saturating_sub(started) > VERSION_WAIT {
+            return;
+        }
+        tokio::select! {
+            () = shared.shutdown.cancelled() => return,
+            _ = changed.changed() => {}
+            () = shared.ports.clock.sleep(Duration::from_millis(50)) => {}
+        }
+    }
+}
+
+impl LiveBatch {
+    /// The payload files it names.
+    pub(crate) fn files(&self) -> Vec<PayloadRef> {
+        let mut files = Vec::new();
+        for entry in &self.plan.entries {
+            if let crate::plan::Source::File(file) = &entry.source {
+                files.push(file.clone());
+            }
+            if let crate::plan::Cut::File(file) = &entry.cut {
+                files.push(file.clone());
+            }
+        }
+        files
+    }
+}

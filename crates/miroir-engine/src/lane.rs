@@ -1,0 +1,522 @@
+//! The lane of one node: batches go to it one after the other, and their ends are reported in the
+//! same order.
+//!
+//! ```text
+//! pending ──send──► sent ──all its node tasks ended──► reported (to the completer)
+//!    ▲               │
+//!    └───────────────┴── failed: wait for the rest, deliver it entry by entry, send the rest again
+//! ```
+//! Laws: request *k+1* is sent when request *k* is known to be enqueued on the node; after an
+//! unknown outcome, or a restart, the node's own task list is asked before anything is sent; ends
+//! are reported in log order, so that what was reported is a prefix of the log.
+
+use crate::completer::{Event, NodeOutcome, Ruling};
+use crate::deliver::Requests;
+use crate::error::EngineError;
+use crate::plan::Work;
+use crate::port::{NodeError, NodeTask, NodeTaskQuery, NodeWrite};
+use crate::state::{LaneMessage, LiveBatch, Shared};
+use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, TaskUid};
+use miroir_core::task::TaskStatus;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Batches sent and not yet ended. A node groups what waits for it, so many may wait; the bound
+/// keeps what must be asked for, and sent again after a failure, small.
+const SENT_MAX: usize = 256;
+/// Uids in one question to the node.
+const POLL_UIDS_MAX: usize = 100;
+/// The node is asked again after these delays, growing while nothing ends.
+const POLL_DELAY_MIN: Duration = Duration::from_millis(2);
+/// See above.
+const POLL_DELAY_MAX: Duration = Duration::from_millis(100);
+/// After a failed call; growing.
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
+/// See above.
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
+/// A node that fails what its replicas do is tried again after this.
+const ILL_DELAY: Duration = Duration::from_secs(5);
+/// Pages of the node's task list read at most when a lane finds its place again.
+const RECONCILE_PAGES_MAX: usize = 100;
+/// Tasks on such a page.
+const RECONCILE_PAGE: u32 = 1000;
+
+/// The lane of one node.
+pub(crate) struct Lane {
+    node: NodeId,
+    shared: Arc<Shared>,
+    messages: mpsc::UnboundedReceiver<LaneMessage>,
+    events: mpsc::UnboundedSender<Event>,
+    pending: VecDeque<BatchUid>,
+    sent: VecDeque<Sent>,
+    /// Node tasks found in the node's own list, by marker, that need not be made again.
+    adoptable: HashMap<String, NodeTaskUid>,
+    has_its_place: bool,
+    poll_delay: Duration,
+    retry_delay: Duration,
+    last_poll: Duration,
+}
+
+struct Sent {
+    batch: Arc<LiveBatch>,
+    parts: Vec<Part>,
+}
+
+struct Part {
+    task: NodeTaskUid,
+    end: Option<NodeTask>,
+}
+
+enum Failure {
+    /// A call failed; try again later.
+    Call(NodeError),
+    /// The store or a payload failed.
+    Engine(EngineError),
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl Lane {
+    /// A lane that begins with `backlog`, oldest first.
+    pub(crate) fn new(
+        node: NodeId,
+        shared: Arc<Shared>,
+        messages: mpsc::UnboundedReceiver<LaneMessage>,
+        events: mpsc::UnboundedSender<Event>,
+        backlog: impl IntoIterator<Item = BatchUid>,
+    ) -> Self {
+        let pending: VecDeque<BatchUid> = backlog.into_iter().collect();
+        Self {
+            node,
+            shared,
+            messages,
+            events,
+            has_its_place: pending.is_empty(),
+            pending,
+            sent: VecDeque::new(),
+            adoptable: HashMap::new(),
+            poll_delay: POLL_DELAY_MIN,
+            retry_delay: RETRY_DELAY_MIN,
+            last_poll: Duration::ZERO,
+        }
+    }
+
+    /// Runs until the engine shuts down.
+    pub(crate) async fn run(mut self) {
+        let shared = self.shared.clone();
+        let shutdown = shared.shutdown.clone();
+        let mut nodes_changed = self.shared.nodes_changed.subscribe();
+        loop {
+            self.take_messages();
+            if shutdown.is_cancelled() {
+                return;
+            }
+            let wait = if self.pending.is_empty() && self.sent.is_empty() {
+                None
+            } else if !self.shared.is_up(&self.node) {
+                self.lose_place();
+                None
+            } else {
+                match self.turn().await {
+                    Ok(wait) => {
+                        self.retry_delay = RETRY_DELAY_MIN;
+                        Some(wait)
+                    }
+                    Err(failure) => Some(self.failed(&failure)),
+                }
+            };
+            if wait == Some(Duration::ZERO) {
+                continue;
+            }
+            let clock = shared.ports.clock.clone();
+            let sleep = async move {
+                match wait {
+                    Some(delay) => clock.sleep(delay).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = sleep => {}
+                _ = nodes_changed.changed() => {}
+                message = self.messages.recv() => match message {
+                    Some(LaneMessage::Deliver(batch)) => self.pending.push_back(batch),
+                    Some(LaneMessage::Wake) => {}
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn take_messages(&mut self) {
+        while let Ok(message) = self.messages.try_recv() {
+            if let LaneMessage::Deliver(batch) = message {
+                self.pending.push_back(batch);
+            }
+        }
+    }
+
+    /// What was sent is asked for again by its markers before anything else is sent.
+    fn lose_place(&mut self) {
+        self.has_its_place = false;
+        while let Some(sent) = self.sent.pop_back() {
+            self.pending.push_front(sent.batch.uid);
+        }
+    }
+
+    fn failed(&mut self, failure: &Failure) -> Duration {
+        match failure {
+            Failure::Call(error) => {
+                self.shared.observe(&self.node, Err(error));
+                if !matches!(error, NodeError::Busy { .. }) {
+                    self.lose_place();
+                }
+                tracing::debug!(node = %self.node, %error, "a call of the lane failed");
+            }
+            Failure::Engine(error) => {
+                tracing::error!(node = %self.node, error = %chain(error), "the lane cannot go on");
+                self.lose_place();
+            }
+        }
+        let delay = self.retry_delay;
+        self.retry_delay = (self.retry_delay * 2).min(RETRY_DELAY_MAX);
+        delay
+    }
+
+    /// One turn: find the place, send one batch, look at what ended. Returns how long to wait.
+    async fn turn(&mut self) -> Result<Duration, Failure> {
+        if !self.has_its_place {
+            self.find_place().await?;
+        }
+        if !self.pending.is_empty() && self.sent.len() < SENT_MAX {
+            self.send_next().await?;
+            let since_poll = self.shared.ports.clock.monotonic().saturating_sub(self.last_poll);
+            if since_poll < POLL_DELAY_MAX && !self.pending.is_empty() {
+                return Ok(Duration::ZERO);
+            }
+            self.poll_delay = POLL_DELAY_MIN;
+        }
+        let has_progressed = self.poll().await?;
+        if self.sent.is_empty() && self.pending.is_empty() {
+            return Ok(POLL_DELAY_MAX);
+        }
+        if has_progressed {
+            self.poll_delay = POLL_DELAY_MIN;
+            return Ok(Duration::ZERO);
+        }
+        let delay = self.poll_delay;
+        self.poll_delay = (self.poll_delay * 3 / 2).min(POLL_DELAY_MAX);
+        Ok(delay)
+    }
+
+    /// Reads the node's task list back to the batches before the first pending one, and keeps the
+    /// node tasks that carry our markers.
+    async fn find_place(&mut self) -> Result<(), Failure> {
+        self.adoptable.clear();
+        let Some(first) = self.pending.front().copied() else {
+            self.has_its_place = true;
+            return Ok(());
+        };
+        let prefix = format!("miroir/{}/", self.shared.cluster);
+        let mut from = None;
+        for _ in 0..RECONCILE_PAGES_MAX {
+            let query = NodeTaskQuery { uids: Vec::new(), from, limit: RECONCILE_PAGE };
+            let tasks = self.fetch_tasks(query).await?;
+            let is_last_page = tasks.len() < RECONCILE_PAGE as usize;
+            let mut has_seen_older = false;
+            for task in &tasks {
+                from = task.uid.0.checked_sub(1).map(NodeTaskUid);
+                let Some(rest) = task.marker.as_deref().and_then(|m| m.strip_prefix(&prefix)) else {
+                    continue;
+                };
+                let batch = rest.split('/').next().and_then(|text| text.parse::<u64>().ok());
+                has_seen_older |= batch.is_some_and(|batch| batch < first.0);
+                if let Some(marker) = &task.marker {
+                    // Newest first: of two with one marker the newer counts.
+                    self.adoptable.entry(marker.clone()).or_insert(task.uid);
+                }
+            }
+            if is_last_page || has_seen_older || from.is_none() {
+                break;
+            }
+        }
+        self.has_its_place = true;
+        Ok(())
+    }
+
+    async fn fetch_tasks(&self, query: NodeTaskQuery) -> Result<Vec<NodeTask>, NodeError> {
+        let timeout = self.shared.config.node_timeout;
+        let tasks = self.shared.ports.nodes.fetch_tasks(&self.node, query, timeout).await;
+        if tasks.is_ok() {
+            self.shared.observe(&self.node, Ok(()));
+        }
+        tasks
+    }
+
+    async fn send_next(&mut self) -> Result<(), Failure> {
+        let Some(&uid) = self.pending.front() else { return Ok(()) };
+        let Some(batch) = self.shared.live_batch(uid).await? else {
+            // Its tasks and its record are gone: nothing of it is owed any more.
+            self.pending.pop_front();
+            return Ok(());
+        };
+        let is_moot = batch.plan.work != Work::DeleteIndex
+            && self.shared.removed.lock().contains(&batch.plan.physical);
+        let parts = if is_moot { Vec::new() } else { self.send(&batch, None).await? };
+        self.pending.pop_front();
+        if !parts.is_empty() {
+            let node_tasks = parts.iter().map(|part| part.task).collect();
+            let node = self.node.clone();
+            self.emit(Event::Sent { node, batch: uid, node_tasks });
+        }
+        self.sent.push_back(Sent { batch, parts });
+        Ok(())
+    }
+
+    fn emit(&self, event: Event) {
+        // The completer ends only at shutdown; what it misses then is found again at start.
+        let _ = self.events.send(event);
+    }
+
+    /// Makes the node tasks of a batch, or of one entry of it, adopting those that exist.
+    async fn send(
+        &mut self,
+        batch: &Arc<LiveBatch>,
+        only: Option<TaskUid>,
+    ) -> Result<Vec<Part>, Failure> {
+        let shared = self.shared.clone();
+        let mut requests =
+            Requests::new(&*shared.ports.payloads, &shared.cluster, batch, &self.node, only);
+        let mut parts = Vec::new();
+        loop {
+            let _permit = if batch.has_files() {
+                let kib = u32::try_from(batch.plan.request_bytes_max / 1024).unwrap_or(u32::MAX);
+                shared.body_budget.clone().acquire_many_owned(kib.max(1)).await.ok()
+            } else {
+                None
+            };
+            let Some(request) = requests.next().await? else { return Ok(parts) };
+            let adopted = request.marker.as_ref().and_then(|m| self.adoptable.remove(m));
+            let task = match adopted {
+                Some(task) => task,
+                None => match self.submit(request.write).await {
+                    Ok(task) => task,
+                    Err(NodeError::Refused { body, .. }) => {
+                        parts.push(Part { task: NodeTaskUid(u64::MAX), end: Some(refused(body)) });
+                        return Ok(parts);
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            parts.push(Part { task, end: None });
+        }
+    }
+
+    async fn submit(&self, write: NodeWrite) -> Result<NodeTaskUid, NodeError> {
+        let timeout = self.shared.config.node_timeout;
+        let task = self.shared.ports.nodes.submit(&self.node, write, timeout).await?;
+        self.shared.step("node.sent").await;
+        Ok(task)
+    }
+
+    /// Asks for the ends of what was sent and reports those at the front. Returns whether any.
+    async fn poll(&mut self) -> Result<bool, Failure> {
+        self.last_poll = self.shared.ports.clock.monotonic();
+        let open = self.sent.iter().flat_map(|sent| &sent.parts).filter(|p| p.end.is_none());
+        let uids: Vec<NodeTaskUid> = open.map(|part| part.task).take(POLL_UIDS_MAX).collect();
+        if !uids.is_empty() {
+            let limit = u32::try_from(uids.len()).unwrap_or(u32::MAX);
+            let query = NodeTaskQuery { uids: uids.clone(), from: None, limit };
+            let found = self.fetch_tasks(query).await?;
+            let mut by_uid: BTreeMap<NodeTaskUid, NodeTask> =
+                found.into_iter().map(|task| (task.uid, task)).collect();
+            if uids.iter().any(|uid| !by_uid.contains_key(uid)) {
+                // The node forgot a task of ours: look for its marker, else send it again.
+                tracing::warn!(node = %self.node, "the node has lost a task; looking for its place");
+                self.lose_place();
+                return Ok(true);
+            }
+            for part in self.sent.iter_mut().flat_map(|sent| &mut sent.parts) {
+                if part.end.is_none() {
+                    part.end = by_uid.remove(&part.task).filter(|task| task.status.is_final());
+                }
+            }
+        }
+        let mut has_progressed = false;
+        while self.sent.front().is_some_and(|sent| sent.parts.iter().all(|p| p.end.is_some())) {
+            let Some(sent) = self.sent.pop_front() else { break };
+            self.shared.step("node.applied").await;
+            has_progressed = true;
+            let uid = sent.batch.uid;
+            if let Err(failure) = self.finish(sent).await {
+                self.lose_place();
+                self.pending.push_front(uid);
+                return Err(failure);
+            }
+        }
+        Ok(has_progressed)
+    }
+
+    /// Reports the end of a batch, after delivering it with care if it failed.
+    async fn finish(&mut self, sent: Sent) -> Result<(), Failure> {
+        let batch = sent.batch;
+        let mut outcome = outcome(&batch, &sent.parts);
+        if outcome.is_failure() && self.is_worth_care(&batch, &outcome) {
+            outcome = self.deliver_with_care(&batch).await?;
+        }
+        loop {
+            let is_failure = outcome.is_failure();
+            let (reply, ruling) = oneshot::channel();
+            self.emit(Event::Applied {
+                node: self.node.clone(),
+                batch: batch.uid,
+                outcome,
+                reply: is_failure.then_some(reply),
+            });
+            if !is_failure {
+                return Ok(());
+            }
+            match ruling.await {
+                Ok(Ruling::Accepted) | Err(_) => return Ok(()),
+                // The other replicas did it: this node is ill. It is tried again for ever, since
+                // nothing later may be applied before.
+                Ok(Ruling::TryAgain) => {
+                    self.shared.ports.clock.sleep(ILL_DELAY).await;
+                    outcome = self.deliver_with_care(&batch).await?;
+                }
+            }
+        }
+    }
+
+    /// A neighbour may be to blame: another entry of the batch, or another batch that the node
+    /// grouped with it.
+    fn is_worth_care(&self, batch: &LiveBatch, outcome: &NodeOutcome) -> bool {
+        let message = outcome.error.as_ref().and_then(|e| e.get("message")).and_then(Value::as_str);
+        let is_batch_level = message.is_none_or(|text| text.starts_with("Index `"));
+        batch.plan.entries.len() > 1 || is_batch_level
+    }
+
+    /// Delivers a batch entry by entry, each alone on the node, then sends again what had been
+    /// sent after it, so that the node ends with the newest.
+    async fn deliver_with_care(&mut self, batch: &Arc<LiveBatch>) -> Result<NodeOutcome, Failure> {
+        while let Some(later) = self.sent.pop_back() {
+            self.wait_for(later.parts).await?;
+            self.pending.push_front(later.batch.uid);
+        }
+        self.adoptable.clear();
+        if !matches!(batch.plan.work, Work::AddDocuments { .. } | Work::DeleteDocuments) {
+            let parts = self.send(batch, None).await?;
+            let parts = self.wait_for(parts).await?;
+            return Ok(outcome(batch, &parts));
+        }
+        let mut total = NodeOutcome::default();
+        for entry in batch.plan.entries.iter().filter(|entry| entry.error.is_none()) {
+            let parts = self.send(batch, Some(entry.task)).await?;
+            let parts = self.wait_for(parts).await?;
+            let one = outcome(batch, &parts);
+            total.deleted_documents += one.deleted_documents;
+            if let Some(error) = one.error {
+                total.task_errors.insert(entry.task, error);
+            }
+        }
+        Ok(total)
+    }
+
+    async fn wait_for(&mut self, mut parts: Vec<Part>) -> Result<Vec<Part>, Failure> {
+        let mut delay = POLL_DELAY_MIN;
+        loop {
+            let open = parts.iter().filter(|part| part.end.is_none());
+            let uids: Vec<NodeTaskUid> = open.map(|part| part.task).take(POLL_UIDS_MAX).collect();
+            if uids.is_empty() {
+                return Ok(parts);
+            }
+            let limit = u32::try_from(uids.len()).unwrap_or(u32::MAX);
+            let found =
+                self.fetch_tasks(NodeTaskQuery { uids: uids.clone(), from: None, limit }).await?;
+            for part in &mut parts {
+                if part.end.is_none() {
+                    let task = found.iter().find(|task| task.uid == part.task);
+                    match task {
+                        Some(task) if task.status.is_final() => part.end = Some(task.clone()),
+                        Some(_) => {}
+                        None if uids.contains(&part.task) => {
+                            let cause = format!("it has lost its task {}", part.task);
+                            let node = self.node.clone();
+                            return Err(NodeError::UnknownOutcome { node, cause }.into());
+                        }
+                        None => {}
+                    }
+                }
+            }
+            self.shared.ports.clock.sleep(delay).await;
+            delay = (delay * 3 / 2).min(POLL_DELAY_MAX);
+        }
+    }
+}
+
+fn refused(body: Value) -> NodeTask {
+    NodeTask {
+        uid: NodeTaskUid(u64::MAX),
+        index: None,
+        kind: None,
+        status: TaskStatus::Failed,
+        error: Some(body),
+        details: None,
+        marker: None,
+        enqueued_at: String::new(),
+    }
+}
+
+/// What the node's tasks of one batch come to.
+fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
+    let mut total = NodeOutcome::default();
+    for task in parts.iter().filter_map(|part| part.end.as_ref()) {
+        let deleted = task.details.as_ref().and_then(|details| details.get("deletedDocuments"));
+        total.deleted_documents += deleted.and_then(Value::as_u64).unwrap_or(0);
+        let error = match task.status {
+            TaskStatus::Failed => task.error.clone().unwrap_or(Value::Null),
+            TaskStatus::Canceled => serde_json::json!({
+                "message": "the node canceled the task",
+                "code": "internal",
+            }),
+            _ => continue,
+        };
+        if !is_harmless(&batch.plan.work, &error) && total.error.is_none() {
+            total.error = Some(error);
+        }
+    }
+    total
+}
+
+/// The error says that what was asked is so already: the trace of a request sent twice.
+fn is_harmless(work: &Work, error: &Value) -> bool {
+    match error.get("code").and_then(Value::as_str) {
+        Some("index_already_exists") => true,
+        Some("index_not_found") => *work == Work::DeleteIndex,
+        _ => false,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,40 @@
+//! The engine of Miroir, over its ports. No HTTP, no SQL.
+//!
+//! **The life of a write.** [`engine::Engine::register`] makes it durable in the log and answers
+//! with its place there. The dispatcher takes entries in order, has neighbours *prepared* as one
+//! batch (index resolved, primary key found, every document checked and numbered), and makes the
+//! batch durable. Each node's *lane* delivers the batches that concern it, one after the other, and
+//! reports their ends. The *completer* ends tasks when every in-sync replica has reported.
+//!
+//! **The life of a search.** Plan (pure), scatter over a cover of the shards, merge (pure).
+//!
+//! Invariants: nothing is sent to a node before it is durable here; a batch is carried out to its
+//! end, whatever crashes; readers see one immutable snapshot; what changes has one owner.
+
+pub mod error;
+pub mod port;
+pub mod coordination;
+pub mod plan;
+pub mod state;
+pub mod engine;
+
+mod recover;
+mod dispatcher;
+mod prepare;
+mod overlay;
+mod lookup;
+mod deliver;
+mod lane;
+mod completer;
+mod translate;
+
+mod scatter;
+mod search;
+mod document;
+mod broadcast;
+mod stats;
+mod admin;
+mod prober;
+
+pub use engine::Engine;
+pub use error::EngineError;

@@ -1,0 +1,201 @@
+//! What a batch is: the plan that the dispatcher writes once and every lane carries out, also
+//! after a restart. The stored form (JSON) is part of the database format.
+//!
+//! Law: the requests a node gets for a batch are a function of the plan and of the node's shards
+//! alone, so that request *r* of batch *b* means the same before and after a crash.
+
+use crate::port::PayloadRef;
+use miroir_core::id::{IndexUid, PhysicalIndex, ShardId, TaskUid};
+use miroir_core::task::AdditionMethod;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+/// The size at which a request to a node is cut, in bytes of NDJSON. Far below a node's default
+/// limit of 100 MB, large enough that a bulk load is few node tasks.
+pub const REQUEST_BYTES_MAX: u64 = 24 * 1024 * 1024;
+
+/// The work of a batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchPlan {
+    /// The client's name of the index when the batch was made.
+    pub index_uid: IndexUid,
+    /// Its name on the nodes.
+    pub physical: PhysicalIndex,
+    /// Its shard count.
+    pub shard_count: u32,
+    /// Its primary key, when known.
+    pub primary_key: Option<String>,
+    /// The index is made by this batch, with these settings, before anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation: Option<Creation>,
+    /// What is done.
+    pub work: Work,
+    /// The entries, in log order.
+    pub entries: Vec<PlannedEntry>,
+    /// The shards concerned; `None` is all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<BTreeSet<ShardId>>,
+    /// Where requests are cut; fixed here so that a new version cuts an old plan alike.
+    pub request_bytes_max: u64,
+}
+
+/// How an index is made on a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Creation {
+    /// Its primary key, if known.
+    pub primary_key: Option<String>,
+    /// The node's settings: the hidden ones, and the client's when the same batch brings them.
+    pub settings: Map<String, Value>,
+}
+
+/// The kinds of work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Work {
+    /// Documents to their shards.
+    AddDocuments {
+        /// Replace or update.
+        method: AdditionMethod,
+        /// Ignore unknown ids.
+        skip_creation: bool,
+    },
+    /// Ids to their shards.
+    DeleteDocuments,
+    /// To every node.
+    DeleteByFilter {
+        /// The client's filter.
+        filter: Value,
+    },
+    /// To every node.
+    DeleteAllDocuments,
+    /// To every node.
+    UpdateSettings {
+        /// The patch in the node's terms.
+        patch: Map<String, Value>,
+    },
+    /// To every node; nothing beyond `creation`.
+    CreateIndex,
+    /// To every node.
+    UpdatePrimaryKey {
+        /// The new one.
+        primary_key: String,
+    },
+    /// To every node.
+    DeleteIndex,
+    /// To no node: the entries end with their errors, or a name in the catalog has changed.
+    Nothing,
+}
+
+impl Work {
+    /// Its requests carry our marker, so that the node's task list tells which it has.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        matches!(
+            self,
+            Self::AddDocuments { .. }
+                | Self::DeleteDocuments
+                | Self::DeleteByFilter { .. }
+                | Self::DeleteAllDocuments
+        )
+    }
+}
+
+/// One entry of a batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedEntry {
+    /// The task.
+    pub task: TaskUid,
+    /// Its payload, if it has one.
+    #[serde(default, skip_serializing_if = "Source::is_none")]
+    pub source: Source,
+    /// How its documents are cut.
+    #[serde(default, skip_serializing_if = "Cut::is_none")]
+    pub cut: Cut,
+    /// Distinct ids in it.
+    #[serde(default)]
+    pub distinct_ids: u64,
+    /// The error object it ends with, found before anything was sent to a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Value>,
+}
+
+/// Where an entry's payload lies.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    /// It has none.
+    #[default]
+    None,
+    /// In the task's row.
+    Inline,
+    /// In a file.
+    File(PayloadRef),
+}
+
+impl Source {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// Which document goes to which shard, with which sequence number.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Cut {
+    /// Nothing is cut.
+    #[default]
+    None,
+    /// `[offset, length, shard, seq]` of each document.
+    Inline(Vec<(u64, u32, u32, u64)>),
+    /// A file of [`miroir_core::batch::CutRecord`]s.
+    File(PayloadRef),
+}
+
+impl Cut {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// The marker of one request, shown by the node as `customMetadata`.
+#[must_use]
+pub fn marker(cluster: &str, batch: miroir_core::id::BatchUid, request_idx: usize) -> String {
+    format!("miroir/{cluster}/{batch}/{request_idx}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_form_of_a_plan_is_pinned() {
+        let plan = BatchPlan {
+            index_uid: IndexUid::new("movies").expect("a valid uid"),
+            physical: PhysicalIndex::from_stored("movies__7"),
+            shard_count: 4,
+            primary_key: Some("id".into()),
+            creation: None,
+            work: Work::AddDocuments { method: AdditionMethod::Update, skip_creation: false },
+            entries: vec![PlannedEntry {
+                task: TaskUid(7),
+                source: Source::Inline,
+                cut: Cut::Inline(vec![(0, 9, 3, 0)]),
+                distinct_ids: 1,
+                error: None,
+            }],
+            shards: Some(BTreeSet::from([ShardId(3)])),
+            request_bytes_max: 1024,
+        };
+        let text = serde_json::to_string(&plan).expect("a plan serializes");
+        assert_eq!(
+            text,
+            r#"{"indexUid":"movies","physical":"movies__7","shardCount":4,"primaryKey":"id","work":{"kind":"addDocuments","method":"update","skipCreation":false},"entries":[{"task":7,"source":"inline","cut":{"inline":[[0,9,3,0]]},"distinctIds":1}],"shards":[3],"requestBytesMax":1024}"#
+        );
+        let back: BatchPlan = serde_json::from_str(&text).expect("it reads back");
+        assert_eq!(back, plan);
+    }
+}

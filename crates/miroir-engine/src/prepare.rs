@@ -1,0 +1,778 @@
+//! Makes batches of entries: resolves the index, finds the primary key, checks every document, and
+//! cuts. Any violation fails the whole task before a node sees a byte.
+
+use crate::deliver::{LineReader, PayloadReader};
+use crate::error::EngineError;
+use crate::lookup::fetch_seqs;
+use crate::overlay::{Known, Overlay};
+use crate::plan::{BatchPlan, Creation, Cut, PlannedEntry, REQUEST_BYTES_MAX, Source, Work};
+use crate::port::{Change, IndexRecord, PayloadWriter, TaskRecord, Timestamp};
+use crate::state::{Effect, IndexEntry, Shared};
+use bytes::Bytes;
+use miroir_api::code::Code;
+use miroir_api::error::ResponseError;
+use miroir_core::batch::CutRecord;
+use miroir_core::document::{
+    DocumentError, PrimaryKey, check_geo, check_vectors, infer_primary_key, scan_document,
+};
+use miroir_core::hash::{document_hash, shard_of_hash};
+use miroir_core::id::{BatchUid, DocumentSeq, Epoch, IndexUid, NodeId, PhysicalIndex, ShardId, TaskUid};
+use miroir_core::settings;
+use miroir_core::task::Operation;
+use miroir_core::topology::{Node, Topology};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+/// Documents checked and numbered at a time.
+const CHUNK_DOCUMENTS: usize = 8 * 1024;
+/// Ids of one payload remembered so that one that comes twice keeps its number, and is counted
+/// once. In a larger payload an id that comes again after this many others gets a new number; about
+/// 40 MB.
+const PAYLOAD_IDS_MAX: usize = 1_000_000;
+/// Cuts up to this many documents travel in the plan; longer ones in a file.
+const INLINE_CUT_MAX: usize = 2048;
+
+/// An index as the dispatcher plans it, ahead of what readers see.
+pub(crate) struct PlannedIndex {
+    pub(crate) record: IndexRecord,
+    pub(crate) replica_sets: Arc<Vec<Vec<NodeId>>>,
+    pub(crate) overlay: Overlay,
+}
+
+/// A batch about to be committed.
+pub(crate) struct Prepared {
+    pub(crate) plan: BatchPlan,
+    pub(crate) nodes: BTreeSet<NodeId>,
+    pub(crate) replica_sets: Arc<Vec<Vec<NodeId>>>,
+    pub(crate) effect: Effect,
+    /// Changes of the catalog that go with it.
+    pub(crate) changes: Vec<Change>,
+}
+
+/// Prepares entries in log order; owns the planned state of all indexes.
+pub(crate) struct Preparer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) indexes: BTreeMap<IndexUid, PlannedIndex>,
+}
+
+/// What an entry's documents come to.
+enum Checked {
+    Good { cut: Cut, distinct_ids: u64, shards: BTreeSet<ShardId> },
+    Bad(Value),
+}
+
+/// The error object of a failed task.
+fn error_value(code: &str, message: impl Into<String>) -> Value {
+    let code = Code::from_name(code).unwrap_or(Code::Internal);
+    serde_json::to_value(ResponseError::new(code, message.into())).unwrap_or(Value::Null)
+}
+
+fn index_not_found(uid: &IndexUid) -> Value {
+    error_value("index_not_found", format!("Index `{uid}` not found."))
+}
+
+impl Preparer {
+    /// Prepares a group of adjacent entries of one index that may travel together; they are of one
+    /// kind, and more than one only if they add documents in the same way.
+    ///
+    /// # Errors
+    /// The store or a payload failed; nothing was changed.
+    pub(crate) async fn prepare(
+        &mut self,
+        batch: BatchUid,
+        tasks: &[TaskRecord],
+        payloads: &BTreeMap<TaskUid, Bytes>,
+        now: Timestamp,
+    ) -> Result<Prepared, EngineError> {
+        let Some(first) = tasks.first() else {
+            return Err(EngineError::Answer("an empty group".into()));
+        };
+        let Some(uid) = first.index_uid.clone() else {
+            return Err(EngineError::Answer(format!("task {} names no index", first.uid)));
+        };
+        if let Some(planned) = self.indexes.get_mut(&uid) {
+            let shared = &self.shared;
+            planned.overlay.settle(|batch| !shared.in_flight.lock().contains(&batch));
+        }
+        match &first.operation {
+            Operation::AddDocuments { may_create_index, .. } => {
+                let may_create = *may_create_index;
+                self.prepare_documents(batch, &uid, tasks, payloads, may_create, now).await
+            }
+            Operation::DeleteDocuments { .. } => {
+                self.prepare_deletion(batch, &uid, first, payloads).await
+            }
+            Operation::DeleteByFilter { filter } => {
+                let work = Work::DeleteByFilter { filter: filter.clone() };
+                Ok(self.prepare_broadcast(&uid, first, work, |index| index.overlay.bar(batch)))
+            }
+            Operation::DeleteAllDocuments => {
+                let work = Work::DeleteAllDocuments;
+                Ok(self.prepare_broadcast(&uid, first, work, |index| index.overlay.empty(batch)))
+            }
+            Operation::UpdateSettings { settings, may_create_index, .. } => {
+                self.prepare_settings(batch, &uid, first, settings, *may_create_index, now)
+            }
+            Operation::CreateIndex { primary_key } => {
+                self.prepare_creation(batch, &uid, first, primary_key.clone(), now)
+            }
+            Operation::UpdateIndex { primary_key, new_uid } => {
+                let (primary_key, new_uid) = (primary_key.clone(), new_uid.clone());
+                self.prepare_update(&uid, first, primary_key, new_uid, now).await
+            }
+            Operation::DeleteIndex => Ok(self.prepare_removal(&uid, first)),
+            Operation::CancelTasks { .. } | Operation::DeleteTasks { .. } => {
+                Err(EngineError::Answer(format!("task {} is not of an index", first.uid)))
+            }
+        }
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // Indexes
+
+    /// Makes the planned index; returns the changes that store it.
+    fn create(
+        &mut self,
+        batch: BatchUid,
+        uid: &IndexUid,
+        task: TaskUid,
+        primary_key: Option<String>,
+        now: Timestamp,
+    ) -> Result<Vec<Change>, EngineError> {
+        let config = &self.shared.config;
+        let physical = PhysicalIndex::new(uid, task);
+        let replica_sets = Arc::new(self.place(&physical)?);
+        let record = IndexRecord {
+            uid: uid.clone(),
+            physical: physical.clone(),
+            primary_key,
+            shard_count: config.shard_count,
+            replication_factor: config.replication_factor,
+            epoch: Epoch(1),
+            settings: Map::new(),
+            settings_version: None,
+            next_seq: DocumentSeq(0),
+            changed_by: Some(batch),
+            created_at: now,
+            updated_at: now,
+        };
+        let placement = Change::PutPlacement {
+            index: physical,
+            epoch: record.epoch,
+            replica_sets: replica_sets.to_vec(),
+        };
+        let mut overlay = Overlay::default();
+        overlay.empty(batch);
+        self.indexes.insert(uid.clone(), PlannedIndex { record, replica_sets, overlay });
+        Ok(vec![placement])
+    }
+
+    fn place(&self, physical: &PhysicalIndex) -> Result<Vec<Vec<NodeId>>, EngineError> {
+        let config = &self.shared.config;
+        let nodes = config
+            .nodes
+            .iter()
+            .map(|spec| {
+                let mut node = Node::new(spec.id.clone(), spec.url.clone());
+                node.zone.clone_from(&spec.zone);
+                node.weight_milli = spec.weight_milli;
+                node
+            })
+            .collect();
+        let unplaceable = |error: miroir_core::topology::TopologyError| {
+            EngineError::Unsupported(format!("placing an index on these nodes: {error}"))
+        };
+        let topology = Topology::new(nodes).map_err(unplaceable)?;
+        let shard_count = NonZeroU32::new(config.shard_count).unwrap_or(NonZeroU32::MIN);
+        let placement = miroir_core::placement::place(
+            physical.as_str(),
+            shard_count,
+            config.replication_factor,
+            &topology,
+        )
+        .map_err(unplaceable)?;
+        Ok(placement.to_replica_sets())
+    }
+
+    fn creation(&self, record: &IndexRecord) -> Creation {
+        Creation {
+            primary_key: record.primary_key.clone(),
+            settings: settings::initial_node_settings(&self.shared.facts()),
+        }
+    }
+
+    fn prepare_creation(
+        &mut self,
+        batch: BatchUid,
+        uid: &IndexUid,
+        task: &TaskRecord,
+        primary_key: Option<String>,
+        now: Timestamp,
+    ) -> Result<Prepared, EngineError> {
+        if self.indexes.contains_key(uid) {
+            let error = error_value("index_already_exists", format!("Index `{uid}` already exists."));
+            return Ok(self.nothing(uid, task, Some(error)));
+        }
+        let mut changes = self.create(batch, uid, task.uid, primary_key, now)?;
+        let Some(index) = self.indexes.get(uid) else {
+            return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
+        };
+        changes.push(Change::PutIndex(Box::new(index.record.clone())));
+        let mut prepared = self.broadcast(index, Work::CreateIndex, vec![bare(task)]);
+        prepared.plan.creation = Some(self.creation(&index.record));
+        prepared.effect = Effect::Put(Box::new(index.record.clone()));
+        prepared.changes = changes;
+        Ok(prepared)
+    }
+
+    async fn prepare_update(
+        &mut self,
+        uid: &IndexUid,
+        task: &TaskRecord,
+        primary_key: Option<String>,
+        new_uid: Option<IndexUid>,
+        now: Timestamp,
+    ) -> Result<Prepared, EngineError> {
+        let Some(index) = self.indexes.get(uid) else {
+            return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
+        };
+        let old_key = index.record.primary_key.clone();
+        let changes_key = primary_key.is_some() && primary_key != old_key;
+        if changes_key && old_key.is_some() && self.has_documents(uid).await? {
+            let key = old_key.unwrap_or_default();
+            let message = format!("Index `{uid}`: Index already has a primary key: `{key}`.");
+            let error = error_value("index_primary_key_already_exists", message);
+            return Ok(self.nothing(uid, task, Some(error)));
+        }
+        if let Some(new_uid) = new_uid.as_ref().filter(|new_uid| *new_uid != uid)
+            && self.indexes.contains_key(new_uid)
+        {
+            let message = format!(
+                "Cannot rename `{uid}` to `{new_uid}` as the index already exists. Hint: You can \
+                 remove `{new_uid}` first and then do your remove."
+            );
+            let error = error_value("index_already_exists", message);
+            return Ok(self.nothing(uid, task, Some(error)));
+        }
+        let Some(mut index) = self.indexes.remove(uid) else {
+            return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
+        };
+        let mut changes = Vec::new();
+        if let Some(new_uid) = &new_uid {
+            index.record.uid = new_uid.clone();
+            changes.push(Change::RenameIndex { from: uid.clone(), to: new_uid.clone() });
+        }
+        let mut work = Work::Nothing;
+        if changes_key && let Some(primary_key) = primary_key {
+            index.record.primary_key = Some(primary_key.clone());
+            work = Work::UpdatePrimaryKey { primary_key };
+        }
+        index.record.updated_at = now;
+        changes.push(Change::PutIndex(Box::new(index.record.clone())));
+        let mut prepared = self.broadcast(&index, work, vec![bare(task)]);
+        prepared.plan.index_uid = uid.clone();
+        prepared.effect = match new_uid {
+            Some(_) => {
+                Effect::Rename { from: uid.clone(), record: Box::new(index.record.clone()) }
+            }
+            None => Effect::Put(Box::new(index.record.clone())),
+        };
+        prepared.changes = changes;
+        self.indexes.insert(index.record.uid.clone(), index);
+        Ok(prepared)
+    }
+
+    /// Waits for what is in flight and asks the nodes.
+    async fn has_documents(&self, uid: &IndexUid) -> Result<bool, EngineError> {
+        let Some(index) = self.indexes.get(uid) else { return Ok(false) };
+        self.shared.wait_for_index(&index.record.physical).await;
+        let entry = self.entry(index);
+        Ok(crate::stats::count_documents(&self.shared, &entry).await? > 0)
+    }
+
+    fn prepare_removal(&mut self, uid: &IndexUid, task: &TaskRecord) -> Prepared {
+        let Some(index) = self.indexes.remove(uid) else {
+            return self.nothing(uid, task, Some(index_not_found(uid)));
+        };
+        self.shared.removed.lock().insert(index.record.physical.clone());
+        let mut prepared = self.broadcast(&index, Work::DeleteIndex, vec![bare(task)]);
+        prepared.effect = Effect::Remove(uid.clone());
+        prepared.changes = vec![Change::RemoveIndex(uid.clone())];
+        prepared
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // What goes to every node
+
+    fn prepare_broadcast(
+        &mut self,
+        uid: &IndexUid,
+        task: &TaskRecord,
+        work: Work,
+        note: impl FnOnce(&mut PlannedIndex),
+    ) -> Prepared {
+        let Some(index) = self.indexes.get_mut(uid) else {
+            return self.nothing(uid, task, Some(index_not_found(uid)));
+        };
+        note(index);
+        let Some(index) = self.indexes.get(uid) else {
+            return self.nothing(uid, task, Some(index_not_found(uid)));
+        };
+        self.broadcast(index, work, vec![bare(task)])
+    }
+
+    fn prepare_settings(
+        &mut self,
+        batch: BatchUid,
+        uid: &IndexUid,
+        task: &TaskRecord,
+        patch: &Value,
+        may_create: bool,
+        now: Timestamp,
+    ) -> Result<Prepared, EngineError> {
+        let mut changes = Vec::new();
+        let is_new = !self.indexes.contains_key(uid);
+        if is_new {
+            if !may_create {
+                return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
+            }
+            changes = self.create(batch, uid, task.uid, None, now)?;
+        }
+        let facts = self.shared.facts();
+        let Some(index) = self.indexes.get_mut(uid) else {
+            return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
+        };
+        let empty = Map::new();
+        let patch = patch.as_object().unwrap_or(&empty);
+        let merged = settings::merge_patch(&index.record.settings, patch);
+        let node_patch = settings::to_node_settings(patch, &merged, &facts);
+        index.record.settings = merged;
+        index.record.settings_version = Some(task.uid);
+        index.record.changed_by = Some(batch);
+        index.record.updated_at = now;
+        changes.push(Change::PutIndex(Box::new(index.record.clone())));
+        let Some(index) = self.indexes.get(uid) else {
+            return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
+        };
+        // The client's settings are a request of their own even on a new index, so that a mistake
+        // in them leaves the index as one Meilisearch leaves it: there, with default settings.
+        let mut prepared =
+            self.broadcast(index, Work::UpdateSettings { patch: node_patch }, vec![bare(task)]);
+        if is_new {
+            prepared.plan.creation = Some(self.creation(&index.record));
+        }
+        prepared.effect = Effect::Put(Box::new(index.record.clone()));
+        prepared.changes = changes;
+        Ok(prepared)
+    }
+
+    fn broadcast(&self, index: &PlannedIndex, work: Work, entries: Vec<PlannedEntry>) -> Prepared {
+        let nodes = match work {
+            Work::Nothing => BTreeSet::new(),
+            _ => index.replica_sets.iter().flatten().cloned().collect(),
+        };
+        Prepared {
+            plan: BatchPlan {
+                index_uid: index.record.uid.clone(),
+                physical: index.record.physical.clone(),
+                shard_count: index.record.shard_count,
+                primary_key: index.record.primary_key.clone(),
+                creation: None,
+                work,
+                entries,
+                shards: None,
+                request_bytes_max: REQUEST_BYTES_MAX,
+            },
+            nodes,
+            replica_sets: index.replica_sets.clone(),
+            effect: Effect::None,
+            changes: Vec::new(),
+        }
+    }
+
+    /// A batch that sends nothing: its task ends as `error` says.
+    fn nothing(&self, uid: &IndexUid, task: &TaskRecord, error: Option<Value>) -> Prepared {
+        Prepared {
+            plan: BatchPlan {
+                index_uid: uid.clone(),
+                physical: PhysicalIndex::new(uid, task.uid),
+                shard_count: 1,
+                primary_key: None,
+                creation: None,
+                work: Work::Nothing,
+                entries: vec![PlannedEntry { error, ..bare(task) }],
+                shards: Some(BTreeSet::new()),
+                request_bytes_max: REQUEST_BYTES_MAX,
+            },
+            nodes: BTreeSet::new(),
+            replica_sets: Arc::default(),
+            effect: Effect::None,
+            changes: Vec::new(),
+        }
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // Deletions by id
+
+    async fn prepare_deletion(
+        &mut self,
+        batch: BatchUid,
+        uid: &IndexUid,
+        task: &TaskRecord,
+        payloads: &BTreeMap<TaskUid, Bytes>,
+    ) -> Result<Prepared, EngineError> {
+        let Some(index) = self.indexes.get_mut(uid) else {
+            return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
+        };
+        let shard_count = NonZeroU32::new(index.record.shard_count).unwrap_or(NonZeroU32::MIN);
+        let (source, reader) = open_payload(task, payloads);
+        let mut lines = LineReader::over(reader);
+        let mut shards = BTreeSet::new();
+        let mut hashes = Vec::new();
+        while let Some(line) = lines.next(&*self.shared.ports.payloads).await? {
+            let Ok(id) = serde_json::from_slice::<String>(&line) else { continue };
+            let hash = document_hash(&id);
+            shards.insert(shard_of_hash(hash, shard_count));
+            if hashes.len() <= Overlay::DOCUMENTS_MAX {
+                hashes.push(hash);
+            }
+        }
+        if hashes.len() > Overlay::DOCUMENTS_MAX {
+            index.overlay.bar(batch);
+        } else {
+            index.overlay.note(batch, hashes.into_iter().map(|hash| (hash, None)));
+        }
+        let replica_sets = index.replica_sets.clone();
+        let Some(index) = self.indexes.get(uid) else {
+            return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
+        };
+        let entry = PlannedEntry { source, ..bare(task) };
+        let mut prepared = self.broadcast(index, Work::DeleteDocuments, vec![entry]);
+        prepared.nodes = nodes_of(&replica_sets, &shards);
+        prepared.plan.shards = Some(shards);
+        Ok(prepared)
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // Documents
+
+    async fn prepare_documents(
+        &mut self,
+        batch: BatchUid,
+        uid: &IndexUid,
+        tasks: &[TaskRecord],
+        payloads: &BTreeMap<TaskUid, Bytes>,
+        may_create: bool,
+        now: Timestamp,
+    ) -> Result<Prepared, EngineError> {
+        let Some(first) = tasks.first() else {
+            return Err(EngineError::Answer("an empty group".into()));
+        };
+        let Operation::AddDocuments { method, skip_creation, .. } = first.operation else {
+            return Err(EngineError::Answer(format!("task {} adds no documents", first.uid)));
+        };
+        let mut changes = Vec::new();
+        let is_new = !self.indexes.contains_key(uid);
+        if is_new {
+            if !may_create {
+                let mut prepared = self.nothing(uid, first, Some(index_not_found(uid)));
+                prepared.plan.entries = tasks
+                    .iter()
+                    .map(|task| PlannedEntry { error: Some(index_not_found(uid)), ..bare(task) })
+                    .collect();
+                return Ok(prepared);
+            }
+            changes = self.create(batch, uid, first.uid, None, now)?;
+        }
+        let Some(mut index) = self.indexes.remove(uid) else {
+            return Err(EngineError::Answer(format!("index {uid} is not planned")));
+        };
+        let result = self.check_entries(batch, &mut index, tasks, payloads).await;
+        let result = result.map(|(entries, shards)| {
+            index.record.changed_by = Some(batch);
+            index.record.updated_at = now;
+            changes.push(Change::PutIndex(Box::new(index.record.clone())));
+            let work = Work::AddDocuments { method, skip_creation };
+            let mut prepared = self.broadcast(&index, work, entries);
+            if is_new {
+                prepared.plan.creation = Some(self.creation(&index.record));
+            } else {
+                prepared.nodes = nodes_of(&index.replica_sets, &shards);
+                prepared.plan.shards = Some(shards);
+            }
+            prepared.effect = Effect::Put(Box::new(index.record.clone()));
+            prepared.changes = changes;
+            prepared
+        });
+        if result.is_ok() || !is_new {
+            self.indexes.insert(uid.clone(), index);
+        }
+        result
+    }
+
+    async fn check_entries(
+        &self,
+        batch: BatchUid,
+        index: &mut PlannedIndex,
+        tasks: &[TaskRecord],
+        payloads: &BTreeMap<TaskUid, Bytes>,
+    ) -> Result<(Vec<PlannedEntry>, BTreeSet<ShardId>), EngineError> {
+        let mut entries = Vec::with_capacity(tasks.len());
+        let mut all_shards = BTreeSet::new();
+        for task in tasks {
+            if let Some(barrier) = index.overlay.barrier() {
+                self.shared.wait_for_batch(barrier).await;
+                let shared = &self.shared;
+                index.overlay.settle(|batch| !shared.in_flight.lock().contains(&batch));
+            }
+            let (source, reader) = open_payload(task, payloads);
+            let mut planned = PlannedEntry { source, ..bare(task) };
+            match self.check_entry(batch, index, task, reader).await? {
+                Checked::Good { cut, distinct_ids, shards } => {
+                    planned.cut = cut;
+                    planned.distinct_ids = distinct_ids;
+                    all_shards.extend(shards);
+                }
+                Checked::Bad(error) => planned.error = Some(error),
+            }
+            entries.push(planned);
+        }
+        Ok((entries, all_shards))
+    }
+
+    /// Checks the documents of one entry and numbers them.
+    async fn check_entry(
+        &self,
+        batch: BatchUid,
+        index: &mut PlannedIndex,
+        task: &TaskRecord,
+        reader: PayloadReader,
+    ) -> Result<Checked, EngineError> {
+        let Operation::AddDocuments { primary_key: asked_key, document_count, .. } = &task.operation
+        else {
+            return Ok(Checked::Bad(Value::Null));
+        };
+        let payloads = &*self.shared.ports.payloads;
+        let known_key = index.record.primary_key.clone();
+        if let (Some(known), Some(asked)) = (&known_key, asked_key)
+            && known != asked
+        {
+            let message = format!("Index already has a primary key: `{known}`.");
+            return Ok(Checked::Bad(error_value("index_primary_key_already_exists", message)));
+        }
+        let mut primary_key = known_key.or_else(|| asked_key.clone()).map(PrimaryKey::new);
+        let is_geo_checked = settings::is_geo_checked(&index.record.settings);
+        let uid = index.record.uid.clone();
+        let bad = |error: &DocumentError| {
+            Checked::Bad(error_value(error.code(), error.task_message(&uid)))
+        };
+        let shard_count = NonZeroU32::new(index.record.shard_count).unwrap_or(NonZeroU32::MIN);
+        let is_inline = usize::try_from(*document_count).is_ok_and(|n| n <= INLINE_CUT_MAX);
+        let mut numbering = Numbering::new(index.record.next_seq);
+        let mut out = CutWriter::new(is_inline);
+        let mut shards = BTreeSet::new();
+        let mut lines = LineReader::over(reader);
+        let mut chunk: Vec<CutRecord> = Vec::new();
+        let mut ids: Vec<String> = Vec::new();
+        loop {
+            let line = lines.next(payloads).await?;
+            if let Some(line) = &line {
+                let key = match &primary_key {
+                    Some(key) => key,
+                    None => match infer_primary_key(line) {
+                        Ok(key) => &*primary_key.insert(key),
+                        Err(error) => return Ok(bad(&error)),
+                    },
+                };
+                let id = match check_document(line, key, is_geo_checked) {
+                    Ok(id) => id,
+                    Err(error) => return Ok(bad(&error)),
+                };
+                let len = u32::try_from(line.len()).unwrap_or(u32::MAX);
+                let record = CutRecord::new(lines.line_at, len, &id, shard_count);
+                shards.insert(record.shard());
+                chunk.push(record);
+                ids.push(id.into_owned());
+            }
+            if chunk.len() >= CHUNK_DOCUMENTS || (line.is_none() && !chunk.is_empty()) {
+                let Some(key) = &primary_key else { break };
+                self.number(index, key, &mut numbering, &mut chunk, &mut ids).await;
+                out.append(payloads, &chunk).await?;
+                chunk.clear();
+                ids.clear();
+            }
+            if line.is_none() {
+                break;
+            }
+        }
+        let cut = out.finish().await?;
+        index.record.primary_key = primary_key.map(|key| key.as_str().to_owned());
+        index.record.next_seq = numbering.next_seq;
+        let distinct_ids = numbering.distinct_ids;
+        if numbering.has_forgotten {
+            index.overlay.bar(batch);
+        } else {
+            let states = numbering.seqs.into_iter().map(|(hash, seq)| (hash, Some(seq)));
+            index.overlay.note(batch, states);
+        }
+        Ok(Checked::Good { cut, distinct_ids, shards })
+    }
+
+    /// Gives a chunk of documents their numbers: the one they have, or the next.
+    async fn number(
+        &self,
+        index: &PlannedIndex,
+        primary_key: &PrimaryKey,
+        numbering: &mut Numbering,
+        chunk: &mut [CutRecord],
+        ids: &mut [String],
+    ) {
+        let unknown: Vec<String> = chunk
+            .iter()
+            .zip(ids.iter_mut())
+            .filter(|(record, _)| {
+                !numbering.seqs.contains_key(&record.hash)
+                    && index.overlay.get(record.hash) == Known::Unknown
+            })
+            .map(|(_, id)| std::mem::take(id))
+            .collect();
+        let existing = if unknown.is_empty() {
+            HashMap::new()
+        } else {
+            let entry = self.entry(index);
+            match fetch_seqs(&self.shared, &entry, primary_key, &unknown).await {
+                Ok(existing) => existing,
+                Err(error) => {
+                    // The write must not wait for an absent shard: its documents go to the end of
+                    // the order, as new ones do. Only ties can show it.
+                    tracing::warn!(%error, "sequence numbers cannot be looked up; giving new ones");
+                    HashMap::new()
+                }
+            }
+        };
+        for record in chunk {
+            let known = match index.overlay.get(record.hash) {
+                Known::Seq(seq) => Some(seq),
+                Known::Absent => None,
+                Known::Unknown => existing.get(&record.hash).copied(),
+            };
+            record.seq = numbering.number(record.hash, known).0;
+        }
+    }
+
+    /// The planned index as reads see one.
+    fn entry(&self, index: &PlannedIndex) -> IndexEntry {
+        let legacy = self.shared.has_legacy_nodes();
+        IndexEntry::new(index.record.clone(), index.replica_sets.clone(), legacy)
+    }
+}
+
+/// The numbers given within one payload.
+struct Numbering {
+    next_seq: DocumentSeq,
+    seqs: HashMap<u64, DocumentSeq>,
+    distinct_ids: u64,
+    has_forgotten: bool,
+}
+
+impl Numbering {
+    fn new(next_seq: DocumentSeq) -> Self {
+        Self { next_seq, seqs: HashMap::new(), distinct_ids: 0, has_forgotten: false }
+    }
+
+    fn number(&mut self, hash: u64, known: Option<DocumentSeq>) -> DocumentSeq {
+        if let Some(seq) = self.seqs.get(&hash) {
+            return *seq;
+        }
+        let seq = known.unwrap_or_else(|| {
+            let seq = self.next_seq;
+            self.next_seq = DocumentSeq(seq.0 + 1);
+            seq
+        });
+        self.distinct_ids += 1;
+        if self.seqs.len() >= PAYLOAD_IDS_MAX {
+            self.seqs.clear();
+            self.has_forgotten = true;
+        }
+        self.seqs.insert(hash, seq);
+        seq
+    }
+}
+
+/// Collects the cut of one entry, in the plan or in a file.
+struct CutWriter {
+    inline: Option<Vec<(u64, u32, u32, u64)>>,
+    file: Option<Box<dyn PayloadWriter>>,
+}
+
+impl CutWriter {
+    fn new(is_inline: bool) -> Self {
+        Self { inline: is_inline.then(Vec::new), file: None }
+    }
+
+    async fn append(
+        &mut self,
+        payloads: &dyn crate::port::PayloadStore,
+        records: &[CutRecord],
+    ) -> Result<(), EngineError> {
+        if let Some(inline) = &mut self.inline {
+            inline.extend(records.iter().map(|r| (r.offset, r.len, r.shard, r.seq)));
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(payloads.create().await?),
+        };
+        let bytes: Vec<u8> = records.iter().flat_map(CutRecord::encode).collect();
+        Ok(file.append(Bytes::from(bytes)).await?)
+    }
+
+    async fn finish(self) -> Result<Cut, EngineError> {
+        match (self.inline, self.file) {
+            (Some(inline), _) => Ok(Cut::Inline(inline)),
+            (None, Some(file)) => Ok(Cut::File(file.finish().await?)),
+            (None, None) => Ok(Cut::Inline(Vec::new())),
+        }
+    }
+}
+
+fn bare(task: &TaskRecord) -> PlannedEntry {
+    PlannedEntry {
+        task: task.uid,
+        source: Source::None,
+        cut: Cut::None,
+        distinct_ids: 0,
+        error: None,
+    }
+}
+
+fn open_payload(task: &TaskRecord, payloads: &BTreeMap<TaskUid, Bytes>) -> (Source, PayloadReader) {
+    match (&task.payload, payloads.get(&task.uid)) {
+        (Some(file), _) => (Source::File(file.clone()), PayloadReader::of_file(file.clone())),
+        (None, Some(bytes)) => (Source::Inline, PayloadReader::of_bytes(bytes.clone())),
+        (None, None) => (Source::None, PayloadReader::of_bytes(Bytes::new())),
+    }
+}
+
+fn nodes_of(replica_sets: &[Vec<NodeId>], shards: &BTreeSet<ShardId>) -> BTreeSet<NodeId> {
+    let sets = shards.iter().filter_map(|shard| replica_sets.get(shard.0 as usize));
+    sets.flatten().cloned().collect()
+}
+
+/// The id of a document that may be indexed.
+fn check_document<'d>(
+    document: &'d [u8],
+    primary_key: &PrimaryKey,
+    is_geo_checked: bool,
+) -> Result<std::borrow::Cow<'d, str>, DocumentError> {
+    let scanned = scan_document(document, primary_key)?;
+    if is_geo_checked && let Some(geo) = scanned.geo {
+        check_geo(geo, &scanned.id)?;
+    }
+    if let Some(vectors) = scanned.vectors {
+        check_vectors(vectors, &scanned.id)?;
+    }
+    Ok(scanned.id)
+}

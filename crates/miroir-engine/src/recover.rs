@@ -1,0 +1,181 @@
+//! What a start finds in the store, and what it makes of it. Nothing depends on memory: a start
+//! after a crash is a start.
+
+use crate::error::EngineError;
+use crate::plan::BatchPlan;
+use crate::port::{BatchRecord, IndexRecord, NodeRecord, PayloadRef, Store, StoreError, TaskRecord};
+use crate::state::{Config, Effect, IndexEntry, LiveBatch, NodeView, Ports, Shared, Snapshot};
+use miroir_core::health::NodeHealth;
+use miroir_core::id::{NodeId, PhysicalIndex, TaskUid};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What the store holds at start.
+pub(crate) struct Found {
+    /// For readers.
+    pub(crate) snapshot: Snapshot,
+    /// For the dispatcher: every index, also those still being made.
+    pub(crate) planned: Vec<(IndexRecord, Arc<Vec<Vec<NodeId>>>)>,
+    /// Batches not done, or not applied everywhere, oldest first.
+    pub(crate) open: Vec<BatchRecord>,
+}
+
+/// Reads the store and notes the configured nodes in it.
+pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, EngineError> {
+    let store = &*ports.store;
+    let nodes = load_nodes(store, config).await?;
+    let open = store.load_open_batches().await?;
+    let mut in_making = BTreeSet::new();
+    for batch in &open {
+        let plan = parse_plan(batch)?;
+        if plan.creation.is_some() && !batch.is_done {
+            in_making.insert(plan.physical);
+        }
+    }
+    let legacy = false;
+    let mut snapshot = Snapshot::default();
+    let mut planned = Vec::new();
+    for record in store.load_indexes().await? {
+        let replica_sets = load_replica_sets(store, &record.physical).await?;
+        if !in_making.contains(&record.physical) {
+            let entry = IndexEntry::new(record.clone(), replica_sets.clone(), legacy);
+            snapshot.indexes.insert(record.uid.clone(), Arc::new(entry));
+        }
+        planned.push((record, replica_sets));
+    }
+    snapshot.nodes = nodes
+        .into_iter()
+        .map(|record| {
+            let view = NodeView {
+                record: record.clone(),
+                health: NodeHealth::Unknown,
+                version: None,
+                last_error: None,
+            };
+            (record.id, view)
+        })
+        .collect();
+    Ok(Found { snapshot, planned, open })
+}
+
+async fn load_replica_sets(
+    store: &dyn Store,
+    index: &PhysicalIndex,
+) -> Result<Arc<Vec<Vec<NodeId>>>, EngineError> {
+    let placement = store.load_placement(index).await?;
+    Ok(Arc::new(placement.map(|(_, sets)| sets).unwrap_or_default()))
+}
+
+async fn load_nodes(store: &dyn Store, config: &Config) -> Result<Vec<NodeRecord>, EngineError> {
+    let stored: BTreeMap<NodeId, NodeRecord> =
+        store.load_nodes().await?.into_iter().map(|record| (record.id.clone(), record)).collect();
+    let mut records = Vec::new();
+    let mut changes = Vec::new();
+    for spec in &config.nodes {
+        let old = stored.get(&spec.id);
+        let record = NodeRecord {
+            id: spec.id.clone(),
+            url: spec.url.clone(),
+            zone: spec.zone.clone(),
+            weight_milli: spec.weight_milli,
+            is_in_sync: old.is_none_or(|old| old.is_in_sync),
+            out_of_sync_reason: old.and_then(|old| old.out_of_sync_reason.clone()),
+            applied_batch: None,
+        };
+        if old != Some(&record) {
+            changes.push(crate::port::Change::PutNode(Box::new(record.clone())));
+        }
+        records.push(record);
+    }
+    let missing: Vec<&NodeId> =
+        stored.keys().filter(|id| !config.nodes.iter().any(|spec| spec.id == **id)).collect();
+    if !missing.is_empty() {
+        // Placements name them; without their address nothing on them can be read or written.
+        let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        return Err(EngineError::Store(StoreError::Conflict(format!(
+            "the store knows nodes that the configuration does not name: {}; name them again \
+             (removing nodes from a cluster is not supported yet)",
+            names.join(", ")
+        ))));
+    }
+    if !changes.is_empty() {
+        store.commit(changes).await?;
+    }
+    Ok(records)
+}
+
+/// The plan of a stored batch.
+pub(crate) fn parse_plan(batch: &BatchRecord) -> Result<BatchPlan, EngineError> {
+    serde_json::from_value(batch.plan.clone()).map_err(|error| {
+        EngineError::Store(StoreError::Corrupt { what: "batch", cause: error.to_string() })
+    })
+}
+
+/// A batch in flight from its record.
+pub(crate) async fn revive(shared: &Shared, record: &BatchRecord) -> Result<LiveBatch, EngineError> {
+    revive_with(&shared.ports, record).await
+}
+
+/// The same before the engine stands.
+pub(crate) async fn revive_with(
+    ports: &Ports,
+    record: &BatchRecord,
+) -> Result<LiveBatch, EngineError> {
+    let plan = parse_plan(record)?;
+    let mut tasks: Vec<TaskRecord> = Vec::with_capacity(plan.entries.len());
+    let mut inline = BTreeMap::new();
+    for entry in &plan.entries {
+        let task = ports.store.load_task(entry.task).await?;
+        let mut task = task.ok_or_else(|| lost_task(entry.task))?;
+        if let Some(payload) = task.inline_payload.take() {
+            inline.insert(task.uid, payload);
+        }
+        tasks.push(task);
+    }
+    let replica_sets = load_replica_sets(&*ports.store, &plan.physical).await?;
+    let effect = effect_of(ports, &plan).await?;
+    Ok(LiveBatch {
+        uid: record.uid,
+        plan,
+        tasks,
+        inline,
+        replica_sets,
+        nodes: record.deliveries.keys().cloned().collect(),
+        effect,
+        window: parking_lot::Mutex::new(None),
+    })
+}
+
+fn lost_task(uid: TaskUid) -> EngineError {
+    EngineError::Store(StoreError::Corrupt {
+        what: "batch",
+        cause: format!("its task {uid} is not in the log"),
+    })
+}
+
+/// After a start readers see the catalog as it was planned last, so an index that was being made
+/// appears, whole, when the batch that makes it is done; everything else is there already.
+async fn effect_of(ports: &Ports, plan: &BatchPlan) -> Result<Effect, EngineError> {
+    if plan.creation.is_none() {
+        return Ok(Effect::None);
+    }
+    let indexes = ports.store.load_indexes().await?;
+    let record = indexes.into_iter().find(|record| record.physical == plan.physical);
+    Ok(record.map_or(Effect::None, |record| Effect::Put(Box::new(record))))
+}
+
+/// Removes payload files that no entry and no batch names: the leavings of a crash between a
+/// file's sync and its entry.
+pub(crate) async fn sweep_payloads(
+    ports: &Ports,
+    named: &BTreeSet<PayloadRef>,
+) -> Result<usize, EngineError> {
+    let names: BTreeSet<&str> = named.iter().map(|PayloadRef::File { name, .. }| name.as_str()).collect();
+    let files = ports.payloads.list().await?;
+    let orphans: Vec<PayloadRef> = files
+        .into_iter()
+        .filter(|PayloadRef::File { name, .. }| !names.contains(name.as_str()))
+        .collect();
+    ports.payloads.remove(&orphans).await?;
+    Ok(orphans.len())
+}

@@ -1,0 +1,399 @@
+//! What the parts of the engine share: the ports, the configuration, and one immutable snapshot
+//! of the cluster that readers take whole and its owners replace whole.
+
+use crate::port::{
+    Clock, IndexRecord, NodeClient, NodeError, NodeRecord, PayloadStore, Store, TaskRecord,
+};
+use crate::plan::{BatchPlan, Source};
+use crate::error::EngineError;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use miroir_core::health::{HealthMachine, HealthThresholds, NodeHealth, Observation};
+use miroir_core::id::{BatchUid, IndexUid, NodeId, PhysicalIndex, ShardId, TaskUid};
+use miroir_core::merge::IndexView;
+use miroir_core::placement::Placement;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// The doors out.
+#[derive(Clone)]
+pub struct Ports {
+    /// Nodes.
+    pub nodes: Arc<dyn NodeClient>,
+    /// The log and the catalog.
+    pub store: Arc<dyn Store>,
+    /// Payload files.
+    pub payloads: Arc<dyn PayloadStore>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Called at each named step of the write path, for tests that stop the process there.
+pub type StepHook = Arc<dyn Fn(&'static str) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A node as the configuration names it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeSpec {
+    /// Its name.
+    pub id: NodeId,
+    /// Its address.
+    pub url: String,
+    /// Its failure domain.
+    pub zone: Option<String>,
+    /// Its relative share, in thousandths.
+    pub weight_milli: u32,
+}
+
+/// How the engine is set up.
+#[derive(Clone)]
+pub struct Config {
+    /// The version of this proxy, as the admin API shows it.
+    pub version: String,
+    /// The nodes.
+    pub nodes: Vec<NodeSpec>,
+    /// Shards of a new index.
+    pub shard_count: u32,
+    /// Copies of each shard of a new index.
+    pub replication_factor: u32,
+    /// A whole search, all attempts together.
+    pub search_timeout: Duration,
+    /// One call to a node on the write path.
+    pub node_timeout: Duration,
+    /// Between two probes of a node.
+    pub probe_interval: Duration,
+    /// For tests.
+    pub step_hook: Option<StepHook>,
+}
+
+/// One node in the snapshot.
+#[derive(Debug, Clone)]
+pub struct NodeView {
+    /// As stored.
+    pub record: NodeRecord,
+    /// As probed.
+    pub health: NodeHealth,
+    /// The version it reports, once asked.
+    pub version: Option<String>,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+}
+
+impl NodeView {
+    /// Reads may go there.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.record.is_in_sync && self.health != NodeHealth::Down
+    }
+}
+
+/// One index in the snapshot: as it is once every batch reported done has been applied.
+#[derive(Debug, Clone)]
+pub struct IndexEntry {
+    /// As stored.
+    pub record: IndexRecord,
+    /// The replica set of each shard, by shard.
+    pub replica_sets: Arc<Vec<Vec<NodeId>>>,
+    /// The same, indexed both ways.
+    pub placement: Arc<Placement>,
+    /// What merging must know of the settings.
+    pub view: Arc<IndexView>,
+}
+
+impl IndexEntry {
+    /// An index as readers see it. `is_legacy` tells that some node is older than 1.36.
+    #[must_use]
+    pub fn new(record: IndexRecord, replica_sets: Arc<Vec<Vec<NodeId>>>, is_legacy: bool) -> Self {
+        let placement = Arc::new(Placement::from_replica_sets(&replica_sets));
+        let view = Arc::new(view_of(&record, is_legacy));
+        Self { record, replica_sets, placement, view }
+    }
+}
+
+/// The shards whose replica set contains `node`, in order.
+#[must_use]
+pub fn shards_of(replica_sets: &[Vec<NodeId>], node: &NodeId) -> Vec<ShardId> {
+    (0u32..)
+        .zip(replica_sets)
+        .filter(|(_, replica_set)| replica_set.contains(node))
+        .map(|(shard, _)| ShardId(shard))
+        .collect()
+}
+
+/// The cluster at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// By id.
+    pub nodes: BTreeMap<NodeId, NodeView>,
+    /// Those that exist for clients, by uid.
+    pub indexes: BTreeMap<IndexUid, Arc<IndexEntry>>,
+}
+
+impl Snapshot {
+    /// The index of that name.
+    ///
+    /// # Errors
+    /// [`EngineError::IndexNotFound`].
+    pub fn index(&self, uid: &IndexUid) -> Result<&Arc<IndexEntry>, EngineError> {
+        self.indexes.get(uid).ok_or_else(|| EngineError::IndexNotFound(uid.clone()))
+    }
+
+    /// The nodes in sync, up or not.
+    #[must_use]
+    pub fn in_sync(&self) -> BTreeSet<NodeId> {
+        self.nodes.iter().filter(|(_, n)| n.record.is_in_sync).map(|(id, _)| id.clone()).collect()
+    }
+}
+
+/// A batch in flight.
+#[derive(Debug)]
+pub struct LiveBatch {
+    /// Its number.
+    pub uid: BatchUid,
+    /// Its plan.
+    pub plan: BatchPlan,
+    /// Its tasks, as they stood when it was made, without payloads.
+    pub tasks: Vec<TaskRecord>,
+    /// Payloads that travel in the log.
+    pub inline: BTreeMap<TaskUid, Bytes>,
+    /// The replica sets it was cut for.
+    pub replica_sets: Arc<Vec<Vec<NodeId>>>,
+    /// The nodes it goes to.
+    pub nodes: BTreeSet<NodeId>,
+    /// What the snapshot shows once it is done.
+    pub effect: Effect,
+    /// Its place in the window of batches in flight; given back when it is done.
+    pub window: Mutex<Option<tokio::sync::OwnedSemaphorePermit>>,
+}
+
+impl LiveBatch {
+    /// It reads payload files, so its requests may be large.
+    #[must_use]
+    pub fn has_files(&self) -> bool {
+        self.plan.entries.iter().any(|entry| matches!(entry.source, Source::File(_)))
+    }
+
+    /// The shards it touches, with their replica sets.
+    #[must_use]
+    pub fn touched(&self) -> Vec<(ShardId, Vec<NodeId>)> {
+        let all = (0u32..).map(ShardId).zip(self.replica_sets.iter().cloned());
+        all.filter(|(shard, _)| self.plan.shards.as_ref().is_none_or(|set| set.contains(shard)))
+            .collect()
+    }
+}
+
+/// What a batch changes for readers when it is done.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Nothing but dates.
+    None,
+    /// The index is as given.
+    Put(Box<IndexRecord>),
+    /// The index is gone.
+    Remove(IndexUid),
+    /// The index has another name.
+    Rename {
+        /// The old name.
+        from: IndexUid,
+        /// As it is under the new name.
+        record: Box<IndexRecord>,
+    },
+}
+
+/// A word to a lane.
+#[derive(Debug)]
+pub enum LaneMessage {
+    /// Deliver this batch after those before.
+    Deliver(BatchUid),
+    /// Something changed: look again.
+    Wake,
+}
+
+/// Shared by all parts of one engine.
+pub struct Shared {
+    /// The doors out.
+    pub ports: Ports,
+    /// The set-up.
+    pub config: Config,
+    /// Names this cluster in markers.
+    pub cluster: String,
+    /// What readers see.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Serializes replacement of the snapshot; never held across an await.
+    snapshot_lock: Mutex<()>,
+    /// Batches in flight whose content is at hand.
+    pub live: Mutex<BTreeMap<BatchUid, Arc<LiveBatch>>>,
+    /// Batches whose tasks are not final.
+    pub in_flight: Mutex<BTreeSet<BatchUid>>,
+    /// Wakes those who wait for a batch.
+    pub batch_ended: Notify,
+    /// Physical indexes that a batch in flight removes: older batches need not be sent.
+    pub removed: Mutex<BTreeSet<PhysicalIndex>>,
+    /// One sender for each lane.
+    pub lanes: BTreeMap<NodeId, mpsc::UnboundedSender<LaneMessage>>,
+    /// Health machines.
+    pub health: Mutex<BTreeMap<NodeId, HealthMachine>>,
+    /// Nodes that came back without their data, with the reason: never in sync again by themselves.
+    pub quarantine: Mutex<BTreeMap<NodeId, String>>,
+    /// Wakes the dispatcher: the log has grown.
+    pub log_grew: Notify,
+    /// A cancelation or deletion of tasks waits.
+    pub control_waits: std::sync::atomic::AtomicBool,
+    /// Counts changes of nodes' states; lanes and the completer watch it.
+    pub nodes_changed: watch::Sender<u64>,
+    /// Bounds the memory of request bodies being built, in KiB.
+    pub body_budget: Arc<Semaphore>,
+    /// Asks everything to end.
+    pub shutdown: CancellationToken,
+}
+
+impl Shared {
+    /// Ties the parts together; `lanes` has one sender for each configured node.
+    #[must_use]
+    pub fn new(
+        ports: Ports,
+        config: Config,
+        cluster: String,
+        snapshot: Snapshot,
+        lanes: BTreeMap<NodeId, mpsc::UnboundedSender<LaneMessage>>,
+    ) -> Arc<Self> {
+        let health = config.nodes.iter().map(|n| (n.id.clone(), HealthMachine::default())).collect();
+        Arc::new(Self {
+            ports,
+            config,
+            cluster,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            snapshot_lock: Mutex::new(()),
+            live: Mutex::default(),
+            in_flight: Mutex::default(),
+            batch_ended: Notify::new(),
+            removed: Mutex::default(),
+            lanes,
+            health: Mutex::new(health),
+            quarantine: Mutex::default(),
+            log_grew: Notify::new(),
+            control_waits: std::sync::atomic::AtomicBool::new(true),
+            nodes_changed: watch::Sender::new(0),
+            body_budget: Arc::new(Semaphore::new(BODY_BUDGET_KIB)),
+            shutdown: CancellationToken::new(),
+        })
+    }
+
+    /// Replaces the snapshot by a changed copy.
+    pub fn update(&self, change: impl FnOnce(&mut Snapshot)) {
+        let _guard = self.snapshot_lock.lock();
+        let mut next = Snapshot::clone(&self.snapshot.load());
+        change(&mut next);
+        self.snapshot.store(Arc::new(next));
+    }
+
+    /// A batch in flight, from memory or else from the store; `None` if it is gone.
+    ///
+    /// # Errors
+    /// The store failed, or what it holds cannot be understood.
+    pub async fn live_batch(&self, uid: BatchUid) -> Result<Option<Arc<LiveBatch>>, EngineError> {
+        if let Some(batch) = self.live.lock().get(&uid) {
+            return Ok(Some(batch.clone()));
+        }
+        let Some(record) = self.ports.store.load_batch(uid).await? else { return Ok(None) };
+        Ok(Some(Arc::new(crate::recover::revive(self, &record).await?)))
+    }
+
+    /// Returns when a batch is no longer in flight, or the engine shuts down.
+    pub async fn wait_for_batch(&self, batch: BatchUid) {
+        self.wait_until(|| !self.in_flight.lock().contains(&batch)).await;
+    }
+
+    /// Returns when no batch of this index is in flight, or the engine shuts down.
+    pub async fn wait_for_index(&self, index: &PhysicalIndex) {
+        self.wait_until(|| !self.is_indexing(index)).await;
+    }
+
+    async fn wait_until(&self, is_reached: impl Fn() -> bool) {
+        loop {
+            let ended = self.batch_ended.notified();
+            if is_reached() {
+                return;
+            }
+            tokio::select! {
+                () = ended => {}
+                () = self.shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Some node is older than 1.36, whose ranking rules and defaults are other ones. The bundled
+    /// node is such a one.
+    #[must_use]
+    pub fn has_legacy_nodes(&self) -> bool {
+        let snapshot = self.snapshot.load();
+        snapshot.nodes.values().any(|view| view.version.as_deref().is_some_and(is_legacy))
+    }
+
+    /// Passes a named step of the write path.
+    pub async fn step(&self, name: &'static str) {
+        if let Some(hook) = &self.config.step_hook {
+            hook(name).await;
+        }
+    }
+
+    /// Takes in what a call to a node showed of its health.
+    pub fn observe(&self, node: &NodeId, outcome: Result<(), &NodeError>) {
+        let observation = match outcome {
+            Ok(()) | Err(NodeError::Refused { .. }) => Observation::Answered,
+            Err(NodeError::Busy { .. }) => Observation::Overloaded,
+            Err(_) => Observation::Failed,
+        };
+        let change = {
+            let mut machines = self.health.lock();
+            let Some(machine) = machines.get_mut(node) else { return };
+            machine.step(observation, &HealthThresholds::default())
+        };
+        let Some(health) = change else { return };
+        match health {
+            NodeHealth::Down => tracing::warn!(%node, "node is down"),
+            NodeHealth::Up => tracing::info!(%node, "node is up"),
+            NodeHealth::Unknown | NodeHealth::Suspect => {}
+        }
+        self.update(|snapshot| {
+            if let Some(view) = snapshot.nodes.get_mut(node) {
+                view.health = health;
+                view.last_error = outcome.err().map(ToString::to_string);
+            }
+        });
+        self.nodes_changed.send_modify(|count| *count += 1);
+    }
+
+    /// The node answers, as far as is known.
+    #[must_use]
+    pub fn is_up(&self, node: &NodeId) -> bool {
+        self.health
+            .lock()
+            .get(node)
+            .is_some_and(|machine| matches!(machine.health(), NodeHealth::Up | NodeHealth::Suspect))
+            && !self.quarantine.lock().contains_key(node)
+    }
+}
+
+/// What merging must know: the logical settings and the nodes' way to count.
+fn view_of(record: &IndexRecord, is_legacy: bool) -> IndexView {
+    IndexView {
+        physical: record.physical.to_string(),
+        uid: record.uid.to_string(),
+        primary_key: record.primary_key.clone(),
+        totals_capped: is_legacy,
+        ..miroir_core::settings::index_view(&record.settings)
+    }
+}
+
+fn is_legacy(version: &str) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < (1, 36)
+}
+
+/// Request bodies being built for nodes may take this much together: four of the largest.
+const BODY_BUDGET_KIB: usize = 96 * 1024;

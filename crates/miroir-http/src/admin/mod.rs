@@ -1,0 +1,11 @@
+//! Miroir's own admin API, under `/_miroir`: what operators, the command line and tests ask.
+
+mod topology;
+
+use crate::app::AppState;
+use axum::Router;
+
+/// Every admin route.
+pub(crate) fn routes() -> Router<AppState> {
+    topology::routes()
+}

@@ -1,0 +1,53 @@
+//! What every handler can reach.
+
+use miroir_engine::Engine;
+use std::fmt;
+use std::sync::Arc;
+
+/// How the face behaves.
+#[derive(Clone)]
+pub struct Options {
+    /// The key that opens every route; without one, every route is open.
+    pub master_key: Option<String>,
+    /// The largest body accepted, in bytes after decompression.
+    pub http_payload_size_limit: u64,
+}
+
+impl Options {
+    /// The payload size limit Meilisearch has by default.
+    pub const HTTP_PAYLOAD_SIZE_LIMIT_DEFAULT: u64 = 100_000_000;
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            master_key: None,
+            http_payload_size_limit: Self::HTTP_PAYLOAD_SIZE_LIMIT_DEFAULT,
+        }
+    }
+}
+
+// By hand, so that a key never reaches a log.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("master_key", &self.master_key.as_ref().map(|_| "<hidden>"))
+            .field("http_payload_size_limit", &self.http_payload_size_limit)
+            .finish()
+    }
+}
+
+/// The state of the router.
+pub(crate) type AppState = Arc<App>;
+
+/// The engine and the options.
+pub(crate) struct App {
+    pub(crate) engine: Engine,
+    pub(crate) options: Options,
+}
+
+impl App {
+    pub(crate) fn shared(engine: Engine, options: Options) -> AppState {
+        Arc::new(Self { engine, options })
+    }
+}

@@ -1,0 +1,236 @@
+//! From wire types to the engine's and back. Nothing is decided here.
+
+use miroir_api::document::DocumentListing;
+use miroir_api::index::IndexView;
+use miroir_api::search::SearchQuery;
+use miroir_api::task::{
+    SummarizedTask, TaskFilter, TaskList, TaskListing, TaskView, format_date, format_duration,
+};
+use miroir_core::id::TaskUid;
+use miroir_core::search::{Paging, SearchRequest};
+use miroir_core::task::{self as core_task, TaskKind, TaskStatus};
+use miroir_engine::engine::{DocumentsQuery, IndexInfo};
+use miroir_engine::port::{TaskPage, TaskQuery, TaskRecord};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+/// Hits on a page when the client names a page but no size.
+const HITS_PER_PAGE_DEFAULT: usize = 20;
+
+/// An index as clients see it.
+pub(crate) fn index_view(info: IndexInfo) -> IndexView {
+    IndexView {
+        uid: info.uid.to_string(),
+        created_at: format_date(info.created_at),
+        updated_at: format_date(info.updated_at),
+        primary_key: info.primary_key,
+    }
+}
+
+/// A search in the engine's words.
+pub(crate) fn search_request(query: SearchQuery) -> SearchRequest {
+    let paging = if query.page.is_some() || query.hits_per_page.is_some() {
+        Paging::Page {
+            page: query.page.unwrap_or(1),
+            hits_per_page: query.hits_per_page.unwrap_or(HITS_PER_PAGE_DEFAULT),
+        }
+    } else {
+        Paging::Offset {
+            offset: query.offset,
+            limit: query.limit,
+        }
+    };
+    SearchRequest {
+        q: query.q,
+        paging,
+        filter: query.filter,
+        sort: query.sort,
+        distinct: query.distinct,
+        facets: query.facets,
+        attributes_to_retrieve: query.attributes_to_retrieve,
+        attributes_to_highlight: query.attributes_to_highlight,
+        attributes_to_crop: query.attributes_to_crop,
+        show_matches_position: query.show_matches_position,
+        show_ranking_score: query.show_ranking_score,
+        show_ranking_score_details: query.show_ranking_score_details,
+        retrieve_vectors: query.retrieve_vectors,
+        ranking_score_threshold: query.ranking_score_threshold,
+        hybrid: query.hybrid,
+        vector: query.vector,
+        passthrough: query.passthrough,
+    }
+}
+
+/// A listing in the engine's words.
+pub(crate) fn documents_query(listing: DocumentListing) -> DocumentsQuery {
+    DocumentsQuery {
+        offset: listing.offset,
+        limit: listing.limit,
+        fields: listing.fields,
+        ids: listing.ids,
+        filter: listing.filter,
+        sort: listing.sort,
+        retrieve_vectors: listing.retrieve_vectors,
+    }
+}
+
+/// A page of tasks in the engine's words.
+pub(crate) fn task_query(listing: TaskListing) -> TaskQuery {
+    TaskQuery {
+        filter: task_filter(listing.filter),
+        from: listing.from.map(TaskUid),
+        limit: usize::try_from(listing.limit).unwrap_or(usize::MAX),
+        is_reversed: listing.is_reversed,
+    }
+}
+
+/// A choice of tasks in the engine's words.
+pub(crate) fn task_filter(filter: TaskFilter) -> core_task::TaskFilter {
+    let types = |names: Vec<&str>| names.into_iter().filter_map(TaskKind::from_name).collect();
+    let statuses = |names: Vec<&str>| {
+        names
+            .into_iter()
+            .filter_map(TaskStatus::from_name)
+            .collect()
+    };
+    let bound = |date: Option<OffsetDateTime>| date.map(unix_nanoseconds);
+    core_task::TaskFilter {
+        uids: filter.uids,
+        batch_uids: filter.batch_uids,
+        canceled_by: filter.canceled_by,
+        types: filter.types.map(types),
+        statuses: filter.statuses.map(statuses),
+        index_uids: filter.index_uids,
+        before_enqueued_at: bound(filter.before_enqueued_at),
+        after_enqueued_at: bound(filter.after_enqueued_at),
+        before_started_at: bound(filter.before_started_at),
+        after_started_at: bound(filter.after_started_at),
+        before_finished_at: bound(filter.before_finished_at),
+        after_finished_at: bound(filter.after_finished_at),
+    }
+}
+
+/// Nanoseconds since the Unix epoch; dates beyond what fits (the year 2262) mean "never".
+fn unix_nanoseconds(date: OffsetDateTime) -> i64 {
+    let nanoseconds = date.unix_timestamp_nanos();
+    i64::try_from(nanoseconds).unwrap_or(if nanoseconds < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// A task as the answer to a write shows it.
+pub(crate) fn summarized_task(task: TaskRecord) -> SummarizedTask {
+    SummarizedTask {
+        task_uid: task.uid.0,
+        index_uid: task.index_uid.map(|uid| uid.to_string()),
+        status: task.status.as_str(),
+        kind: task.operation.kind().as_str(),
+        enqueued_at: format_date(task.enqueued_at),
+        custom_metadata: task.custom_metadata,
+    }
+}
+
+/// A task as it is shown.
+pub(crate) fn task_view(task: TaskRecord) -> TaskView {
+    let duration = task.started_at.zip(task.finished_at);
+    TaskView {
+        uid: task.uid.0,
+        batch_uid: task.batch_uid.map(|uid| uid.0),
+        index_uid: task.index_uid.map(|uid| uid.to_string()),
+        status: task.status.as_str(),
+        kind: task.operation.kind().as_str(),
+        canceled_by: task.canceled_by.map(|uid| uid.0),
+        details: Some(task.details).filter(|details| !details.is_null()),
+        error: task.error,
+        duration: duration.and_then(|(start, end)| format_duration(end - start)),
+        enqueued_at: format_date(task.enqueued_at),
+        started_at: task.started_at.map(format_date),
+        finished_at: task.finished_at.map(format_date),
+        custom_metadata: task.custom_metadata,
+    }
+}
+
+/// A page of tasks as it is shown.
+pub(crate) fn task_list(page: TaskPage, limit: u32) -> TaskList {
+    let results: Vec<TaskView> = page.tasks.into_iter().map(task_view).collect();
+    TaskList {
+        from: results.first().map(|task| task.uid),
+        results,
+        total: page.total,
+        limit,
+        next: page.next.map(|uid| uid.0),
+    }
+}
+
+/// The details of an operation that are settings, for one name; `null` if it has none.
+pub(crate) fn setting_of(mut settings: serde_json::Map<String, Value>, name: &str) -> Value {
+    settings.remove(name).unwrap_or(Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use miroir_core::task::Operation;
+    use serde_json::json;
+    use time::macros::datetime;
+
+    #[test]
+    fn a_page_in_the_query_means_page_mode() {
+        let query = SearchQuery {
+            hits_per_page: Some(3),
+            offset: 7,
+            ..SearchQuery::default()
+        };
+        assert_eq!(
+            search_request(query).paging,
+            Paging::Page {
+                page: 1,
+                hits_per_page: 3
+            }
+        );
+        let query = SearchQuery {
+            offset: 7,
+            ..SearchQuery::default()
+        };
+        assert_eq!(
+            search_request(query).paging,
+            Paging::Offset {
+                offset: 7,
+                limit: 20
+            }
+        );
+    }
+
+    #[test]
+    fn a_finished_task_shows_its_duration() {
+        let record = TaskRecord {
+            uid: TaskUid(4),
+            batch_uid: None,
+            index_uid: None,
+            status: TaskStatus::Succeeded,
+            operation: Operation::DeleteAllDocuments,
+            inline_payload: None,
+            payload: None,
+            canceled_by: None,
+            details: json!({"deletedDocuments": 2}),
+            error: None,
+            custom_metadata: Some("mine".into()),
+            enqueued_at: datetime!(2026-01-01 00:00:00 UTC),
+            started_at: Some(datetime!(2026-01-01 00:00:01 UTC)),
+            finished_at: Some(datetime!(2026-01-01 00:00:01.5 UTC)),
+        };
+        let summary = summarized_task(record.clone());
+        assert_eq!((summary.task_uid, summary.kind), (4, "documentDeletion"));
+        let view = task_view(record);
+        assert_eq!(view.duration.as_deref(), Some("PT0.500S"));
+        assert_eq!(view.started_at.as_deref(), Some("2026-01-01T00:00:01Z"));
+        assert_eq!(view.custom_metadata.as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn dates_beyond_the_clock_mean_never() {
+        assert_eq!(unix_nanoseconds(datetime!(9999-01-01 00:00 UTC)), i64::MAX);
+        assert_eq!(
+            unix_nanoseconds(datetime!(1970-01-01 00:00:01 UTC)),
+            1_000_000_000
+        );
+    }
+}

@@ -1,0 +1,217 @@
+//! `/indexes/{uid}/documents`: reading, adding and deleting documents.
+
+use super::accept;
+use crate::app::{App, AppState};
+use crate::content_type::{check_json, document_format};
+use crate::convert::documents_query;
+use crate::error::{ApiError, unsupported};
+use crate::extract::{CustomMetadata, Index, JsonBody, PathId, Permit, Query};
+use crate::intake::{Taken, one_id, take_documents, take_ids};
+use crate::response::ready_json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::HeaderMap;
+use miroir_api::document::{
+    Addition, DocumentListing, DocumentView, read_deletion_filter, read_listing_body,
+};
+use miroir_api::error::Code;
+use miroir_api::filter::check_filter;
+use miroir_core::id::IndexUid;
+use miroir_core::task::{AdditionMethod, Operation};
+use miroir_engine::engine::Write;
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route(
+            "/indexes/{uid}/documents",
+            get(list).post(replace).put(update).delete(delete_all),
+        )
+        .route("/indexes/{uid}/documents/fetch", post(fetch))
+        .route("/indexes/{uid}/documents/delete-batch", post(delete_batch))
+        .route("/indexes/{uid}/documents/delete", post(delete_by_filter))
+        .route(
+            "/indexes/{uid}/documents/{id}",
+            get(show).delete(delete_one),
+        )
+}
+
+// --- Reading ----------------------------------------------------------------------------------
+
+async fn list(
+    _: Permit,
+    Index(uid): Index,
+    Query(listing): Query<DocumentListing>,
+    State(app): State<AppState>,
+) -> Result<Response, ApiError> {
+    read(&app, &uid, listing).await
+}
+
+async fn fetch(
+    _: Permit,
+    Index(uid): Index,
+    State(app): State<AppState>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    read(&app, &uid, read_listing_body(&body)?).await
+}
+
+async fn read(
+    app: &App,
+    uid: &IndexUid,
+    mut listing: DocumentListing,
+) -> Result<Response, ApiError> {
+    if listing.use_network == Some(true) {
+        return Err(unsupported("`useNetwork`").into());
+    }
+    if let Some(filter) = &listing.filter {
+        // A missing index is reported before a malformed filter.
+        app.engine.index(uid)?;
+        if !check_filter(filter, Code::InvalidDocumentFilter)? {
+            listing.filter = None;
+        }
+    }
+    Ok(ready_json(
+        app.engine.documents(uid, documents_query(listing)).await?,
+    ))
+}
+
+async fn show(
+    _: Permit,
+    Index(uid): Index,
+    PathId(id): PathId,
+    Query(view): Query<DocumentView>,
+    State(app): State<AppState>,
+) -> Result<Response, ApiError> {
+    if view.use_network == Some(true) {
+        return Err(unsupported("`useNetwork`").into());
+    }
+    let fields = view.fields.as_deref();
+    Ok(ready_json(
+        app.engine
+            .document(&uid, &id, fields, view.retrieve_vectors)
+            .await?,
+    ))
+}
+
+// --- Adding -----------------------------------------------------------------------------------
+
+async fn replace(
+    _: Permit,
+    Index(uid): Index,
+    Query(addition): Query<Addition>,
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    add(&app, uid, addition, AdditionMethod::Replace, &headers, body).await
+}
+
+async fn update(
+    _: Permit,
+    Index(uid): Index,
+    Query(addition): Query<Addition>,
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    add(&app, uid, addition, AdditionMethod::Update, &headers, body).await
+}
+
+async fn add(
+    app: &App,
+    uid: IndexUid,
+    addition: Addition,
+    method: AdditionMethod,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let format = document_format(headers, addition.csv_delimiter)?;
+    let Taken { payload, count } = take_documents(app, headers, body, format).await?;
+    let operation = Operation::AddDocuments {
+        method,
+        primary_key: addition.primary_key,
+        skip_creation: addition.skip_creation,
+        // True for the master key and without keys, which is all there is yet.
+        may_create_index: true,
+        document_count: count,
+    };
+    let write = Write {
+        index_uid: Some(uid),
+        operation,
+        payload: Some(payload),
+        custom_metadata: addition.custom_metadata,
+    };
+    accept(&app.engine, write).await
+}
+
+// --- Deleting ---------------------------------------------------------------------------------
+
+async fn delete_all(
+    _: Permit,
+    Index(uid): Index,
+    Query(CustomMetadata(custom_metadata)): Query<CustomMetadata>,
+    State(app): State<AppState>,
+) -> Result<Response, ApiError> {
+    let write = Write {
+        index_uid: Some(uid),
+        operation: Operation::DeleteAllDocuments,
+        payload: None,
+        custom_metadata,
+    };
+    accept(&app.engine, write).await
+}
+
+async fn delete_one(
+    _: Permit,
+    Index(uid): Index,
+    PathId(id): PathId,
+    Query(CustomMetadata(custom_metadata)): Query<CustomMetadata>,
+    State(app): State<AppState>,
+) -> Result<Response, ApiError> {
+    accept(&app.engine, deletion(uid, one_id(&id), custom_metadata)).await
+}
+
+async fn delete_batch(
+    _: Permit,
+    Index(uid): Index,
+    Query(CustomMetadata(custom_metadata)): Query<CustomMetadata>,
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    check_json(&headers)?;
+    let taken = take_ids(&app, &headers, body).await?;
+    accept(&app.engine, deletion(uid, taken, custom_metadata)).await
+}
+
+fn deletion(uid: IndexUid, taken: Taken, custom_metadata: Option<String>) -> Write {
+    Write {
+        index_uid: Some(uid),
+        operation: Operation::DeleteDocuments {
+            id_count: taken.count,
+        },
+        payload: Some(taken.payload),
+        custom_metadata,
+    }
+}
+
+async fn delete_by_filter(
+    _: Permit,
+    Index(uid): Index,
+    Query(CustomMetadata(custom_metadata)): Query<CustomMetadata>,
+    State(app): State<AppState>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    let write = Write {
+        index_uid: Some(uid),
+        operation: Operation::DeleteByFilter {
+            filter: read_deletion_filter(&body)?,
+        },
+        payload: None,
+        custom_metadata,
+    };
+    accept(&app.engine, write).await
+}

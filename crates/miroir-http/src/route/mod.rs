@@ -1,0 +1,45 @@
+//! The routes of the Meilisearch API, one resource a file.
+
+mod documents;
+mod health;
+mod indexes;
+mod search;
+mod settings;
+mod stats;
+mod tasks;
+pub(crate) mod unsupported;
+mod version;
+
+use crate::app::AppState;
+use crate::convert::summarized_task;
+use crate::error::ApiError;
+use crate::response::Json;
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use miroir_engine::Engine;
+use miroir_engine::engine::Write;
+
+/// Every route that is served.
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new()
+        .merge(health::routes())
+        .merge(version::routes())
+        .merge(stats::routes())
+        .merge(indexes::routes())
+        .merge(documents::routes())
+        .merge(settings::routes())
+        .merge(search::routes())
+        .merge(tasks::routes())
+}
+
+/// Appends a write to the log and answers with its task.
+async fn register(engine: &Engine, write: Write, status: StatusCode) -> Result<Response, ApiError> {
+    let task = engine.register(write).await?;
+    Ok((status, Json(summarized_task(task))).into_response())
+}
+
+/// As [`register`], with the status nearly every write answers with.
+async fn accept(engine: &Engine, write: Write) -> Result<Response, ApiError> {
+    register(engine, write, StatusCode::ACCEPTED).await
+}

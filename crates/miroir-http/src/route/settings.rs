@@ -1,0 +1,101 @@
+//! `/indexes/{uid}/settings` and one sub-route for each setting, made from the table of settings.
+
+use super::accept;
+use crate::app::AppState;
+use crate::convert::setting_of;
+use crate::error::ApiError;
+use crate::extract::{Index, JsonBody, Permit};
+use crate::response::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+use miroir_api::settings::{SETTINGS, Setting, Verb, check_settings, reset_all};
+use miroir_core::id::IndexUid;
+use miroir_core::task::Operation;
+use miroir_engine::engine::Write;
+use serde_json::{Map, Value};
+
+pub(super) fn routes() -> Router<AppState> {
+    let whole = get(show_all).patch(change_all).delete(reset_whole);
+    let mut router = Router::new().route("/indexes/{uid}/settings", whole);
+    // The experimental ones are refused by name among the unsupported routes.
+    for setting in SETTINGS.iter().filter(|setting| !setting.is_experimental()) {
+        let path = format!("/indexes/{{uid}}/settings/{}", setting.route);
+        router = router.route(&path, sub_route(setting));
+    }
+    router
+}
+
+async fn show_all(
+    _: Permit,
+    Index(uid): Index,
+    State(app): State<AppState>,
+) -> Result<Json<Map<String, Value>>, ApiError> {
+    Ok(Json(app.engine.settings(&uid).await?))
+}
+
+async fn change_all(
+    _: Permit,
+    Index(uid): Index,
+    State(app): State<AppState>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    accept(&app.engine, change(uid, check_settings(&body)?)).await
+}
+
+async fn reset_whole(
+    _: Permit,
+    Index(uid): Index,
+    State(app): State<AppState>,
+) -> Result<Response, ApiError> {
+    accept(&app.engine, reset(uid, reset_all())).await
+}
+
+fn sub_route(setting: &'static Setting) -> MethodRouter<AppState> {
+    let show = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {
+        let settings = app.engine.settings(&uid).await?;
+        Ok::<_, ApiError>(Json(setting_of(settings, setting.name)))
+    };
+    let update = async |_: Permit,
+                        Index(uid): Index,
+                        State(app): State<AppState>,
+                        JsonBody(body): JsonBody| {
+        let settings = single(setting, setting.check(&body)?);
+        accept(&app.engine, change(uid, settings)).await
+    };
+    let remove = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {
+        accept(&app.engine, reset(uid, single(setting, Value::Null))).await
+    };
+    let router = get(show).delete(remove);
+    match setting.verb {
+        Verb::Put => router.put(update),
+        Verb::Patch => router.patch(update),
+    }
+}
+
+fn single(setting: &Setting, value: Value) -> Map<String, Value> {
+    Map::from_iter([(setting.name.to_owned(), value)])
+}
+
+fn change(uid: IndexUid, settings: Map<String, Value>) -> Write {
+    settings_write(uid, settings, false)
+}
+
+/// Unlike a change, a reset never creates the index.
+fn reset(uid: IndexUid, settings: Map<String, Value>) -> Write {
+    settings_write(uid, settings, true)
+}
+
+fn settings_write(uid: IndexUid, settings: Map<String, Value>, is_reset: bool) -> Write {
+    Write {
+        index_uid: Some(uid),
+        operation: Operation::UpdateSettings {
+            settings: Value::Object(settings),
+            is_reset,
+            may_create_index: !is_reset,
+        },
+        payload: None,
+        custom_metadata: None,
+    }
+}

@@ -1,0 +1,94 @@
+//! What surrounds the routes.
+
+use crate::support::{Face, request};
+use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder};
+use axum::body::Body;
+use http::{StatusCode, header};
+use tokio::io::AsyncReadExt;
+
+#[tokio::test]
+async fn a_trailing_slash_does_not_matter() {
+    let face = Face::open().await;
+    assert_eq!(face.get("/indexes/").await.status, StatusCode::OK);
+    assert_eq!(face.get("/health/").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_browser_may_call_from_anywhere() {
+    let face = Face::locked("k").await;
+    let headers = [
+        ("origin", "https://shop.example"),
+        ("access-control-request-method", "POST"),
+        (
+            "access-control-request-headers",
+            "authorization,content-type",
+        ),
+    ];
+    let preflight = face
+        .send(request(
+            "OPTIONS",
+            "/indexes/a/search",
+            &headers,
+            Body::empty(),
+        ))
+        .await;
+    assert_eq!(preflight.status, StatusCode::OK);
+    let header = |name| {
+        preflight
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    assert_eq!(header(header::ACCESS_CONTROL_ALLOW_ORIGIN), Some("*"));
+    assert_eq!(header(header::ACCESS_CONTROL_ALLOW_METHODS), Some("POST"));
+    let allowed = header(header::ACCESS_CONTROL_ALLOW_HEADERS);
+    assert_eq!(allowed, Some("authorization,content-type"));
+    assert_eq!(header(header::ACCESS_CONTROL_MAX_AGE), Some("86400"));
+    // An error must be readable by the page, too.
+    let refused = face
+        .send(request("GET", "/indexes", &headers[..1], Body::empty()))
+        .await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    let origin = refused.headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+    assert_eq!(origin.and_then(|value| value.to_str().ok()), Some("*"));
+}
+
+#[tokio::test]
+async fn large_answers_are_compressed_only_for_those_who_ask() {
+    let face = Face::open().await;
+    for _ in 0..20 {
+        face.call("DELETE", "/indexes/some-index").await;
+    }
+    let plain = face.get("/tasks").await;
+    assert_eq!(plain.headers.get(header::CONTENT_ENCODING), None);
+    assert!(plain.body.len() > 2_000);
+    for encoding in ["gzip", "br"] {
+        let headers = [("accept-encoding", encoding)];
+        let answer = face
+            .send(request("GET", "/tasks", &headers, Body::empty()))
+            .await;
+        let named = answer.headers.get(header::CONTENT_ENCODING);
+        assert_eq!(named.and_then(|value| value.to_str().ok()), Some(encoding));
+        assert!(answer.body.len() < plain.body.len() / 2);
+        let mut body = Vec::new();
+        match encoding {
+            "gzip" => {
+                GzipDecoder::new(&answer.body[..])
+                    .read_to_end(&mut body)
+                    .await
+            }
+            _ => {
+                BrotliDecoder::new(&answer.body[..])
+                    .read_to_end(&mut body)
+                    .await
+            }
+        }
+        .unwrap();
+        assert_eq!(body, plain.body);
+    }
+    let headers = [("accept-encoding", "gzip, br")];
+    let small = face
+        .send(request("GET", "/health", &headers, Body::empty()))
+        .await;
+    assert_eq!(small.headers.get(header::CONTENT_ENCODING), None);
+}

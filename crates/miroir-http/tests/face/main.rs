@@ -1,0 +1,14 @@
+//! The face without a socket: requests in, answers out, over a real engine whose nodes are all
+//! away. What a write leaves in the log is visible in its task; nothing is ever applied.
+
+mod support;
+
+mod access;
+mod documents;
+mod indexes;
+mod layers;
+mod search;
+mod serving;
+mod settings;
+mod tasks;
+mod unsupported;

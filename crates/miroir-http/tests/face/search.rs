@@ -1,0 +1,67 @@
+//! Searches before they reach the engine.
+
+use crate::support::Face;
+use serde_json::json;
+
+const SEARCH: &str = "/indexes/movies/search";
+
+#[tokio::test]
+async fn a_wrong_search_is_refused_before_the_index_is_looked_up() {
+    let face = Face::open().await;
+    for (body, code) in [
+        (json!({"q": ["doggo"]}), "invalid_search_q"),
+        (json!({"limit": "x"}), "invalid_search_limit"),
+        (json!({"marin": "hello"}), "bad_request"),
+        (json!({"vector": [1.0]}), "missing_search_hybrid"),
+        (
+            json!({"matchingStrategy": "most"}),
+            "invalid_search_matching_strategy",
+        ),
+    ] {
+        let (status, found, message) = face.json("POST", SEARCH, body).await.refusal();
+        assert_eq!((status, &*found), (400, code), "{message}");
+    }
+    let answer = face.get("/indexes/movies/search?limit=x").await;
+    assert_eq!(answer.refusal().1, "invalid_search_limit");
+}
+
+#[tokio::test]
+async fn a_missing_index_is_reported_before_a_malformed_filter() {
+    let face = Face::open().await;
+    for body in [
+        json!({}),
+        json!({"filter": true}),
+        json!({"filter": "a = 1"}),
+    ] {
+        assert_eq!(
+            face.json("POST", SEARCH, body).await.refusal(),
+            (
+                404,
+                "index_not_found".to_owned(),
+                "Index `movies` not found.".to_owned()
+            )
+        );
+    }
+    assert_eq!(
+        face.get("/indexes/movies/search?q=x").await.refusal().0,
+        404
+    );
+}
+
+#[tokio::test]
+async fn a_parameter_that_cannot_be_merged_is_refused_by_name() {
+    let face = Face::open().await;
+    for (name, value) in [
+        ("personalize", json!({"userContext": "x"})),
+        ("useNetwork", json!(true)),
+        ("showPerformanceDetails", json!(true)),
+    ] {
+        let (status, _, message) = face
+            .json("POST", SEARCH, json!({ name: value }))
+            .await
+            .refusal();
+        assert_eq!(status, 501);
+        let expected = format!("The search parameter `{name}` is not supported by Miroir yet.");
+        assert_eq!(message, expected);
+    }
+}

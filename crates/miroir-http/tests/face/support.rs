@@ -1,0 +1,255 @@
+//! A face to talk to.
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use miroir_core::id::{NodeId, NodeTaskUid};
+use miroir_engine::Engine;
+use miroir_engine::port::{
+    Clock, NodeClient, NodeError, NodeRead, NodeTask, NodeTaskQuery, NodeWrite, PayloadStore,
+    Timestamp,
+};
+use miroir_engine::state::{Config, NodeSpec, Ports};
+use miroir_http::{Options, router};
+use miroir_store::{MemoryPayloads, MemoryStore};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+use tower::ServiceExt;
+
+/// Nodes that are all away: every write stays in the log.
+struct AwayNodes;
+
+impl AwayNodes {
+    fn away<T>(node: &NodeId) -> Result<T, NodeError> {
+        Err(NodeError::Unreachable {
+            node: node.clone(),
+            cause: "away".into(),
+        })
+    }
+}
+
+#[async_trait]
+impl NodeClient for AwayNodes {
+    async fn read(&self, node: &NodeId, _: NodeRead, _: Duration) -> Result<Bytes, NodeError> {
+        Self::away(node)
+    }
+    async fn submit(
+        &self,
+        node: &NodeId,
+        _: NodeWrite,
+        _: Duration,
+    ) -> Result<NodeTaskUid, NodeError> {
+        Self::away(node)
+    }
+    async fn fetch_tasks(
+        &self,
+        node: &NodeId,
+        _: NodeTaskQuery,
+        _: Duration,
+    ) -> Result<Vec<NodeTask>, NodeError> {
+        Self::away(node)
+    }
+}
+
+/// A clock that stands still and never wakes anyone: no loop of the engine gets ahead of a test.
+struct StillClock;
+
+#[async_trait]
+impl Clock for StillClock {
+    fn now(&self) -> Timestamp {
+        OffsetDateTime::UNIX_EPOCH
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+    async fn sleep(&self, _: Duration) {
+        std::future::pending().await
+    }
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON; `null` for an empty one.
+    pub(crate) fn json(&self) -> Value {
+        if self.body.is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
+            panic!("no JSON ({error}): {}", String::from_utf8_lossy(&self.body))
+        })
+    }
+
+    /// Status, code and message of an error.
+    pub(crate) fn refusal(&self) -> (u16, String, String) {
+        let error = self.json();
+        let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+        assert_eq!(
+            text("link"),
+            format!("https://docs.meilisearch.com/errors#{}", text("code")),
+            "{self:?}"
+        );
+        (self.status.as_u16(), text("code"), text("message"))
+    }
+}
+
+/// A face and what lies behind it.
+pub(crate) struct Face {
+    pub(crate) router: Router,
+    pub(crate) payloads: Arc<MemoryPayloads>,
+}
+
+impl Face {
+    /// A face open to everyone.
+    pub(crate) async fn open() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    /// A face that wants this key.
+    pub(crate) async fn locked(master_key: &str) -> Self {
+        Self::with(Options {
+            master_key: Some(master_key.into()),
+            ..Options::default()
+        })
+        .await
+    }
+
+    pub(crate) async fn with(options: Options) -> Self {
+        let payloads = Arc::new(MemoryPayloads::new());
+        let ports = Ports {
+            nodes: Arc::new(AwayNodes),
+            store: Arc::new(MemoryStore::new()),
+            payloads: payloads.clone(),
+            clock: Arc::new(StillClock),
+        };
+        let node = NodeSpec {
+            id: NodeId::new("a"),
+            url: "http://127.0.0.1:1".into(),
+            zone: None,
+            weight_milli: 1_000,
+        };
+        let config = Config {
+            version: "test".into(),
+            nodes: vec![node],
+            shard_count: 2,
+            replication_factor: 1,
+            search_timeout: Duration::from_secs(1),
+            node_timeout: Duration::from_secs(1),
+            probe_interval: Duration::from_secs(1),
+            step_hook: None,
+        };
+        let engine = Engine::start(ports, config)
+            .await
+            .expect("an empty store can be opened");
+        Self {
+            router: router(engine, options),
+            payloads,
+        }
+    }
+
+    /// Sends a request.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self
+            .router
+            .clone()
+            .oneshot(request)
+            .await
+            .expect("it never fails");
+        let (parts, body) = response.into_parts();
+        let body = body
+            .collect()
+            .await
+            .expect("the answer is whole")
+            .to_bytes();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+
+    /// Sends a request without a body.
+    pub(crate) async fn call(&self, method: &str, path: &str) -> Answer {
+        self.send(request(method, path, &[], Body::empty())).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path).await
+    }
+
+    /// Sends JSON.
+    pub(crate) async fn json(&self, method: &str, path: &str, body: Value) -> Answer {
+        let headers = [("content-type", "application/json")];
+        self.send(request(
+            method,
+            path,
+            &headers,
+            Body::from(body.to_string()),
+        ))
+        .await
+    }
+
+    /// Sends a payload of documents.
+    pub(crate) async fn upload(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: impl Into<Body>,
+    ) -> Answer {
+        self.send(request(
+            "POST",
+            path,
+            &[("content-type", content_type)],
+            body.into(),
+        ))
+        .await
+    }
+
+    /// The task that an accepted write made.
+    pub(crate) async fn task_of(&self, answer: &Answer) -> Value {
+        let uid = &answer.json()["taskUid"];
+        assert!(uid.is_u64(), "no task was made: {answer:?}");
+        self.get(&format!("/tasks/{uid}")).await.json()
+    }
+
+    /// How many tasks there are.
+    pub(crate) async fn task_count(&self) -> u64 {
+        self.get("/tasks").await.json()["total"]
+            .as_u64()
+            .expect("a total")
+    }
+
+    /// How many payload files there are.
+    pub(crate) async fn file_count(&self) -> usize {
+        self.payloads
+            .list()
+            .await
+            .expect("memory can be listed")
+            .len()
+    }
+}
+
+/// A request.
+pub(crate) fn request(
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Body,
+) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(body).expect("a well-formed request")
+}

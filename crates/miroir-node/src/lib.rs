@@ -1,0 +1,20 @@
+//! The client of Meilisearch nodes, over plain HTTP/1.1.
+//!
+//! [`HttpNodeClient`] carries the engine's reads and writes out: [`request`] puts them in words,
+//! [`http`] sends them over kept connections, [`error`] tells whose fault a failure is and whether
+//! the node may have done what was asked.
+//!
+//! **Law:** a write is sent at most once for each call. What cannot be known to have stayed here is
+//! [`NodeError::UnknownOutcome`](miroir_engine::port::NodeError::UnknownOutcome); only reads are
+//! sent again, and only once.
+
+mod body;
+mod client;
+mod error;
+mod http;
+mod nodes;
+mod request;
+mod tasks;
+
+pub use client::HttpNodeClient;
+pub use nodes::NodeAddress;

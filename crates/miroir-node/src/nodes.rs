@@ -1,0 +1,118 @@
+//! Where the nodes are and how to greet them.
+
+use ::http::HeaderValue;
+use ::http::uri::{Scheme, Uri};
+use miroir_core::id::NodeId;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One node to talk to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeAddress {
+    /// Its name.
+    pub id: NodeId,
+    /// Its address: `http://host:port`, perhaps with a path that every route is appended to.
+    pub url: String,
+    /// The API key to use on it.
+    pub key: Option<String>,
+}
+
+/// A node's address, made ready once.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// The URL without a slash at its end, or why the node cannot be reached there.
+    pub(crate) base: Result<String, String>,
+    /// The value of `Authorization`.
+    pub(crate) authorization: Option<HeaderValue>,
+}
+
+/// Reads never wait for long: the map is swapped whole.
+#[derive(Debug, Default)]
+pub(crate) struct Endpoints {
+    by_id: HashMap<NodeId, Arc<Endpoint>>,
+}
+
+impl Endpoints {
+    pub(crate) fn new(nodes: Vec<NodeAddress>) -> Self {
+        let by_id = nodes.into_iter().map(|node| {
+            let endpoint = Endpoint::new(&node);
+            (node.id, Arc::new(endpoint))
+        });
+        Self {
+            by_id: by_id.collect(),
+        }
+    }
+
+    pub(crate) fn get(&self, id: &NodeId) -> Option<Arc<Endpoint>> {
+        self.by_id.get(id).cloned()
+    }
+}
+
+impl Endpoint {
+    fn new(node: &NodeAddress) -> Self {
+        let (authorization, bad_key) = match node.key.as_ref().map(|key| bearer(key)) {
+            None => (None, None),
+            Some(Ok(value)) => (Some(value), None),
+            Some(Err(cause)) => (None, Some(cause)),
+        };
+        let base = bad_key.map_or_else(|| check_base(&node.url), Err);
+        Self {
+            base,
+            authorization,
+        }
+    }
+}
+
+fn bearer(key: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+        .map_err(|_| "its key has characters that no header can carry".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn check_base(url: &str) -> Result<String, String> {
+    let base = url.trim_end_matches('/');
+    let uri: Uri = base
+        .parse()
+        .map_err(|e| format!("`{url}` is not an address: {e}"))?;
+    if uri.scheme() == Some(&Scheme::HTTPS) {
+        return Err(format!(
+            "`{url}`: TLS to nodes is not built in, use http://"
+        ));
+    }
+    if uri.scheme() != Some(&Scheme::HTTP) || uri.authority().is_none() {
+        return Err(format!("`{url}` does not begin with http:// and a host"));
+    }
+    if uri.query().is_some() {
+        return Err(format!("`{url}` has a query, which an address cannot have"));
+    }
+    Ok(base.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_base;
+
+    #[test]
+    fn an_address_is_http_with_a_host_and_perhaps_a_path() {
+        assert_eq!(
+            check_base("http://127.0.0.1:7700/").unwrap(),
+            "http://127.0.0.1:7700"
+        );
+        assert_eq!(
+            check_base("http://node/meili/").unwrap(),
+            "http://node/meili"
+        );
+        assert!(check_base("https://node:7700").unwrap_err().contains("TLS"));
+        for url in [
+            "",
+            "node",
+            "node:7700",
+            "ftp://node",
+            "http://node?x=1",
+            "http://",
+        ] {
+            assert!(check_base(url).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What must survive: the ordered task log, payloads, the catalog and what proxies share.
+//!
+//! Two implementations of the engine's ports keep the same [`rules`] and pass one suite:
+//! [`MemoryStore`] is the reference, [`SqliteStore`] the one for a single proxy. It owns a folder:
+//!
+//! ```text
+//! <folder>/lock              held while the store is open: one process at a time
+//! <folder>/miroir.db         the database (with -wal and -shm beside it)
+//! <folder>/payloads/*.payload
+//! ```
+//!
+//! **Law:** when a call that writes has returned `Ok`, its effect survives the death of the process
+//! and of the machine; when it has returned an error, nothing was changed.
+
+mod rules;
+
+pub mod files;
+pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+#[cfg(test)]
+mod suite;
+
+pub use files::FilePayloads;
+pub use memory::{MemoryPayloads, MemoryStore};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteStore, open};

@@ -1,0 +1,94 @@
+//! The log's port, over the rows.
+
+use super::error::Sql;
+use super::writer::Tx;
+use super::{SqliteStore, batches, catalog, list, tasks};
+use async_trait::async_trait;
+use miroir_core::id::{BatchUid, TaskUid};
+use miroir_core::task::TaskStatus;
+use miroir_engine::port::{
+    BatchRecord, Change, NewEntry, StoreError, TaskLog, TaskPage, TaskQuery, TaskRecord,
+};
+use std::collections::BTreeMap;
+
+fn apply(tx: &Tx<'_>, change: Change) -> Sql<()> {
+    match change {
+        Change::UpdateTask(task) => tasks::update(tx, &task),
+        Change::ForgetPayload(uid) => tasks::forget_payload(tx, uid),
+        Change::RemoveTask(uid) => tasks::remove(tx, uid),
+        Change::PutBatch(batch) => batches::put(tx, &batch),
+        Change::PutDelivery {
+            batch,
+            node,
+            delivery,
+        } => batches::put_delivery(tx, batch, &node, &delivery),
+        Change::FinishBatch { uid, finished_at } => batches::finish(tx, uid, finished_at),
+        Change::RemoveBatch(uid) => batches::remove(tx, uid),
+        Change::PutIndex(index) => catalog::put_index(tx, &index),
+        Change::RemoveIndex(uid) => catalog::remove_index(tx, &uid),
+        Change::RenameIndex { from, to } => catalog::rename_index(tx, &from, &to),
+        Change::PutPlacement {
+            index,
+            epoch,
+            replica_sets,
+        } => catalog::put_placement(tx, &index, epoch, &replica_sets),
+        Change::PutNode(node) => catalog::put_node(tx, &node),
+        Change::RemoveNode(id) => catalog::remove_node(tx, &id),
+        Change::PutNodeSettingsVersion(version) => catalog::put_settings_version(tx, &version),
+        Change::PutFact { key, value } => catalog::put_fact(tx, &key, &value),
+    }
+}
+
+#[async_trait]
+impl TaskLog for SqliteStore {
+    async fn append(&self, entries: Vec<NewEntry>) -> Result<Vec<TaskUid>, StoreError> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(move |tx| tasks::append(tx, entries)).await
+    }
+
+    async fn load_task(&self, uid: TaskUid) -> Result<Option<TaskRecord>, StoreError> {
+        self.read(move |connection| tasks::load(connection, uid))
+            .await
+    }
+
+    async fn load_pending(
+        &self,
+        after: Option<TaskUid>,
+        limit: usize,
+    ) -> Result<Vec<TaskRecord>, StoreError> {
+        self.read(move |connection| tasks::load_pending(connection, after, limit))
+            .await
+    }
+
+    async fn list_tasks(&self, query: TaskQuery) -> Result<TaskPage, StoreError> {
+        self.read(move |connection| list::list(connection, &query))
+            .await
+    }
+
+    async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.write(move |tx| changes.into_iter().try_for_each(|change| apply(tx, change)))
+            .await
+    }
+
+    async fn load_open_batches(&self) -> Result<Vec<BatchRecord>, StoreError> {
+        self.read(batches::load_open).await
+    }
+
+    async fn load_batch(&self, uid: BatchUid) -> Result<Option<BatchRecord>, StoreError> {
+        self.read(move |connection| batches::load(connection, uid))
+            .await
+    }
+
+    async fn last_batch_uid(&self) -> Result<Option<BatchUid>, StoreError> {
+        self.read(batches::load_last_uid).await
+    }
+
+    async fn count_tasks(&self) -> Result<BTreeMap<TaskStatus, u64>, StoreError> {
+        self.read(tasks::count_by_status).await
+    }
+}

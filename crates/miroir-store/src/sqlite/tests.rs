@@ -1,0 +1,207 @@
+//! What is SQLite's own: groups, locks, full disks, damage.
+
+use super::*;
+use crate::suite::{append, entry, index_record};
+use miroir_core::id::TaskUid;
+use miroir_engine::coordination::LeaderLease;
+use miroir_engine::port::{Catalog, Change, NewEntry, TaskLog, TaskQuery};
+use std::collections::BTreeSet;
+
+#[tokio::test]
+async fn what_was_written_is_there_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let task = append(&*store, entry("a")).await;
+    drop(store);
+    let store = open(folder.path()).unwrap();
+    assert_eq!(store.load_task(task.uid).await.unwrap(), Some(task));
+    assert_eq!(append(&*store, entry("a")).await.uid, TaskUid(1));
+}
+
+#[tokio::test]
+async fn a_folder_in_use_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let refused = open(folder.path()).unwrap_err();
+    let StoreError::Locked(text) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(text, folder.path().display().to_string());
+    // Payloads that outlive the store go on holding the folder.
+    let payloads = store.payloads();
+    drop(store);
+    assert!(matches!(open(folder.path()), Err(StoreError::Locked(_))));
+    drop(payloads);
+    open(folder.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()).unwrap());
+    let connection = Connection::open(folder.path().join("miroir.db")).unwrap();
+    connection
+        .pragma_update(None, "user_version", schema::VERSION + 1)
+        .unwrap();
+    drop(connection);
+    let refused = open(folder.path()).unwrap_err();
+    assert!(
+        matches!(refused, StoreError::NewerSchema { .. }),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_corrupt() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("miroir.db"), "no database ".repeat(1000)).unwrap();
+    let refused = open(folder.path()).unwrap_err();
+    assert!(matches!(refused, StoreError::Corrupt { .. }), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_corrupt_and_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let task = append(&*store, entry("a")).await;
+    for damage in [
+        "UPDATE tasks SET operation = '{'",
+        "UPDATE tasks SET operation = '{}', status = 77",
+        "UPDATE tasks SET status = 0, batch_uid = -1",
+    ] {
+        store
+            .write(move |tx| Ok(tx.execute_batch(damage)?))
+            .await
+            .unwrap();
+        let read = store.load_task(task.uid).await;
+        assert!(
+            matches!(read, Err(StoreError::Corrupt { .. })),
+            "{damage}: {read:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_appends_get_every_uid_once_and_failures_take_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..64_u64 {
+        let store = Arc::clone(&store);
+        writers.spawn(async move {
+            let mut uids = Vec::new();
+            for _ in 0..8 {
+                let entries = vec![entry("a"); 1 + (writer % 3) as usize];
+                uids.extend(store.append(entries).await.unwrap());
+                // A neighbour in the same group that fails must not disturb.
+                let missing = Change::RenameIndex {
+                    from: crate::suite::index("none"),
+                    to: crate::suite::index("some"),
+                };
+                let put = Change::PutIndex(Box::new(index_record("x", "x__0")));
+                assert!(store.commit(vec![put, missing]).await.is_err());
+                let page = TaskQuery {
+                    limit: 5,
+                    ..Default::default()
+                };
+                let page = store.list_tasks(page).await.unwrap();
+                assert!(page.total >= page.tasks.len() as u64);
+            }
+            assert!(uids.is_sorted());
+            uids
+        });
+    }
+    let all: Vec<TaskUid> = writers.join_all().await.into_iter().flatten().collect();
+    let distinct: BTreeSet<TaskUid> = all.iter().copied().collect();
+    assert_eq!(distinct.len(), all.len());
+    assert_eq!(distinct, (0..all.len() as u64).map(TaskUid).collect());
+    assert_eq!(store.load_indexes().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_of_many_gets_the_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let (now, later) = (crate::suite::at(0), crate::suite::at(10));
+    let mut proxies = tokio::task::JoinSet::new();
+    for proxy in 0..32 {
+        let store = Arc::clone(&store);
+        proxies.spawn(async move {
+            let outcome = store
+                .acquire_lease(&format!("p{proxy}"), now, later)
+                .await
+                .unwrap();
+            matches!(outcome, miroir_engine::coordination::LeaseOutcome::Held(_))
+        });
+    }
+    let held = proxies
+        .join_all()
+        .await
+        .into_iter()
+        .filter(|is_held| *is_held)
+        .count();
+    assert_eq!(held, 1);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_no_space_and_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let before = append(&*store, entry("a")).await;
+    let limit = |pages: i64| {
+        store.write(move |tx| {
+            tx.pragma_update(None, "max_page_count", pages)?;
+            Ok(())
+        })
+    };
+    limit(1).await.unwrap();
+    let large = || NewEntry {
+        custom_metadata: Some("x".repeat(1_000_000)),
+        ..entry("a")
+    };
+    // Two in one group: the one that fits a page, and the one that does not.
+    let (large_outcome, _) =
+        tokio::join!(store.append(vec![large()]), store.append(vec![entry("a")]));
+    assert!(
+        matches!(large_outcome, Err(StoreError::NoSpace(_))),
+        "{large_outcome:?}"
+    );
+    assert_eq!(store.load_task(before.uid).await.unwrap(), Some(before));
+
+    limit(1_000_000).await.unwrap();
+    let total = store.list_tasks(TaskQuery::default()).await.unwrap().total;
+    let after = append(&*store, large()).await;
+    // What failed took no uid.
+    assert_eq!(after.uid, TaskUid(total));
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_does_not_disturb_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    {
+        let mut append = std::pin::pin!(store.append(vec![entry("a")]));
+        let waker = std::task::Waker::noop();
+        let mut context = std::task::Context::from_waker(waker);
+        let _ = append.as_mut().poll(&mut context);
+    }
+    let uid = append(&*store, entry("b")).await.uid;
+    assert_eq!(uid, TaskUid(1));
+    let first = store.load_task(TaskUid(0)).await.unwrap().unwrap();
+    assert_eq!(first.index_uid, Some(crate::suite::index("a")));
+}
+
+#[tokio::test]
+async fn every_commit_is_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let (journal, synchronous): (String, i64) = store
+        .write(|tx| {
+            let journal = tx.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+            let synchronous = tx.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+            Ok((journal, synchronous))
+        })
+        .await
+        .unwrap();
+    assert_eq!((journal.as_str(), synchronous), ("wal", 2));
+}

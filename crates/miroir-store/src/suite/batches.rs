@@ -1,0 +1,174 @@
+//! Laws of batches and deliveries.
+
+use super::*;
+use miroir_core::id::{BatchUid, NodeTaskUid};
+use miroir_engine::port::{BatchRecord, Delivery};
+
+on_every_store!(
+    a_batch_comes_back_as_it_was_put,
+    a_batch_is_open_until_every_node_has_applied_it,
+    a_delivery_needs_its_batch,
+    finishing_keeps_the_plan_and_the_deliveries,
+    a_batch_is_removed_when_it_is_done_and_its_tasks_are_gone,
+    the_last_batch_uid_outlives_its_batch,
+);
+
+fn delivery(is_applied: bool) -> Delivery {
+    Delivery {
+        node_tasks: vec![NodeTaskUid(3), NodeTaskUid(4)],
+        is_sent: true,
+        is_applied,
+        error: Some(json!({"code": "c"})),
+        deleted_documents: 5,
+    }
+}
+
+fn batch(uid: u64) -> BatchRecord {
+    BatchRecord {
+        uid: BatchUid(uid),
+        tasks: vec![TaskUid(0), TaskUid(1)],
+        plan: json!({"requests": [1, {"z": 1, "a": 2}]}),
+        deliveries: [
+            (node("n1"), delivery(false)),
+            (node("n2"), Delivery::default()),
+        ]
+        .into(),
+        is_done: false,
+        started_at: at(1),
+        finished_at: None,
+    }
+}
+
+fn put(batch: &BatchRecord) -> Vec<Change> {
+    vec![Change::PutBatch(Box::new(batch.clone()))]
+}
+
+async fn a_batch_comes_back_as_it_was_put(store: &dyn Whole) {
+    let first = batch(1);
+    store.commit(put(&first)).await.unwrap();
+    assert_eq!(
+        store.load_batch(first.uid).await.unwrap().as_ref(),
+        Some(&first)
+    );
+    let second = BatchRecord {
+        tasks: vec![TaskUid(7)],
+        plan: json!(null),
+        deliveries: [(node("n3"), delivery(true))].into(),
+        is_done: true,
+        started_at: at(2),
+        finished_at: Some(at(3)),
+        ..first
+    };
+    store.commit(put(&second)).await.unwrap();
+    assert_eq!(store.load_batch(second.uid).await.unwrap(), Some(second));
+}
+
+async fn a_batch_is_open_until_every_node_has_applied_it(store: &dyn Whole) {
+    for uid in [3, 1, 2] {
+        store.commit(put(&batch(uid))).await.unwrap();
+    }
+    let nodeless = BatchRecord {
+        deliveries: [].into(),
+        is_done: true,
+        ..batch(4)
+    };
+    store.commit(put(&nodeless)).await.unwrap();
+    assert_eq!(open(store).await, [1, 2, 3]);
+
+    let apply = |name: &str| Change::PutDelivery {
+        batch: BatchUid(1),
+        node: node(name),
+        delivery: delivery(true),
+    };
+    let finish = Change::FinishBatch {
+        uid: BatchUid(1),
+        finished_at: at(9),
+    };
+    store.commit(vec![apply("n1"), finish]).await.unwrap();
+    assert_eq!(open(store).await, [1, 2, 3]);
+    store.commit(vec![apply("n2")]).await.unwrap();
+    assert_eq!(open(store).await, [2, 3]);
+}
+
+async fn open(store: &dyn Whole) -> Vec<u64> {
+    store
+        .load_open_batches()
+        .await
+        .unwrap()
+        .iter()
+        .map(|batch| batch.uid.0)
+        .collect()
+}
+
+async fn a_delivery_needs_its_batch(store: &dyn Whole) {
+    let change = Change::PutDelivery {
+        batch: BatchUid(1),
+        node: node("n"),
+        delivery: delivery(true),
+    };
+    assert_conflict(store.commit(vec![change.clone()]).await);
+    let finish = Change::FinishBatch {
+        uid: BatchUid(1),
+        finished_at: at(0),
+    };
+    assert_conflict(store.commit(vec![finish]).await);
+
+    store.commit(put(&batch(1))).await.unwrap();
+    store.commit(vec![change]).await.unwrap();
+    let mut expected = batch(1);
+    expected.deliveries.insert(node("n"), delivery(true));
+    assert_eq!(store.load_batch(BatchUid(1)).await.unwrap(), Some(expected));
+}
+
+async fn finishing_keeps_the_plan_and_the_deliveries(store: &dyn Whole) {
+    store.commit(put(&batch(1))).await.unwrap();
+    let finish = Change::FinishBatch {
+        uid: BatchUid(1),
+        finished_at: at(5),
+    };
+    store.commit(vec![finish]).await.unwrap();
+    let expected = BatchRecord {
+        is_done: true,
+        finished_at: Some(at(5)),
+        ..batch(1)
+    };
+    assert_eq!(store.load_batch(BatchUid(1)).await.unwrap(), Some(expected));
+}
+
+async fn a_batch_is_removed_when_it_is_done_and_its_tasks_are_gone(store: &dyn Whole) {
+    let task = task_in(store, "a", TaskStatus::Succeeded).await;
+    store.commit(put(&batch(1))).await.unwrap();
+    let remove = || vec![Change::RemoveBatch(BatchUid(1))];
+    assert_conflict(store.commit(remove()).await);
+    store
+        .commit(vec![Change::FinishBatch {
+            uid: BatchUid(1),
+            finished_at: at(5),
+        }])
+        .await
+        .unwrap();
+    assert_conflict(store.commit(remove()).await);
+    assert!(store.load_batch(BatchUid(1)).await.unwrap().is_some());
+
+    let both = [vec![Change::RemoveTask(task.uid)], remove()].concat();
+    store.commit(both).await.unwrap();
+    assert_eq!(store.load_batch(BatchUid(1)).await.unwrap(), None);
+    assert_eq!(store.load_open_batches().await.unwrap(), []);
+    store.commit(remove()).await.unwrap();
+}
+
+async fn the_last_batch_uid_outlives_its_batch(store: &dyn Whole) {
+    for uid in [4, 2] {
+        let done = BatchRecord {
+            is_done: true,
+            tasks: vec![],
+            ..batch(uid)
+        };
+        store.commit(put(&done)).await.unwrap();
+    }
+    store
+        .commit(vec![Change::RemoveBatch(BatchUid(4))])
+        .await
+        .unwrap();
+    assert_eq!(store.last_batch_uid().await.unwrap(), Some(BatchUid(4)));
+}

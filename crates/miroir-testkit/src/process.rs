@@ -1,0 +1,132 @@
+//! One child process: started, watched, killed by its id.
+
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+/// The unit of processor time in `/proc`, fixed by the kernel's interface to programs.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// As much of a log as a failing test should print.
+const TAIL_LINES: usize = 30;
+
+/// A running child process. Dropping it kills it and waits for its end.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    /// Held open: the bundled node ends when this closes, so it cannot outlive the test even if
+    /// the test itself is killed.
+    _stdin: Option<ChildStdin>,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output appended to the file `log`.
+    ///
+    /// # Errors
+    /// When the log cannot be opened or the program cannot be started.
+    pub fn start(mut command: Command, log: &Path) -> Result<Self> {
+        let output = OpenOptions::new().create(true).append(true).open(log)?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        let program = command.get_program().to_owned();
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("start {}", program.display()))?;
+        let stdin = child.stdin.take();
+        Ok(Self {
+            child,
+            _stdin: stdin,
+            log: log.to_owned(),
+        })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Fails, with the end of its log, when it has ended by itself.
+    ///
+    /// # Errors
+    /// When it is not running any more.
+    pub fn check_running(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!(
+                "ended with {status}; its log ends with:\n{}",
+                self.log_tail()
+            ),
+        }
+    }
+
+    /// Kills it at once (SIGKILL) and waits until it is gone.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    /// The last lines it wrote.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let text = fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    }
+
+    /// The processor seconds it has used so far, all threads together.
+    ///
+    /// # Errors
+    /// Where there is no `/proc`.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        // The name, in parentheses, may hold spaces; what follows it does not.
+        let (_, rest) = text.rsplit_once(')').context("no name in stat")?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let ticks = |index: usize| -> Result<f64> {
+            Ok(fields.get(index).context("stat is short")?.parse()?)
+        };
+        // Fields 14 and 15 of stat(5); the list begins with field 3.
+        Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
+    }
+
+    /// The most memory it ever held in RAM, in bytes.
+    ///
+    /// # Errors
+    /// Where there is no `/proc`.
+    pub fn memory_peak_bytes(&self) -> Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes: u64 = line
+            .and_then(|line| line.trim().strip_suffix("kB"))
+            .context("no VmHWM in status")?
+            .trim()
+            .parse()?;
+        Ok(kilobytes * 1024)
+    }
+
+    fn end(&mut self) {
+        // Both fail only when it has ended and was waited for already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// How long a process may take to answer for the first time: a dev build on a busy machine.
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Empties a log, so that the tail of a new run is its own.
+pub(crate) fn truncate(log: &Path) -> Result<()> {
+    File::create(log)?;
+    Ok(())
+}

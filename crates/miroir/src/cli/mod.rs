@@ -1,0 +1,75 @@
+//! The command line: one module for each command.
+
+mod dev;
+#[cfg(feature = "devnode")]
+mod devnode;
+mod guard;
+mod serve;
+mod status;
+mod stop;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use tokio::runtime::Runtime;
+
+/// One Meilisearch endpoint over a striped fleet of Meilisearch nodes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "miroir",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(after_help = "Start here:  miroir dev --demo")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(dev::Args),
+    Serve(serve::Args),
+    Status(status::Args),
+    Guard(guard::Args),
+    #[cfg(feature = "devnode")]
+    Devnode(devnode::Args),
+}
+
+impl Cli {
+    /// Runs the command that was asked for.
+    ///
+    /// # Errors
+    /// Whatever stopped it, in words for the person who typed it.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let runtime = match &self.command {
+            // It waits for one process and one pipe.
+            Command::Guard(_) => tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build(),
+            _ => Runtime::new(),
+        }?;
+        let code = match self.command {
+            Command::Dev(args) => runtime.block_on(Box::pin(dev::run(args))),
+            Command::Serve(args) => runtime.block_on(Box::pin(serve::run(args))),
+            Command::Status(args) => runtime.block_on(Box::pin(status::run(args))),
+            Command::Guard(args) => runtime.block_on(Box::pin(guard::run(args))),
+            #[cfg(feature = "devnode")]
+            Command::Devnode(args) => runtime.block_on(Box::pin(devnode::run(args))),
+        };
+        // What is still blocked on a read of standard input must not keep the process alive.
+        runtime.shutdown_background();
+        code
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

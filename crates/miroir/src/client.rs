@@ -1,0 +1,148 @@
+//! A small HTTP client for `miroir status`, the demo, and waiting for a node to answer.
+//!
+//! Plain HTTP only: what it talks to stands on this machine or in the operator's network.
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use std::time::Duration;
+
+/// The largest answer that is read. Ours are small; this bounds what a stranger on the port sends.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// The server answered, and the answer is an error.
+#[derive(Debug, thiserror::Error)]
+#[error("{method} {path} answered {status}: {message}")]
+pub(crate) struct Refused {
+    method: Method,
+    path: String,
+    /// The HTTP status.
+    pub(crate) status: StatusCode,
+    message: String,
+    /// The body, `null` if it was not JSON.
+    pub(crate) body: Value,
+}
+
+/// A client of one server.
+#[derive(Clone)]
+pub(crate) struct HttpClient {
+    client: Client<HttpConnector, Full<Bytes>>,
+    url: String,
+    key: Option<String>,
+    timeout: Duration,
+}
+
+impl HttpClient {
+    /// A client of `url` (`http://host:port`), which shows `key` if there is one.
+    ///
+    /// # Errors
+    /// If the URL is not plain HTTP.
+    pub(crate) fn new(url: &str, key: Option<&str>, timeout: Duration) -> anyhow::Result<Self> {
+        let Some(url) = crate::config::plain_url(url) else {
+            bail!("`{url}` is not a URL of a server: write http://host:port");
+        };
+        if url.starts_with("https://") {
+            bail!("this command speaks plain HTTP only: give the address behind the TLS proxy");
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self {
+            client,
+            url,
+            key: key.map(str::to_owned),
+            timeout,
+        })
+    }
+
+    /// The server's URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Fetches `path` as JSON.
+    ///
+    /// # Errors
+    /// [`Refused`] for an error status; anything else if there is no usable answer.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.send(Method::GET, path, None).await
+    }
+
+    /// Sends a JSON body.
+    ///
+    /// # Errors
+    /// As [`HttpClient::get`].
+    pub(crate) async fn send_json(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> anyhow::Result<Value> {
+        let body = Bytes::from(body.to_string());
+        self.send(method, path, Some(("application/json", body)))
+            .await
+    }
+
+    /// Sends a request with or without a typed body.
+    ///
+    /// # Errors
+    /// As [`HttpClient::get`].
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, Bytes)>,
+    ) -> anyhow::Result<Value> {
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri(format!("{}{path}", self.url));
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        let bytes = match body {
+            Some((content_type, bytes)) => {
+                request = request.header(header::CONTENT_TYPE, content_type);
+                bytes
+            }
+            None => Bytes::new(),
+        };
+        let request = request
+            .body(Full::new(bytes))
+            .context("the request cannot be written")?;
+        let answer = async {
+            let response = self.client.request(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+                .collect()
+                .await;
+            let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
+            anyhow::Ok((status, body))
+        };
+        let (status, body) = tokio::time::timeout(self.timeout, answer)
+            .await
+            .with_context(|| format!("{} did not answer within {:?}", self.url, self.timeout))?
+            .with_context(|| format!("{} cannot be reached", self.url))?;
+        let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        if status.is_success() {
+            return Ok(value);
+        }
+        let message = value
+            .get("message")
+            .and_then(Value::as_str)
+            .unwrap_or("(no message)");
+        let (path, message) = (path.to_owned(), message.to_owned());
+        Err(Refused {
+            method,
+            path,
+            status,
+            message,
+            body: value,
+        }
+        .into())
+    }
+}

@@ -1,0 +1,551 @@
+//! What the program runs with: the file, the flags and the environment, checked and merged.
+//!
+//! A flag or its environment variable beats the file; the file beats the default. Secrets come
+//! from the environment only. Every mistake is found before anything starts, and all are told at
+//! once.
+
+mod raw;
+mod unit;
+
+#[cfg(feature = "devnode")]
+pub(crate) use unit::{parse_bytes, parse_duration};
+
+use raw::{At, Mistake, RawConfig, RawNode};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What clients must send when a master key is set.
+pub(crate) const MASTER_KEY_ENV: &str = "MIROIR_MASTER_KEY";
+/// The key of every node that does not name its own variable.
+pub(crate) const NODE_KEY_ENV: &str = "MIROIR_NODE_KEY";
+/// The least length of a production master key, as a Meilisearch asks for.
+pub(crate) const MASTER_KEY_BYTES_MIN: usize = 16;
+/// Past this many shards of one index a search spends its time on joining answers.
+const SHARDS_MAX: u32 = 4096;
+
+pub(crate) const DEFAULT_HTTP_ADDR: &str = "127.0.0.1:7700";
+pub(crate) const DEFAULT_DATA_DIR: &str = "./data.miroir";
+/// The limit of one Meilisearch, so that a client meets the same bound.
+pub(crate) const DEFAULT_PAYLOAD_BYTES_MAX: u64 = 100_000_000;
+/// Enough to spread an index over some dozens of nodes without a re-shard.
+pub(crate) const DEFAULT_SHARDS: u32 = 32;
+/// Longer than any search that a person waits for.
+pub(crate) const DEFAULT_SEARCH_DEADLINE: Duration = Duration::from_secs(10);
+/// A node's death is noticed within about this time when nobody asks it anything.
+pub(crate) const DEFAULT_PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Everything `miroir serve` runs with.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Where the proxy listens, `host:port`.
+    pub(crate) http_addr: String,
+    /// The folder of the store and of the payload files.
+    pub(crate) data_dir: PathBuf,
+    /// Whether mistakes of security are refused.
+    pub(crate) env: Environment,
+    /// What clients must send; `None` leaves the endpoint open.
+    pub(crate) master_key: Option<Secret>,
+    /// The largest request body, in bytes, decompressed.
+    pub(crate) payload_bytes_max: u64,
+    /// The shards of a new index, at least 1.
+    pub(crate) default_shards: u32,
+    /// The replicas of each shard, from 1 to the number of nodes.
+    pub(crate) replication_factor: u32,
+    /// The time a search may take over all its nodes.
+    pub(crate) search_deadline: Duration,
+    /// The time between two probes of a node.
+    pub(crate) probe_interval: Duration,
+    /// What is logged, and how.
+    pub(crate) log: LogConfig,
+    /// The nodes, at least one, names and URLs distinct.
+    pub(crate) nodes: Vec<NodeConfig>,
+}
+
+/// One Meilisearch node.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeConfig {
+    /// Its name: what identifies it, whatever its URL.
+    pub(crate) name: String,
+    /// `http://host:port` or `https://host:port`, without a path.
+    pub(crate) url: String,
+    /// The failure domain it stands in.
+    pub(crate) zone: Option<String>,
+    /// Its share of the shards, relative to the other nodes; finite and above 0.
+    pub(crate) weight: f64,
+    /// The key that Miroir shows to it.
+    pub(crate) key: Option<Secret>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogConfig {
+    /// A level or a filter such as `info,miroir_engine=debug`.
+    pub(crate) level: String,
+    /// For people or for machines.
+    pub(crate) format: LogFormat,
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How strict Miroir is about security.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Environment {
+    /// A master key is optional.
+    Development,
+    /// A master key of at least 16 bytes is required.
+    Production,
+}
+
+/// A key that no log and no error message shows.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// Wraps a key.
+    pub(crate) fn new(key: impl Into<String>) -> Self {
+        Self(key.into())
+    }
+
+    /// The key itself.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What flags, or the environment variables behind them, say instead of the file.
+#[derive(Debug, Default)]
+pub(crate) struct Overrides {
+    pub(crate) http_addr: Option<String>,
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) env: Option<Environment>,
+    pub(crate) log_level: Option<String>,
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// All mistakes of one configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConfigError {
+    file: String,
+    mistakes: Vec<Mistake>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.mistakes.len();
+        let noun = if count == 1 { "mistake" } else { "mistakes" };
+        write!(f, "{} has {count} {noun}:", self.file)?;
+        for mistake in &self.mistakes {
+            match mistake.line {
+                Some(line) => write!(f, "\n  line {line}: {}", mistake.text)?,
+                None => write!(f, "\n  {}", mistake.text)?,
+            }
+        }
+        write!(
+            f,
+            "\nEvery key is explained in docs/guide/configuration.md."
+        )
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Returns what to run with, from the text of `file`, the flags, and the environment as a
+/// function.
+///
+/// # Errors
+/// [`ConfigError`] with every mistake found.
+pub(crate) fn resolve(
+    file: &Path,
+    source: &str,
+    overrides: Overrides,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigError> {
+    let told = |mistakes| ConfigError {
+        file: file.display().to_string(),
+        mistakes,
+    };
+    let (raw, mistakes) = raw::parse(source).map_err(|mistake| told(vec![mistake]))?;
+    let secret = |name: &str| env(name).filter(|key| !key.is_empty()).map(Secret::new);
+    let mut check = Check { mistakes };
+    let config = check.config(raw, overrides, &secret);
+    if check.mistakes.is_empty() {
+        return Ok(config);
+    }
+    check
+        .mistakes
+        .sort_by_key(|mistake| (mistake.line.is_none(), mistake.line));
+    Err(told(check.mistakes))
+}
+
+/// Turns what was said into what is meant. A value that is wrong is replaced by its default, so
+/// that the rest is checked too; the mistake keeps the result from being used.
+struct Check {
+    mistakes: Vec<Mistake>,
+}
+
+impl Check {
+    fn config(
+        &mut self,
+        raw: RawConfig,
+        overrides: Overrides,
+        secret: &impl Fn(&str) -> Option<Secret>,
+    ) -> Config {
+        let node_count = raw.nodes.as_ref().map_or(0, Vec::len);
+        let env = match overrides.env {
+            Some(env) => env,
+            None => self.choice(raw.env, "env", Environment::Development),
+        };
+        let http_addr = match overrides.http_addr {
+            Some(value) => Some(At { value, line: None }),
+            None => raw.http_addr,
+        };
+        let data_dir = match raw.data_dir {
+            Some(dir) => PathBuf::from(dir.value),
+            None => PathBuf::from(DEFAULT_DATA_DIR),
+        };
+        let level = match raw.log_level {
+            Some(level) => self.log_level(&level),
+            None => "info".to_owned(),
+        };
+        let format = match overrides.log_format {
+            Some(format) => format,
+            None => self.choice(raw.log_format, "log_format", LogFormat::Human),
+        };
+        let payload = raw.http_payload_size_limit;
+        Config {
+            http_addr: self.http_addr(http_addr),
+            data_dir: overrides.data_dir.unwrap_or(data_dir),
+            env,
+            master_key: self.master_key(env, secret(MASTER_KEY_ENV)),
+            payload_bytes_max: self.payload_limit(payload),
+            default_shards: self.shards(raw.default_shards),
+            replication_factor: self.replication_factor(raw.replication_factor, node_count),
+            search_deadline: self.duration(
+                raw.search_deadline,
+                "search_deadline",
+                DEFAULT_SEARCH_DEADLINE,
+            ),
+            probe_interval: self.duration(
+                raw.probe_interval,
+                "probe_interval",
+                DEFAULT_PROBE_INTERVAL,
+            ),
+            log: LogConfig {
+                level: overrides.log_level.unwrap_or(level),
+                format,
+            },
+            nodes: self.nodes(raw.nodes, secret),
+        }
+    }
+
+    fn add(&mut self, line: Option<usize>, text: impl Into<String>) {
+        self.mistakes.push(Mistake {
+            line,
+            text: text.into(),
+        });
+    }
+
+    fn choice<T: clap::ValueEnum>(&mut self, raw: Option<At<String>>, key: &str, default: T) -> T {
+        let Some(raw) = raw else { return default };
+        if let Ok(value) = T::from_str(&raw.value, false) {
+            return value;
+        }
+        let names: Vec<String> = T::value_variants()
+            .iter()
+            .filter_map(|variant| variant.to_possible_value())
+            .map(|value| format!("\"{}\"", value.get_name()))
+            .collect();
+        let text = format!(
+            "`{key}` cannot be \"{}\": write {}",
+            raw.value,
+            names.join(" or ")
+        );
+        self.add(raw.line, text);
+        default
+    }
+
+    fn http_addr(&mut self, raw: Option<At<String>>) -> String {
+        let Some(At { value, line }) = raw else {
+            return DEFAULT_HTTP_ADDR.to_owned();
+        };
+        if !is_host_and_port(&value) {
+            let text = format!(
+                "`http_addr` cannot be \"{value}\": write a host and a port, as in \
+                 \"127.0.0.1:7700\" (this machine only) or \"0.0.0.0:7700\" (every interface)"
+            );
+            self.add(line, text);
+        }
+        value
+    }
+
+    fn master_key(&mut self, env: Environment, key: Option<Secret>) -> Option<Secret> {
+        if env == Environment::Production {
+            let length = key.as_ref().map(|key| key.reveal().len());
+            match length {
+                None => self.add(
+                    None,
+                    format!(
+                        "env is \"production\" and {MASTER_KEY_ENV} is not set: put a key of at \
+                         least {MASTER_KEY_BYTES_MIN} bytes into that environment variable"
+                    ),
+                ),
+                Some(length) if length < MASTER_KEY_BYTES_MIN => self.add(
+                    None,
+                    format!(
+                        "{MASTER_KEY_ENV} has {length} bytes: production asks for at least \
+                         {MASTER_KEY_BYTES_MIN}"
+                    ),
+                ),
+                Some(_) => {}
+            }
+        }
+        key
+    }
+
+    fn payload_limit(&mut self, raw: Option<At<String>>) -> u64 {
+        let Some(At { value, line }) = raw else {
+            return DEFAULT_PAYLOAD_BYTES_MAX;
+        };
+        match unit::parse_bytes(&value) {
+            Ok(0) => self.add(line, "`http_payload_size_limit` must be above 0"),
+            Ok(bytes) => return bytes,
+            Err(text) => self.add(line, format!("`http_payload_size_limit`: {text}")),
+        }
+        DEFAULT_PAYLOAD_BYTES_MAX
+    }
+
+    fn shards(&mut self, raw: Option<At<i64>>) -> u32 {
+        let Some(At { value, line }) = raw else {
+            return DEFAULT_SHARDS;
+        };
+        match u32::try_from(value) {
+            Ok(count) if (1..=SHARDS_MAX).contains(&count) => return count,
+            _ => {
+                let text = format!("`default_shards` must be from 1 to {SHARDS_MAX}, not {value}");
+                self.add(line, text);
+            }
+        }
+        DEFAULT_SHARDS
+    }
+
+    fn replication_factor(&mut self, raw: Option<At<i64>>, node_count: usize) -> u32 {
+        // Two replicas survive the loss of a node; one node cannot hold two.
+        let Some(At { value, line }) = raw else {
+            return node_count.clamp(1, 2) as u32;
+        };
+        match u32::try_from(value) {
+            Ok(factor) if factor >= 1 && factor as usize <= node_count.max(1) => return factor,
+            Ok(factor) if factor >= 1 && node_count > 0 => self.add(
+                line,
+                format!(
+                    "`replication_factor` is {factor} but there are {node_count} nodes, and one \
+                     node holds at most one replica of a shard: write at most {node_count}, or \
+                     add a [[nodes]] table"
+                ),
+            ),
+            Ok(factor) if factor >= 1 => return factor,
+            _ => self.add(
+                line,
+                format!("`replication_factor` must be at least 1, not {value}"),
+            ),
+        }
+        1
+    }
+
+    fn duration(&mut self, raw: Option<At<String>>, key: &str, default: Duration) -> Duration {
+        let Some(At { value, line }) = raw else {
+            return default;
+        };
+        match unit::parse_duration(&value) {
+            Ok(duration) if duration.is_zero() => {
+                self.add(line, format!("`{key}` must be above 0"))
+            }
+            Ok(duration) => return duration,
+            Err(text) => self.add(line, format!("`{key}`: {text}")),
+        }
+        default
+    }
+
+    fn log_level(&mut self, raw: &At<String>) -> String {
+        if crate::telemetry::is_filter(&raw.value) {
+            return raw.value.clone();
+        }
+        let text = format!(
+            "`log_level` cannot be \"{}\": write \"error\", \"warn\", \"info\", \"debug\", \
+             \"trace\", or a filter such as \"info,miroir_engine=debug\"",
+            raw.value
+        );
+        self.add(raw.line, text);
+        "info".to_owned()
+    }
+
+    fn nodes(
+        &mut self,
+        raw: Option<Vec<RawNode>>,
+        secret: &impl Fn(&str) -> Option<Secret>,
+    ) -> Vec<NodeConfig> {
+        if raw.is_none() {
+            self.add(
+                None,
+                "there are no nodes: add one table for each Meilisearch, as in\n    [[nodes]]\n    \
+                 name = \"node-1\"\n    url = \"http://10.0.0.1:7700\"",
+            );
+        }
+        let mut names = BTreeMap::new();
+        let mut urls = BTreeMap::new();
+        let mut nodes = Vec::new();
+        for node in raw.unwrap_or_default() {
+            let line = node.line;
+            let name = self.node_name(&node);
+            let url = self.node_url(&node);
+            for (seen, value, key) in [(&mut names, &name, "name"), (&mut urls, &url, "url")] {
+                if value.is_empty() {
+                    continue;
+                }
+                if let Some(Some(first)) = seen.insert(value.clone(), line) {
+                    let text = format!(
+                        "two nodes have the {key} \"{value}\" (the other stands at line {first}): \
+                         each node needs its own"
+                    );
+                    self.add(line, text);
+                }
+            }
+            let weight = self.node_weight(node.weight);
+            let key = self.node_key(node.key_env, &name, secret);
+            let zone = node
+                .zone
+                .map(|zone| zone.value)
+                .filter(|zone| !zone.is_empty());
+            nodes.push(NodeConfig {
+                name,
+                url,
+                zone,
+                weight,
+                key,
+            });
+        }
+        nodes
+    }
+
+    fn node_name(&mut self, node: &RawNode) -> String {
+        let Some(At { value, line }) = &node.name else {
+            self.add(node.line, "a node has no `name`: write `name = \"node-1\"`");
+            return String::new();
+        };
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if value.is_empty() || value.len() > 64 || !value.chars().all(is_allowed) {
+            let text = format!(
+                "a node cannot be named \"{value}\": use 1 to 64 letters, digits, `-` and `_`"
+            );
+            self.add(*line, text);
+        }
+        value.clone()
+    }
+
+    fn node_url(&mut self, node: &RawNode) -> String {
+        let Some(At { value, line }) = &node.url else {
+            self.add(
+                node.line,
+                "a node has no `url`: write `url = \"http://10.0.0.1:7700\"`",
+            );
+            return String::new();
+        };
+        match plain_url(value) {
+            Some(url) => url,
+            None => {
+                let text = format!(
+                    "a node's `url` cannot be \"{value}\": write `http://host:port` or \
+                     `https://host:port`, with no user, path or query"
+                );
+                self.add(*line, text);
+                value.clone()
+            }
+        }
+    }
+
+    fn node_weight(&mut self, raw: Option<At<f64>>) -> f64 {
+        let Some(At { value, line }) = raw else {
+            return 1.0;
+        };
+        // The bounds keep a ratio of two weights far from what a float cannot tell apart.
+        if (0.001..=1000.0).contains(&value) {
+            return value;
+        }
+        self.add(
+            line,
+            format!("a node's `weight` must be from 0.001 to 1000, not {value}"),
+        );
+        1.0
+    }
+
+    fn node_key(
+        &mut self,
+        raw: Option<At<String>>,
+        node: &str,
+        secret: &impl Fn(&str) -> Option<Secret>,
+    ) -> Option<Secret> {
+        let Some(At {
+            value: variable,
+            line,
+        }) = raw
+        else {
+            return secret(NODE_KEY_ENV);
+        };
+        let key = secret(&variable);
+        if key.is_none() {
+            let text = format!(
+                "node \"{node}\" reads its key from the environment variable {variable}, which is \
+                 not set: set it, or remove `key_env` to use {NODE_KEY_ENV}"
+            );
+            self.add(line, text);
+        }
+        key
+    }
+}
+
+/// Whether the text is `host:port`.
+pub(crate) fn is_host_and_port(text: &str) -> bool {
+    match text.rsplit_once(':') {
+        Some((host, port)) => {
+            !host.is_empty()
+                && !host.contains(['/', '@', ' '])
+                && (!host.contains(':') || host.starts_with('['))
+                && !port.is_empty()
+                && port.bytes().all(|byte| byte.is_ascii_digit())
+                && port.parse::<u16>().is_ok()
+        }
+        None => false,
+    }
+}
+
+/// The URL without a closing slash, if it names a scheme, a host and nothing after.
+pub(crate) fn plain_url(text: &str) -> Option<String> {
+    let uri: http::Uri = text.parse().ok()?;
+    let scheme = uri
+        .scheme_str()
+        .filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let authority = uri.authority()?;
+    let is_plain = uri.path().trim_matches('/').is_empty()
+        && uri.query().is_none()
+        && !authority.as_str().contains('@')
+        && !authority.host().is_empty();
+    is_plain.then(|| format!("{scheme}://{authority}"))
+}
+
+#[cfg(test)]
+mod tests;

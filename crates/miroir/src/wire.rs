@@ -1,0 +1,142 @@
+//! Wires the library crates into one running proxy.
+
+use crate::clock::SystemClock;
+use crate::config::{Config, Secret};
+use crate::stop_at;
+use anyhow::Context;
+use miroir_core::id::NodeId;
+use miroir_engine::Engine;
+use miroir_engine::state::{Config as EngineConfig, NodeSpec, Ports};
+use miroir_http::Options;
+use miroir_node::{HttpNodeClient, NodeAddress};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A proxy that serves.
+#[derive(Debug)]
+pub(crate) struct Running {
+    local_addr: SocketAddr,
+    stop: CancellationToken,
+    server: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    /// Where it listens, with the port that was really taken.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Takes no new requests, finishes the running ones, and closes the store.
+    ///
+    /// # Errors
+    /// If the server had failed.
+    pub(crate) async fn shutdown(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.server.await.context("the server was lost")?
+    }
+}
+
+/// Starts the proxy: the engine over the store and the node client, behind a listener.
+///
+/// # Errors
+/// If the address cannot be listened on, or the store cannot be opened.
+pub(crate) async fn start(config: &Config) -> anyhow::Result<Running> {
+    let listener = listen(&config.http_addr).await?;
+    let local_addr = listener.local_addr()?;
+    let store = miroir_store::open(&config.data_dir).with_context(|| {
+        format!(
+            "the store in {} cannot be opened",
+            config.data_dir.display()
+        )
+    })?;
+    let addresses = config.nodes.iter().map(|node| NodeAddress {
+        id: NodeId::new(&node.name),
+        url: node.url.clone(),
+        key: node.key.as_ref().map(|key| key.reveal().to_owned()),
+    });
+    let ports = Ports {
+        nodes: Arc::new(HttpNodeClient::new(addresses.collect())),
+        payloads: store.payloads(),
+        store,
+        clock: Arc::new(SystemClock::new()),
+    };
+    let engine = Engine::start(ports, engine_config(config)?)
+        .await
+        .context("the proxy cannot start from what its store holds")?;
+    let options = Options {
+        master_key: config
+            .master_key
+            .as_ref()
+            .map(|key: &Secret| key.reveal().to_owned()),
+        http_payload_size_limit: config.payload_bytes_max,
+    };
+    let router = miroir_http::router(engine.clone(), options);
+    let stop = CancellationToken::new();
+    let told_to_stop = stop.clone();
+    let server = tokio::spawn(async move {
+        let stopped = async move { told_to_stop.cancelled().await };
+        let result = miroir_http::serve(listener, router, stopped).await;
+        engine.shutdown().await;
+        result.context("the listener failed")
+    });
+    Ok(Running {
+        local_addr,
+        stop,
+        server,
+    })
+}
+
+fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
+    let nodes = config.nodes.iter().map(|node| NodeSpec {
+        id: NodeId::new(&node.name),
+        url: node.url.clone(),
+        zone: node.zone.clone(),
+        weight_milli: weight_milli(node.weight),
+    });
+    Ok(EngineConfig {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        nodes: nodes.collect(),
+        shard_count: config.default_shards,
+        replication_factor: config.replication_factor,
+        search_timeout: config.search_deadline,
+        node_timeout: NODE_TIMEOUT,
+        probe_interval: config.probe_interval,
+        step_hook: stop_at::hook()?,
+    })
+}
+
+/// One call on the write path: a request of 24 MB must pass over a slow link within it.
+const NODE_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the weight was checked to be finite and positive; the cast saturates"
+)]
+fn weight_milli(weight: f64) -> u32 {
+    ((weight * 1000.0).round() as u32).max(1)
+}
+
+/// Opens the listener.
+///
+/// # Errors
+/// With the flag that helps, if the address is in use or not ours.
+pub(crate) async fn listen(http_addr: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(http_addr).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "{http_addr} is in use: stop the program that listens there, or choose another address \
+             with --http-addr (port 0 takes any free one)"
+        ),
+        std::io::ErrorKind::AddrNotAvailable | std::io::ErrorKind::PermissionDenied => {
+            anyhow::anyhow!(
+                "{http_addr} cannot be listened on ({error}): choose an address of this machine \
+                 with --http-addr, and a port of 1024 or above"
+            )
+        }
+        _ => anyhow::anyhow!("{http_addr} cannot be listened on: {error}"),
+    })
+}
