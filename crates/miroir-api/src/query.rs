@@ -185,10 +185,14 @@ impl<'a> Parameter<'a> {
         Err(ResponseError::new(self.code, message))
     }
 
-    /// The comma-separated elements.
+    /// The comma-separated elements; empty ones do not count.
     #[must_use]
     pub fn list(&self) -> Vec<String> {
-        self.value.split(',').map(str::to_owned).collect()
+        self.elements().map(str::to_owned).collect()
+    }
+
+    fn elements(&self) -> impl Iterator<Item = &'a str> {
+        self.value.split(',').filter(|element| !element.is_empty())
     }
 
     /// The comma-separated elements, each read by `read`; `*` among them lifts the restriction,
@@ -200,7 +204,7 @@ impl<'a> Parameter<'a> {
         &self,
         read: impl Fn(&Parameter<'_>) -> Result<T, ResponseError>,
     ) -> Result<StarOrList<T>, ResponseError> {
-        let elements: Vec<&str> = self.value.split(',').collect();
+        let elements: Vec<&str> = self.elements().collect();
         let mut list = Vec::with_capacity(elements.len());
         let mut is_star = false;
         for (position, element) in elements.iter().enumerate() {
@@ -280,6 +284,8 @@ mod tests {
         };
         assert_eq!(read("1,2"), Ok(StarOrList::List(vec![1, 2])));
         assert_eq!(read("1,*"), Ok(StarOrList::Star));
+        assert_eq!(read(",,1,,2,"), Ok(StarOrList::List(vec![1, 2])));
+        assert_eq!(read(""), Ok(StarOrList::List(Vec::new())));
         assert_eq!(
             read("doggo").expect_err("no uid").message,
             "Invalid value in parameter `uids`: could not parse `doggo` as a positive integer"

@@ -115,10 +115,10 @@ pub fn cut_by_shard(shards: impl IntoIterator<Item = ShardId>) -> BTreeMap<Shard
 
 /// The positions of a batch's items by node, ascending within each: what each replica gets, in the
 /// client's order. Nodes that get nothing are absent.
-pub fn cut_by_node<'p>(
+pub fn cut_by_node(
     shards: impl IntoIterator<Item = ShardId>,
-    placement: &'p Placement,
-) -> BTreeMap<&'p NodeId, Vec<usize>> {
+    placement: &Placement,
+) -> BTreeMap<&NodeId, Vec<usize>> {
     let mut by_node: Vec<Vec<usize>> = vec![Vec::new(); placement.nodes().len()];
     for (position, shard) in shards.into_iter().enumerate() {
         for node_idx in placement.replica_idxs(shard) {

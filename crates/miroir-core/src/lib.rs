@@ -1,8 +1,15 @@
 //! The domain of Miroir, pure: no async, clock, socket, disk or thread.
 //!
-//! An index is cut into [`id::ShardId`]s by a stable [`hash`] of the document id; each shard has a
-//! replica set chosen by [`placement`]; a write is cut by [`batch`]; a search is answered by a
-//! [`cover`] of the shards and its answers become one page by [`merge`].
+//! **Where documents live.** An index is cut into [`id::ShardId`]s by a stable [`hash`] of the
+//! document id; each shard has a replica set on the nodes of a [`topology`], chosen by
+//! [`placement`].
+//!
+//! **A write.** A [`payload`] is split into documents as it arrives; each [`document`] is checked,
+//! given the [`reserved`] fields and cut by [`batch`]; its [`task`] is what the client sees.
+//!
+//! **A search.** It is answered by a [`cover`] of the shards, one in-sync replica each, and the
+//! nodes' answers become one page by [`merge`]. Clients see the [`settings`] they set; nodes have
+//! more.
 
 pub mod id;
 

@@ -341,3 +341,36 @@ pub(crate) fn guard<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<
         )))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_panic_of_the_engine_is_an_internal_error() {
+        let error = guard::<()>(|| panic!("out of {}", "ideas")).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Internal);
+        assert!(error.message.ends_with("out of ideas"));
+    }
+
+    #[test]
+    fn the_engine_goes_on_after_a_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().to_owned();
+        let options = EngineOptions {
+            folder,
+            map_size: 1 << 30,
+            indexing_threads: 1,
+        };
+        let engine = Engine::open(options).unwrap();
+        engine.create_index("things").unwrap();
+        let broken = engine.with("things", |open| -> Result<(), EngineError> {
+            let _wtxn = open.index.write_txn()?;
+            panic!("in the middle of a write");
+        });
+        assert_eq!(broken.unwrap_err().kind, ErrorKind::Internal);
+        engine.set_primary_key("things", Some("id")).unwrap();
+        assert_eq!(engine.primary_key("things").unwrap().as_deref(), Some("id"));
+    }
+}

@@ -5,9 +5,9 @@
 //! it, cut its answers. It is for development, says so when it starts, and is never used in
 //! production. Everything that speaks to it must work the same with a real Meilisearch.
 //!
-//! The life of a write: a route checks it and writes its payload file, the [`store`] records a
-//! task, the client gets 202. The [`worker`], one thread, takes the oldest waiting tasks as one
-//! [`batch`], [`apply`]s them to the engine and records what became of them.
+//! The life of a write: a route checks it and writes its payload file, the `store` records a
+//! task, the client gets 202. The `worker`, one thread, takes the oldest waiting tasks as one
+//! `batch`, applies them (`apply`) to the engine and records what became of them.
 //!
 //! What it must not know: Miroir. It depends on the engine crate and on the table of error codes.
 //!

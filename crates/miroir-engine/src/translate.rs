@@ -21,7 +21,15 @@ pub(crate) fn translate_error(mut error: Value, physical: &PhysicalIndex, uid: &
 pub(crate) fn translate_text(text: &str, physical: &PhysicalIndex, uid: &IndexUid) -> String {
     let mut text = text.replace(physical.as_str(), uid.as_str());
     for field in [SHARD_FIELD, SEQ_FIELD] {
-        text = text.replace(&format!("`{field}, "), "`").replace(&format!(", {field}"), "");
+        // Lists come as `a, b` or as `a`, `b`, by the server's version.
+        for (listed, rest) in [
+            (format!("`{field}`, "), ""),
+            (format!(", `{field}`"), ""),
+            (format!("`{field}, "), "`"),
+            (format!(", {field}"), ""),
+        ] {
+            text = text.replace(&listed, rest);
+        }
         for (kind, none) in [
             ("filterable attribute patterns", "filterable attributes"),
             ("filterable attributes patterns", "filterable attributes"),
@@ -55,6 +63,10 @@ mod tests {
         check(
             "Attribute `a` is not filterable. Available filterable attribute patterns are: `_miroir_shard`.",
             "Attribute `a` is not filterable. This index does not have configured filterable attributes.",
+        );
+        check(
+            "Attribute `a` is not filterable. Available filterable attribute patterns are: `_miroir_shard`, `year`.",
+            "Attribute `a` is not filterable. Available filterable attribute patterns are: `year`.",
         );
         check(
             "Attribute `a` is not sortable. Available sortable attributes are: `_miroir_seq`.",

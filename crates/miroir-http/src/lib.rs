@@ -1,11 +1,11 @@
 //! The face of Miroir: the Meilisearch API and the admin API over the engine.
 //!
-//! A request passes the [`layer`]s, finds its route, and is read by [`extract`]ors in the order in
-//! which Meilisearch checks: who asks ([`auth`]), the path, the query string, the body. What it
+//! A request passes the `layer`s, finds its route, and is read by `extract`ors in the order in
+//! which Meilisearch checks: who asks (`auth`), the path, the query string, the body. What it
 //! asks is checked in form by `miroir-api`; handlers turn it into the engine's words and the
-//! engine's answer into JSON. [`error`] is the only place where an engine's error gets a code.
+//! engine's answer into JSON. `error` is the only place where an engine's error gets a code.
 //!
-//! [`router`] needs no socket, [`serve`] needs nothing else.
+//! [`router`] needs no socket, [`serve()`] needs nothing else.
 
 mod app;
 mod auth;

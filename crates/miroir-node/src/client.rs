@@ -41,15 +41,20 @@ impl HttpNodeClient {
             .unwrap_or_else(PoisonError::into_inner) = endpoints;
     }
 
-    fn endpoint(&self, node: &NodeId) -> Result<Arc<Endpoint>, NodeError> {
+    fn endpoint(&self, node: &NodeId) -> Option<Arc<Endpoint>> {
         let endpoints = self
             .endpoints
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        endpoints.get(node).ok_or_else(|| NodeError::Unreachable {
-            node: node.clone(),
-            cause: "there is no node of this name".to_owned(),
-        })
+        endpoints.get(node)
+    }
+}
+
+fn unknown(node: &NodeId) -> NodeError {
+    let cause = "there is no node of this name".to_owned();
+    NodeError::Unreachable {
+        node: node.clone(),
+        cause,
     }
 }
 
@@ -61,7 +66,9 @@ impl NodeClient for HttpNodeClient {
         read: NodeRead,
         timeout: Duration,
     ) -> Result<Bytes, NodeError> {
-        let endpoint = self.endpoint(node)?;
+        let Some(endpoint) = self.endpoint(node) else {
+            return Err(unknown(node));
+        };
         self.http
             .send_read(node, &endpoint, from_read(read), timeout)
             .await
@@ -73,7 +80,9 @@ impl NodeClient for HttpNodeClient {
         write: NodeWrite,
         timeout: Duration,
     ) -> Result<NodeTaskUid, NodeError> {
-        let endpoint = self.endpoint(node)?;
+        let Some(endpoint) = self.endpoint(node) else {
+            return Err(unknown(node));
+        };
         let body = self
             .http
             .send_write(node, &endpoint, from_write(write), timeout)
@@ -88,7 +97,9 @@ impl NodeClient for HttpNodeClient {
         query: NodeTaskQuery,
         timeout: Duration,
     ) -> Result<Vec<NodeTask>, NodeError> {
-        let endpoint = self.endpoint(node)?;
+        let Some(endpoint) = self.endpoint(node) else {
+            return Err(unknown(node));
+        };
         let limit = query.limit as usize;
         let pages = async {
             let mut found = Vec::new();
@@ -108,14 +119,13 @@ impl NodeClient for HttpNodeClient {
             Ok(found)
         };
         // One request is bounded already; this bounds the sum of several.
-        tokio::time::timeout(timeout, pages)
-            .await
-            .unwrap_or_else(|_| {
-                Err(NodeError::UnknownOutcome {
-                    node: node.clone(),
-                    cause: format!("the task list did not come within {timeout:?}"),
-                })
-            })
+        match tokio::time::timeout(timeout, pages).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(NodeError::UnknownOutcome {
+                node: node.clone(),
+                cause: format!("the task list did not come within {timeout:?}"),
+            }),
+        }
     }
 }
 

@@ -200,7 +200,11 @@ fn the_demo_loads_its_data_set_once() {
     let rows = |text: &str| -> Vec<String> {
         let is_row = |line: &&str| line.starts_with("  ") && line.contains("   ");
         let tour = text.split_once("A typo").map_or("", |(_, tour)| tour);
-        tour.lines().filter(is_row).map(str::to_owned).collect()
+        tour.lines()
+            .skip(1)
+            .filter(is_row)
+            .map(str::to_owned)
+            .collect()
     };
     assert!(!rows(&first).is_empty());
     assert_eq!(rows(&first), rows(&second));

@@ -202,7 +202,8 @@ impl<'a> Formatter<'a> {
                 if self.plan.shows_positions {
                     let found = matcher.matches(array_positions);
                     if !found.is_empty() {
-                        positions.entry(name.to_owned()).or_default().extend(found);
+                        // As in Meilisearch, the last matching value of an array stands for the attribute.
+                        positions.insert(name.to_owned(), found);
                     }
                 }
                 let shown = if needs_formatting {
@@ -228,6 +229,7 @@ impl<'a> Formatter<'a> {
             .formatted
             .as_ref()
             .map(|shown| shown.select(document));
+        let document = document.filter(|document| !document.is_empty());
         Ok(Formatted {
             document,
             positions,

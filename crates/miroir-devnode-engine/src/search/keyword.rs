@@ -7,7 +7,7 @@ use super::score::ranking_score;
 use crate::error::EngineError;
 use crate::query::SearchQuery;
 use milli_core::heed::RoTxn;
-use milli_core::{Criterion, Index, SearchResult};
+use milli_core::{Criterion, Index, Search, SearchResult};
 
 pub(super) fn execute(
     index: &Index,
@@ -17,37 +17,54 @@ pub(super) fn execute(
 ) -> Result<Found, EngineError> {
     let mut search = by_words(index, rtxn, query)?;
     search.exhaustive_number_hits(window.is_exhaustive);
-    let result = match query.ranking_score_threshold {
-        None => search.offset(window.offset).limit(window.limit).execute()?,
-        Some(threshold) => {
-            // The engine judges by a score that leaves out what comes after a sort rule. So with
-            // sort rules it must show everything, and the judgement is made here.
-            let judges_here = sorts(index, rtxn, query)?;
-            if judges_here {
-                search.ranking_score_threshold(0.0);
-            }
-            // It also stops scoring once the page is full, and then counts too many.
-            let needs_all = judges_here || window.is_exhaustive;
-            let (offset, limit) = if needs_all {
-                (0, window.max_total_hits)
+    let mut result = match query.ranking_score_threshold {
+        None => first(&mut search, window.end())?,
+        Some(threshold) if sorts(index, rtxn, query)? => {
+            let all = usize::try_from(index.number_of_documents(rtxn)?).unwrap_or(usize::MAX);
+            let count = if window.is_exhaustive {
+                all
             } else {
-                (window.offset, window.limit)
+                window.end()
             };
-            let mut result = search.offset(offset).limit(limit).execute()?;
-            if judges_here {
-                drop_below(&mut result, threshold);
-            }
-            if needs_all {
-                window.cut(&mut result);
-            }
-            result
+            first_above(&mut search, threshold, count, all)?
         }
+        // The engine stops scoring once the page is full, and would then count too many.
+        Some(_) if window.is_exhaustive => first(&mut search, window.max_total_hits)?,
+        Some(_) => first(&mut search, window.end())?,
     };
+    window.cut(&mut result);
     Ok(Found {
         result,
         semantic_hit_count: None,
         query_vector: None,
     })
+}
+
+/// The first hits. The engine is never asked to skip any: past the last hit it would neither apply
+/// `distinct` nor the threshold, and count all.
+fn first(search: &mut Search<'_>, count: usize) -> Result<SearchResult, EngineError> {
+    Ok(search.offset(0).limit(count).execute()?)
+}
+
+/// The first hits at or above a threshold, when rules sort by values. The engine judges by a score
+/// that leaves out what comes after a sort rule, so its hits are judged again here, and more are
+/// asked for until there are enough.
+fn first_above(
+    search: &mut Search<'_>,
+    threshold: f64,
+    count: usize,
+    all: usize,
+) -> Result<SearchResult, EngineError> {
+    let mut asked = count;
+    loop {
+        let mut result = first(search, asked)?;
+        let is_last = result.documents_ids.len() < asked || asked >= all;
+        drop_below(&mut result, threshold);
+        if is_last || result.documents_ids.len() >= count {
+            return Ok(result);
+        }
+        asked = asked.saturating_mul(2).min(all);
+    }
 }
 
 /// Whether a rule orders by values instead of relevancy.

@@ -76,7 +76,17 @@ fn patterns_name_filterable_attributes() {
     };
     assert_eq!(names(&["*"]), ["genre", "price", "year"]);
     assert_eq!(names(&["p*", "year"]), ["price", "year"]);
-    assert_eq!(names(&[]), Vec::<String>::new());
+}
+
+#[test]
+fn no_facets_asked_for_means_none_shown() {
+    let query = SearchQuery {
+        facets: texts(&[]),
+        ..SearchQuery::default()
+    };
+    let outcome = fixture().search(&query);
+    assert_eq!(outcome.facet_distribution, None);
+    assert_eq!(outcome.facet_stats, None);
 }
 
 #[test]

@@ -170,7 +170,7 @@ fn only_displayed_and_asked_for_attributes_are_shown() {
 }
 
 #[test]
-fn pages_by_offset_show_an_estimate_within_max_total_hits() {
+fn pages_by_offset_reach_as_far_as_max_total_hits_and_count_all() {
     let fixture = fixture();
     let with = |offset, limit| SearchQuery {
         page: Page::Offset { offset, limit },
@@ -183,7 +183,7 @@ fn pages_by_offset_show_an_estimate_within_max_total_hits() {
     let expected = Totals::Estimated {
         offset: 2,
         limit: 20,
-        estimated_total_hits: 3,
+        estimated_total_hits: 5,
     };
     assert_eq!(outcome.totals, expected);
     assert!(fixture.ids(&with(7, 20)).is_empty());
@@ -283,6 +283,24 @@ fn a_score_threshold_removes_hits_and_counts() {
         best.totals
     );
     assert_eq!(ids(&best.hits), [1]);
+}
+
+#[test]
+fn a_score_threshold_judges_by_the_shown_score_even_with_a_sort() {
+    let fixture = fixture();
+    let query = SearchQuery {
+        ranking_score_threshold: Some(0.9),
+        sort: texts(&["price:asc"]),
+        facets: texts(&["price"]),
+        show_ranking_score: true,
+        ..query("red balloon")
+    };
+    fixture.set(json!({ "rankingRules": ["sort", "words", "typo"] }));
+    let outcome = fixture.search(&query);
+    assert_eq!(ids(&outcome.hits), [1]);
+    assert_eq!(estimated(&outcome), 1);
+    let counts = Value::Object(outcome.facet_distribution.unwrap());
+    assert_eq!(counts, json!({ "price": { "5": 1 } }));
 }
 
 #[test]

@@ -58,6 +58,39 @@ fn a_hybrid_search_mixes_words_and_vectors() {
 }
 
 #[test]
+fn a_vector_without_words_searches_alone() {
+    let fixture = fixture();
+    for words in [None, Some(""), Some("  ")] {
+        let query = SearchQuery {
+            q: words.map(str::to_owned),
+            ..semantic(vec![0.0, 1.0], 0.1)
+        };
+        let outcome = fixture.search(&query);
+        assert_eq!(ids(&outcome.hits)[..3], [1, 3, 2]);
+        assert_eq!(outcome.semantic_hit_count, Some(4));
+    }
+}
+
+#[test]
+fn a_hybrid_search_keeps_distinct_documents_only() {
+    let fixture = fixture();
+    fixture.set(json!({ "filterableAttributes": ["id", "kind"] }));
+    fixture.apply(&[fixture.update(json!([
+        { "id": 1, "kind": "Wind" },
+        { "id": 2, "kind": "wind" },
+        { "id": 3, "kind": "storm" }
+    ]))]);
+    let query = SearchQuery {
+        q: Some("east".to_owned()),
+        distinct: Some("kind".to_owned()),
+        ..semantic(vec![0.0, 1.0], 0.9)
+    };
+    let outcome = fixture.search(&query);
+    assert_eq!(ids(&outcome.hits), [1, 3, 4]);
+    assert_eq!(estimated(&outcome), 3);
+}
+
+#[test]
 fn wrong_vector_requests_are_refused() {
     let fixture = fixture();
     assert_eq!(

@@ -99,14 +99,14 @@ fn too_large(limit: u64) -> ApiError {
 
 /// `100 MB`, or a binary unit when the size is a multiple of 1024.
 fn size_text(bytes: u64) -> String {
-    let (base, units) = if bytes % 1024 == 0 {
+    let (base, units) = if bytes.is_multiple_of(1024) {
         (1024, ["B", "KiB", "MiB", "GiB", "TiB"])
     } else {
         (1000, ["B", "KB", "MB", "GB", "TB"])
     };
     let mut size = bytes;
     let mut unit = 0;
-    while size >= base && size % base == 0 && unit + 1 < units.len() {
+    while size >= base && size.is_multiple_of(base) && unit + 1 < units.len() {
         size /= base;
         unit += 1;
     }

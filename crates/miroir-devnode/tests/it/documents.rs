@@ -242,7 +242,9 @@ async fn requests_about_documents_are_checked_before_a_task_is_made() {
     node.add("a", json!([{ "id": 1 }])).await;
     let path = "/indexes/a/documents";
     let long = "x".repeat(1001);
-    let cases: [(&str, &[(&str, &str)], &str, (u16, &str)); 8] = [
+    /// Path, headers, body, and the status and code to be refused with.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, (u16, &'a str));
+    let cases: [Case<'_>; 8] = [
         (path, &[], "[]", (415, "missing_content_type")),
         (
             path,

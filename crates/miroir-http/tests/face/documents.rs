@@ -4,7 +4,7 @@ use crate::support::{Face, request};
 use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZlibEncoder};
 use axum::body::Body;
 use bytes::Bytes;
-use futures::stream;
+use futures::stream::{self, StreamExt};
 use http::StatusCode;
 use miroir_http::Options;
 use serde_json::json;
@@ -212,7 +212,8 @@ async fn a_large_payload_goes_to_a_file_and_a_broken_one_leaves_none() {
         "{{\"id\": 1, \"text\": \"{}\"}}\n",
         "a".repeat(1_000)
     ));
-    let pieces = |count: usize| stream::iter(vec![Ok::<_, std::io::Error>(line.clone()); count]);
+    let pieces =
+        |count: usize| stream::iter(vec![line.clone(); count]).map(Ok::<_, std::io::Error>);
     let whole = Body::from_stream(pieces(2_000));
     let answer = face.upload(DOCUMENTS, "application/x-ndjson", whole).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
@@ -222,7 +223,6 @@ async fn a_large_payload_goes_to_a_file_and_a_broken_one_leaves_none() {
     );
     assert_eq!(face.file_count().await, 1);
 
-    use futures::StreamExt;
     let torn = pieces(2_000).chain(stream::iter([Err(std::io::Error::other("gone"))]));
     let answer = face
         .upload(DOCUMENTS, "application/x-ndjson", Body::from_stream(torn))

@@ -25,18 +25,18 @@ use tower::ServiceExt;
 struct AwayNodes;
 
 impl AwayNodes {
-    fn away<T>(node: &NodeId) -> Result<T, NodeError> {
-        Err(NodeError::Unreachable {
+    fn away(node: &NodeId) -> NodeError {
+        NodeError::Unreachable {
             node: node.clone(),
             cause: "away".into(),
-        })
+        }
     }
 }
 
 #[async_trait]
 impl NodeClient for AwayNodes {
     async fn read(&self, node: &NodeId, _: NodeRead, _: Duration) -> Result<Bytes, NodeError> {
-        Self::away(node)
+        Err(Self::away(node))
     }
     async fn submit(
         &self,
@@ -44,7 +44,7 @@ impl NodeClient for AwayNodes {
         _: NodeWrite,
         _: Duration,
     ) -> Result<NodeTaskUid, NodeError> {
-        Self::away(node)
+        Err(Self::away(node))
     }
     async fn fetch_tasks(
         &self,
@@ -52,7 +52,7 @@ impl NodeClient for AwayNodes {
         _: NodeTaskQuery,
         _: Duration,
     ) -> Result<Vec<NodeTask>, NodeError> {
-        Self::away(node)
+        Err(Self::away(node))
     }
 }
 

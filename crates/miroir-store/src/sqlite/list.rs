@@ -351,8 +351,7 @@ mod tests {
 
     #[test]
     fn a_walk_is_a_range_of_an_index_in_the_order_of_the_page() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection).unwrap();
+        let connection = schema::open_in_memory();
         let none = Conditions::default();
         for (source, ends, expected) in [
             (
@@ -382,8 +381,7 @@ mod tests {
 
     #[test]
     fn named_tasks_are_looked_up() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection).unwrap();
+        let connection = schema::open_in_memory();
         for (condition, expected) in [
             (
                 "uid IN (SELECT value FROM json_each(?))",

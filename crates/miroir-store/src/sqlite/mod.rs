@@ -76,13 +76,15 @@ fn open_writer(database: &Path) -> Sql<Connection> {
     let mut connection = Connection::open(database)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-    schema::migrate(&mut connection)?;
+    // The version first: a newer database is not to be touched.
+    let version = schema::check(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // Each commit is synced: what was answered survives a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     // A log that a burst made long is cut back to this after a checkpoint.
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    schema::upgrade(&mut connection, version)?;
     Ok(connection)
 }
 

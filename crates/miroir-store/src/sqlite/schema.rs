@@ -18,12 +18,13 @@ const MIGRATIONS: &[&str] = &[
 /// The version this binary knows.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Brings the database to [`VERSION`]. One that is there already costs one read of its header.
+/// The version of the database, which this binary can read or upgrade. For one that is up to date
+/// this is all that opening it asks.
 ///
 /// # Errors
 /// [`StoreError::NewerSchema`], with nothing touched.
-pub(super) fn migrate(connection: &mut Connection) -> Sql<()> {
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+pub(super) fn check(connection: &Connection) -> Sql<i64> {
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > VERSION {
         return Err(StoreError::NewerSchema {
             found,
@@ -31,6 +32,11 @@ pub(super) fn migrate(connection: &mut Connection) -> Sql<()> {
         }
         .into());
     }
+    Ok(found)
+}
+
+/// Brings a database of version `found` to [`VERSION`].
+pub(super) fn upgrade(connection: &mut Connection, found: i64) -> Sql<()> {
     for (idx, migration) in MIGRATIONS.iter().enumerate() {
         let version = idx as i64 + 1;
         if version > found {
@@ -42,6 +48,14 @@ pub(super) fn migrate(connection: &mut Connection) -> Sql<()> {
         }
     }
     Ok(())
+}
+
+/// A database in memory, up to date.
+#[cfg(test)]
+pub(super) fn open_in_memory() -> Connection {
+    let mut connection = Connection::open_in_memory().unwrap();
+    upgrade(&mut connection, 0).unwrap();
+    connection
 }
 
 #[cfg(test)]
@@ -71,10 +85,10 @@ mod tests {
 
     #[test]
     fn an_up_to_date_database_is_checked_by_one_statement() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection).unwrap();
+        let mut connection = open_in_memory();
         connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(count));
-        migrate(&mut connection).unwrap();
+        let found = check(&connection).unwrap();
+        upgrade(&mut connection, found).unwrap();
         connection.trace_v2(TraceEventCodes::empty(), None);
         STATEMENTS.with_borrow(|statements| {
             assert_eq!(statements.len(), 1, "{statements:?}");
@@ -84,11 +98,11 @@ mod tests {
 
     #[test]
     fn a_newer_database_is_refused_and_left_alone() {
-        let mut connection = Connection::open_in_memory().unwrap();
+        let connection = Connection::open_in_memory().unwrap();
         connection
             .pragma_update(None, "user_version", VERSION + 1)
             .unwrap();
-        let refused = migrate(&mut connection).unwrap_err().0;
+        let refused = check(&connection).unwrap_err().0;
         let StoreError::NewerSchema { found, known } = refused else {
             panic!("{refused:?}")
         };
@@ -98,8 +112,7 @@ mod tests {
 
     #[test]
     fn every_older_version_reaches_the_same_schema() {
-        let mut fresh = Connection::open_in_memory().unwrap();
-        migrate(&mut fresh).unwrap();
+        let fresh = open_in_memory();
         for version in 0..=MIGRATIONS.len() {
             let mut older = Connection::open_in_memory().unwrap();
             for migration in &MIGRATIONS[..version] {
@@ -108,18 +121,19 @@ mod tests {
             older
                 .pragma_update(None, "user_version", version as i64)
                 .unwrap();
-            migrate(&mut older).unwrap();
+            let found = check(&older).unwrap();
+            upgrade(&mut older, found).unwrap();
             assert_eq!(dump(&older), dump(&fresh), "from version {version}");
         }
     }
 
     #[test]
     fn a_migration_may_run_again() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection).unwrap();
+        let mut connection = open_in_memory();
         let before = dump(&connection);
         connection.pragma_update(None, "user_version", 0).unwrap();
-        migrate(&mut connection).unwrap();
+        let found = check(&connection).unwrap();
+        upgrade(&mut connection, found).unwrap();
         assert_eq!(dump(&connection), before);
     }
 }
