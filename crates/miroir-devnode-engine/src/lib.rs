@@ -8,8 +8,13 @@
 //! and drops it before it returns. Each write is one transaction: it happens as a whole or not at
 //! all. A panic inside the engine comes back as an [`ErrorKind::Internal`] error.
 //!
-//! Reading order: [`error`](EngineError), `engine` (the registry of open indexes), `query` (what
-//! goes in and comes out), `documents` (writes), `read` (documents out), `settings`, `search`.
+//! Where the engine and Meilisearch 1.50 differ and a few lines can mend it, they are mended here:
+//! ranking scores with sort rules, thresholds, totals, distinct in hybrid searches, exact neighbours,
+//! patterns in facets, `skipCreation`. Ranking rules are the engine's: `attributeRank` and
+//! `wordPosition` are unknown to it.
+//!
+//! Reading order: `engine` (the registry of open indexes), `query` (what goes in and comes out),
+//! `documents` (writes), `read` (documents out), `settings`, `search`.
 
 #![warn(missing_docs)]
 

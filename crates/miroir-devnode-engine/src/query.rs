@@ -176,11 +176,11 @@ impl Default for SearchQuery {
 pub enum Totals {
     /// Answer of [`Page::Offset`].
     Estimated {
-        /// As answered: clamped to `maxTotalHits`.
+        /// As asked.
         offset: usize,
         /// As asked.
         limit: usize,
-        /// Never above `maxTotalHits`.
+        /// All that match, as far as is known; more than paging reaches perhaps.
         estimated_total_hits: usize,
     },
     /// Answer of [`Page::Numbered`].
@@ -191,7 +191,7 @@ pub enum Totals {
         hits_per_page: usize,
         /// Zero when `hits_per_page` is.
         total_pages: usize,
-        /// Never above `maxTotalHits`.
+        /// All that match; more than paging reaches perhaps.
         total_hits: usize,
     },
 }
@@ -204,9 +204,9 @@ pub struct SearchOutcome {
     pub hits: Vec<Value>,
     /// The page and the counts.
     pub totals: Totals,
-    /// Present when facets were asked for: attribute → value → count, in the order to show.
+    /// Present when at least one facet was asked for: attribute → value → count, in the order to show.
     pub facet_distribution: Option<Map<String, Value>>,
-    /// Present when facets were asked for: attribute → `{min, max}`.
+    /// Present with the distribution: attribute → `{min, max}`.
     pub facet_stats: Option<Map<String, Value>>,
     /// Present for hybrid and semantic searches: hits on this page found by their vector.
     pub semantic_hit_count: Option<u32>,

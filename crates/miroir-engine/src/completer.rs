@@ -528,7 +528,6 @@ impl Completer {
             .iter()
             .filter_map(|(uid, _)| self.tallies.get(uid).map(|tally| tally.batch.clone()))
             .collect();
-        let legacy = self.shared.has_legacy_nodes();
         self.shared.update(|snapshot| {
             for (node, reason) in &round.left {
                 if let Some(view) = snapshot.nodes.get_mut(node) {
@@ -543,7 +542,7 @@ impl Completer {
                 }
             }
             for batch in &effects {
-                apply_effect(snapshot, batch, legacy);
+                apply_effect(snapshot, batch);
             }
         });
         for (node, reason) in &round.left {
@@ -592,9 +591,9 @@ impl Completer {
     }
 }
 
-fn apply_effect(snapshot: &mut crate::state::Snapshot, batch: &LiveBatch, legacy: bool) {
+fn apply_effect(snapshot: &mut crate::state::Snapshot, batch: &LiveBatch) {
     let entry = |record: &crate::port::IndexRecord| {
-        Arc::new(IndexEntry::new(record.clone(), batch.replica_sets.clone(), legacy))
+        Arc::new(IndexEntry::new(record.clone(), batch.replica_sets.clone()))
     };
     match &batch.effect {
         Effect::None => {}

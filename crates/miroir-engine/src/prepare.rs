@@ -664,8 +664,7 @@ impl Preparer {
 
     /// The planned index as reads see one.
     fn entry(&self, index: &PlannedIndex) -> IndexEntry {
-        let legacy = self.shared.has_legacy_nodes();
-        IndexEntry::new(index.record.clone(), index.replica_sets.clone(), legacy)
+        IndexEntry::new(index.record.clone(), index.replica_sets.clone())
     }
 }
 

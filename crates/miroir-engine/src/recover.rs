@@ -32,13 +32,12 @@ pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, Engine
             in_making.insert(plan.physical);
         }
     }
-    let legacy = false;
     let mut snapshot = Snapshot::default();
     let mut planned = Vec::new();
     for record in store.load_indexes().await? {
         let replica_sets = load_replica_sets(store, &record.physical).await?;
         if !in_making.contains(&record.physical) {
-            let entry = IndexEntry::new(record.clone(), replica_sets.clone(), legacy);
+            let entry = IndexEntry::new(record.clone(), replica_sets.clone());
             snapshot.indexes.insert(record.uid.clone(), Arc::new(entry));
         }
         planned.push((record, replica_sets));

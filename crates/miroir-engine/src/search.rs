@@ -1,13 +1,17 @@
-//! A search: plan, scatter, merge.
+//! A search: plan, scatter, merge. Nodes are first asked for about their share of the page; one that
+//! may hold more of it is asked again for the whole.
 
 use crate::engine::{Engine, SearchAnswer};
 use crate::error::EngineError;
 use crate::port::NodeRead;
-use crate::scatter::Scatter;
+use crate::scatter::{PartAnswer, Scatter};
+use crate::state::Shared;
 use bytes::Bytes;
+use miroir_core::cover::CoverPart;
 use miroir_core::id::IndexUid;
 use miroir_core::merge::{SearchPlan, SearchPlanError};
 use miroir_core::search::SearchRequest;
+use std::time::Duration;
 use xxhash_rust::xxh3::Xxh3;
 
 impl Engine {
@@ -26,32 +30,64 @@ impl Engine {
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
         let plan = SearchPlan::new(&request, &entry.view).map_err(plan_error)?;
-        let scatter = Scatter {
+        let shard_count = entry.record.shard_count as usize;
+        let affinity = affinity(uid, &request);
+        let ask = |part: &CoverPart, depth: usize| NodeRead::Search {
+            index: entry.record.physical.clone(),
+            body: Bytes::from(plan.node_body_to(part.filter.as_deref(), depth)),
+        };
+        let first_depth = |part: &CoverPart| plan.first_depth(part.shards.len(), shard_count);
+        let first = Scatter {
             shared,
             snapshot: &snapshot,
             entry,
             shards: None,
-            affinity: affinity(uid, &request),
-            request: |part: &miroir_core::cover::CoverPart| NodeRead::Search {
-                index: entry.record.physical.clone(),
-                body: Bytes::from(plan.node_body(part.filter.as_deref())),
-            },
+            affinity,
+            request: |part: &CoverPart| ask(part, first_depth(part)),
         };
-        let answers = scatter.gather().await?;
-        let bodies: Vec<&[u8]> = answers.iter().map(|answer| &answer.body[..]).collect();
-        let page = plan
-            .merge(&bodies)
-            .map_err(|error| EngineError::Answer(error.to_string()))?;
-        let elapsed = shared.ports.clock.monotonic().saturating_sub(started);
-        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let mut body = Vec::with_capacity(bodies.iter().map(|body| body.len()).sum::<usize>() / 2);
-        page.write_response(&mut body, elapsed_ms, &uuid::Uuid::now_v7().to_string());
-        Ok(SearchAnswer {
-            body: body.into(),
-            missing_shards: Vec::new(),
-            node_count: answers.len(),
-        })
+        let mut answers: Vec<(PartAnswer, usize)> = first
+            .gather()
+            .await?
+            .into_iter()
+            .map(|answer| {
+                let depth = first_depth(&answer.part);
+                (answer, if depth < plan.depth() { depth } else { usize::MAX })
+            })
+            .collect();
+        let node_count = answers.len();
+        let mut body = Vec::with_capacity(answers.iter().map(|(a, _)| a.body.len()).sum::<usize>() / 2);
+        // Each round replaces one answer by a whole one, so there are at most as many as nodes.
+        loop {
+            let bodies: Vec<&[u8]> = answers.iter().map(|(answer, _)| &answer.body[..]).collect();
+            let asked: Vec<usize> = answers.iter().map(|(_, asked)| *asked).collect();
+            let merged = plan.merge_asked(&bodies, &asked);
+            let dry = match merged.map_err(|error| EngineError::Answer(error.to_string()))? {
+                Ok(page) => {
+                    let request_uid = uuid::Uuid::now_v7().to_string();
+                    page.write_response(&mut body, elapsed_ms(shared, started), &request_uid);
+                    break;
+                }
+                Err(dry) => dry,
+            };
+            let (answer, _) = answers.swap_remove(dry);
+            let whole = Scatter {
+                shared,
+                snapshot: &snapshot,
+                entry,
+                shards: Some(&answer.part.shards),
+                affinity,
+                request: |part: &CoverPart| ask(part, plan.depth()),
+            };
+            answers.extend(whole.gather().await?.into_iter().map(|answer| (answer, usize::MAX)));
+            answers.sort_by(|(a, _), (b, _)| a.part.node.cmp(&b.part.node));
+        }
+        Ok(SearchAnswer { body: body.into(), missing_shards: Vec::new(), node_count })
     }
+}
+
+fn elapsed_ms(shared: &Shared, started: Duration) -> u64 {
+    let elapsed = shared.ports.clock.monotonic().saturating_sub(started);
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn plan_error(error: SearchPlanError) -> EngineError {

@@ -105,11 +105,11 @@ pub struct IndexEntry {
 }
 
 impl IndexEntry {
-    /// An index as readers see it. `is_legacy` tells that some node is older than 1.36.
+    /// An index as readers see it.
     #[must_use]
-    pub fn new(record: IndexRecord, replica_sets: Arc<Vec<Vec<NodeId>>>, is_legacy: bool) -> Self {
+    pub fn new(record: IndexRecord, replica_sets: Arc<Vec<Vec<NodeId>>>) -> Self {
         let placement = Arc::new(Placement::from_replica_sets(&replica_sets));
-        let view = Arc::new(view_of(&record, is_legacy));
+        let view = Arc::new(view_of(&record));
         Self { record, replica_sets, placement, view }
     }
 }
@@ -379,13 +379,12 @@ impl Shared {
     }
 }
 
-/// What merging must know: the logical settings and the nodes' way to count.
-fn view_of(record: &IndexRecord, is_legacy: bool) -> IndexView {
+/// What merging must know of an index.
+fn view_of(record: &IndexRecord) -> IndexView {
     IndexView {
         physical: record.physical.to_string(),
         uid: record.uid.to_string(),
         primary_key: record.primary_key.clone(),
-        totals_capped: is_legacy,
         ..miroir_core::settings::index_view(&record.settings)
     }
 }

@@ -1,7 +1,7 @@
 //! The client of Meilisearch nodes, over plain HTTP/1.1.
 //!
-//! [`HttpNodeClient`] carries the engine's reads and writes out: [`request`] puts them in words,
-//! [`http`] sends them over kept connections, [`error`] tells whose fault a failure is and whether
+//! [`HttpNodeClient`] carries the engine's reads and writes out: `request` puts them in words,
+//! `http` sends them over kept connections, `error` tells whose fault a failure is and whether
 //! the node may have done what was asked.
 //!
 //! **Law:** a write is sent at most once for each call. What cannot be known to have stayed here is

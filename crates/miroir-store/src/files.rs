@@ -268,6 +268,7 @@ pub(crate) struct FolderLock {
     _file: File,
 }
 
+#[cfg(feature = "sqlite")]
 impl FolderLock {
     /// Takes the folder, making it if needed.
     pub(crate) fn take(folder: &Path) -> Result<Arc<Self>, StoreError> {

@@ -1,6 +1,6 @@
 //! What must survive: the ordered task log, payloads, the catalog and what proxies share.
 //!
-//! Two implementations of the engine's ports keep the same [`rules`] and pass one suite:
+//! Two implementations of the engine's ports keep the same `rules` and pass one suite:
 //! [`MemoryStore`] is the reference, [`SqliteStore`] the one for a single proxy. It owns a folder:
 //!
 //! ```text

@@ -28,6 +28,9 @@ pub enum Cause {
     Denominator,
     /// Places so near that a server regards their distances as one.
     NearPlaces,
+    /// A facet value is shown as one of its documents spells it, and each node has its own first
+    /// document: which spelling of equal values is shown is not told by their nodes.
+    Spelling,
     /// Nothing that excuses it.
     Unexplained(String),
 }
@@ -46,6 +49,7 @@ impl fmt::Display for Cause {
             Self::Vocabulary(rule) => write!(f, "vocabulary ({rule})"),
             Self::Denominator => f.write_str("score denominator"),
             Self::NearPlaces => f.write_str("places within a metre"),
+            Self::Spelling => f.write_str("another document's spelling"),
             Self::Unexplained(why) => write!(f, "unexplained ({why})"),
         }
     }
@@ -131,12 +135,10 @@ impl Witness<'_> {
                 let key = difference.note.split('.').next().unwrap_or_default();
                 self.cause_of_format(case, key, difference.kind)
             }
-            Kind::FacetSpelling
-            | Kind::Status
-            | Kind::Paging
-            | Kind::Document
-            | Kind::Distance
-            | Kind::Shape => Ok(unexplained("not a matter of words")),
+            Kind::FacetSpelling => Ok(Cause::Spelling),
+            Kind::Status | Kind::Paging | Kind::Document | Kind::Distance | Kind::Shape => {
+                Ok(unexplained("not a matter of words"))
+            }
         }
     }
 

@@ -428,7 +428,10 @@ impl<'a> QueryGenerator<'a> {
 
     fn add_format(&mut self, body: &mut Map<String, Value>) {
         // A real server panics where a matched phrase is longer than the crop around it.
-        let has_phrase = body.get("q").and_then(Value::as_str).is_some_and(|q| q.contains('"'));
+        let has_phrase = body
+            .get("q")
+            .and_then(Value::as_str)
+            .is_some_and(|q| q.contains('"'));
         let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
         let rng = &mut self.rng;
         if rng.chance(60) {

@@ -29,7 +29,7 @@ pub struct Tally {
     pub queries: usize,
     /// Answers with the same hits in the same order.
     pub same_order: usize,
-    /// Answers with the same totals, facets and facet statistics.
+    /// Answers with the same totals, facet counts and facet statistics.
     pub same_counts: usize,
     /// Answers with no difference at all.
     pub identical: usize,
@@ -49,7 +49,6 @@ impl Tally {
             Kind::Total,
             Kind::FacetCounts,
             Kind::FacetOrder,
-            Kind::FacetSpelling,
             Kind::FacetStats,
         ];
         self.queries += 1;

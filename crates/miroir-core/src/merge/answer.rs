@@ -17,6 +17,8 @@ pub struct NodeAnswer<'a> {
     pub(super) facets: Option<FacetCounts<'a>>,
     pub(super) facet_stats: Option<Members<'a, FieldStats>>,
     pub(super) has_semantic_count: bool,
+    /// The node has more hits than it was asked for.
+    pub(super) may_have_more: bool,
 }
 
 /// The facet distribution of one node: by field, the values in the node's order with their counts.
@@ -39,6 +41,13 @@ struct Wire<'a> {
 }
 
 impl<'a> NodeAnswer<'a> {
+    /// Notes how many hits the node was asked for: if it gave as many, it may have more.
+    #[must_use]
+    pub(super) fn asked_for(mut self, asked: usize) -> Self {
+        self.may_have_more = self.hits.len() >= asked;
+        self
+    }
+
     /// Reads the body of a node's answer.
     ///
     /// # Errors
@@ -62,6 +71,7 @@ impl<'a> NodeAnswer<'a> {
             facets: wire.facet_distribution,
             facet_stats: wire.facet_stats,
             has_semantic_count: wire.semantic_hit_count.is_some(),
+            may_have_more: false,
         })
     }
 }

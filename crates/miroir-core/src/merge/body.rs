@@ -28,8 +28,24 @@ impl SearchPlan {
     /// ```
     #[must_use]
     pub fn node_body(&self, shard_filter: Option<&str>) -> Vec<u8> {
+        self.node_body_to(shard_filter, self.depth())
+    }
+
+    /// The same, asking for no more than `depth` hits; see [`SearchPlan::first_depth`].
+    #[must_use]
+    pub fn node_body_to(&self, shard_filter: Option<&str>, depth: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
-        write_value(&mut out, &self.body);
+        if depth < self.depth() {
+            let mut body = self.body.clone();
+            for name in ["limit", "hitsPerPage"] {
+                if let Some(limit) = body.get_mut(name) {
+                    *limit = Value::from(depth);
+                }
+            }
+            write_value(&mut out, &body);
+        } else {
+            write_value(&mut out, &self.body);
+        }
         if let Some(filter) = fuse_filters(shard_filter, self.filter.as_ref()) {
             // An object of at least the paging, so a comma always fits.
             out.pop();

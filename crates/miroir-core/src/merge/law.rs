@@ -81,6 +81,37 @@ proptest! {
     }
 
     #[test]
+    fn asking_for_less_first_never_changes_the_page(
+        corpus in any_corpus(), offset in 0_usize..20, limit in 0_usize..20,
+        depths in [1_usize..12, 1..12, 1..12, 1..12],
+    ) {
+        let request = window(offset, limit);
+        let plan = SearchPlan::new(&request, &declared("*")).unwrap();
+        let mut asked: Vec<usize> = depths.iter().map(|depth| *depth.min(&plan.depth())).collect();
+        for _ in 0..=NODE_COUNT {
+            let answers: Vec<_> = ALL
+                .iter()
+                .map(|node| corpus.answer(Some(*node), asked[*node].min(plan.depth()), false))
+                .collect();
+            let bodies: Vec<_> = answers.iter().map(String::as_bytes).collect();
+            match plan.merge_asked(&bodies, &asked).unwrap() {
+                Err(node) => {
+                    prop_assert!(asked[node] <= plan.depth(), "a whole answer is never too short");
+                    asked[node] = usize::MAX;
+                }
+                Ok(page) => {
+                    let mut out = Vec::new();
+                    page.write_response(&mut out, 0, "");
+                    let page: Value = serde_json::from_slice(&out).unwrap();
+                    prop_assert_eq!(page, merged(&corpus, &request, &ALL));
+                    return Ok(());
+                }
+            }
+        }
+        prop_assert!(false, "every node was asked for the whole and the page is not there");
+    }
+
+    #[test]
     fn the_order_of_the_answers_does_not_matter(
         corpus in any_corpus(), nodes in Just(ALL.to_vec()).prop_shuffle(), offset in 0_usize..9,
     ) {

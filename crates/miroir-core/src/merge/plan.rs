@@ -106,6 +106,66 @@ impl SearchPlan {
         self.window.depth()
     }
 
+    /// The number of hits worth asking of a node that answers for `shards` of `shard_count` shards.
+    ///
+    /// Documents lie on shards by a hash, so the page's hits fall to a node like draws with that
+    /// chance: three standard deviations above its expected share it hardly ever holds more, and
+    /// [`SearchPlan::merge_asked`] notices when it may. The whole depth where hits may be dropped
+    /// while merging, or where scores need the depth.
+    ///
+    /// ```
+    /// use miroir_core::{merge::{IndexView, SearchPlan}, search::{Paging, SearchRequest}};
+    ///
+    /// let paging = Paging::Offset { offset: 900, limit: 20 };
+    /// let request = SearchRequest { paging, ..SearchRequest::default() };
+    /// let plan = SearchPlan::new(&request, &IndexView::default()).unwrap();
+    /// assert_eq!((plan.first_depth(4, 4), plan.first_depth(1, 3)), (920, 351));
+    /// ```
+    #[must_use]
+    pub fn first_depth(&self, shards: usize, shard_count: usize) -> usize {
+        let depth = self.depth();
+        if self.needs_scores() || self.distinct.is_some() || shards >= shard_count {
+            return depth;
+        }
+        // Depths are far below 2^52, so these casts are exact or harmless.
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let (hits, share) = (depth as f64, shards as f64 / shard_count as f64);
+        let expected = hits * share;
+        let deviation = libm::sqrt(expected * (1.0 - share));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive, and capped by the depth"
+        )]
+        let wanted = libm::ceil(expected + 3.0 * deviation) as usize + 1;
+        wanted.min(depth)
+    }
+
+    /// As [`SearchPlan::merge`], of nodes that were asked for fewer hits than the whole depth:
+    /// `asked` holds how many, in the order of `answers`.
+    ///
+    /// Returns the page, or the position of a node that must be asked for the whole depth, because
+    /// the page may need a hit that it was not asked for.
+    ///
+    /// # Errors
+    /// As [`SearchPlan::merge`].
+    pub fn merge_asked<'a>(
+        &'a self,
+        answers: &[&'a [u8]],
+        asked: &[usize],
+    ) -> Result<Result<MergedPage<'a>, usize>, MergeError> {
+        let parse = |(node, body): (usize, &&'a [u8])| {
+            let answer = NodeAnswer::parse(body).map_err(|fault| MergeError { node, fault })?;
+            Ok(answer.asked_for(asked.get(node).copied().unwrap_or(usize::MAX)))
+        };
+        let answers: Vec<_> = answers.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
+        let page = self.merge_parsed(&answers)?;
+        Ok(match page.dry {
+            Some(node) => Err(node),
+            None => Ok(page),
+        })
+    }
+
     /// Merges the bodies that the nodes answered with into one page.
     ///
     /// The order of `answers` matters only to hits that are equal in everything including their
@@ -155,6 +215,7 @@ impl SearchPlan {
             shown,
             accepted,
             is_cut_short,
+            dry,
         } = walk(self, answers)?;
         let is_shown = |field: &str| self.is_shown_facet(field);
         let order_of = |field: &str| self.view.facet_order(field);
@@ -186,6 +247,7 @@ impl SearchPlan {
             facet_stats,
             semantic_hit_count,
             is_cut_short,
+            dry,
             query_vector: answers.iter().find_map(|answer| answer.query_vector),
             hits: shown,
         })

@@ -13,6 +13,8 @@ pub struct MergedPage<'a> {
     pub(super) plan: &'a SearchPlan,
     pub(super) hits: Vec<RankedHit<'a>>,
     pub(super) query_vector: Option<&'a RawValue>,
+    /// A node whose list ended too early; then this is no page.
+    pub(super) dry: Option<usize>,
     /// The paging as asked and the number of hits found.
     pub totals: Totals,
     /// Counts by field and value, if facets were asked for.

@@ -28,6 +28,8 @@ pub(super) struct Walked<'a> {
     pub(super) accepted: usize,
     /// Whether a node ran out of time for a hit on the way.
     pub(super) is_cut_short: bool,
+    /// A node whose list ended before the page did, though it may have more hits.
+    pub(super) dry: Option<usize>,
 }
 
 /// Walks the answers' lists down to the end of the plan's window.
@@ -40,6 +42,7 @@ pub(super) fn walk<'a>(
         shown: Vec::new(),
         accepted: 0,
         is_cut_short: false,
+        dry: None,
     };
     if window.depth() == 0 {
         return Ok(walked);
@@ -54,7 +57,12 @@ pub(super) fn walk<'a>(
         let Some(Head { node, at, hit }) = heads.pop() else {
             break;
         };
-        heads.extend(Head::read(node, at + 1, &answers[node])?);
+        let next = Head::read(node, at + 1, &answers[node])?;
+        if next.is_none() && answers[node].may_have_more && walked.accepted + 1 < window.end {
+            walked.dry = Some(node);
+            break;
+        }
+        heads.extend(next);
         let adjusted = if plan.needs_scores() {
             scale.adjust(&hit, heads.iter().map(|head| &head.hit))
         } else {

@@ -84,13 +84,21 @@ fn run(open: &OpenIndex, query: &FacetSearchQuery) -> Result<Vec<(String, u64)>,
     Ok(hits.into_iter().map(|hit| (hit.value, hit.count)).collect())
 }
 
-/// `facetDistribution` and `facetStats` over the candidates, attributes in alphabetical order.
-pub(crate) fn distribution(
+/// What the candidates' facets show, attributes in alphabetical order.
+pub(super) struct Facets {
+    /// `facetDistribution`.
+    pub(super) distribution: Map<String, Value>,
+    /// `facetStats`.
+    pub(super) stats: Map<String, Value>,
+}
+
+/// Counts the values of the attributes that match the patterns.
+pub(super) fn distribution(
     index: &Index,
     rtxn: &RoTxn<'_>,
     patterns: &[String],
     candidates: RoaringBitmap,
-) -> Result<(Map<String, Value>, Map<String, Value>), EngineError> {
+) -> Result<Facets, EngineError> {
     let order_by = index.sort_facet_values_by(rtxn)?;
     let names = expand(index, rtxn, patterns)?;
     let mut facets = index.facets_distribution(rtxn);
@@ -100,19 +108,22 @@ pub(crate) fn distribution(
         .max_values_per_facet(max_values_per_facet(index, rtxn)?)
         .candidates(candidates);
 
-    let mut counts = Map::new();
+    let mut distribution = Map::new();
     for (attribute, values) in facets.execute()? {
         let values: Map<String, Value> = values
             .into_iter()
             .map(|(value, count)| (value, Value::from(count)))
             .collect();
-        counts.insert(attribute, Value::Object(values));
+        distribution.insert(attribute, Value::Object(values));
     }
     let mut stats = Map::new();
     for (attribute, (min, max)) in facets.compute_stats()? {
         stats.insert(attribute, json!({ "min": min, "max": max }));
     }
-    Ok((counts, stats))
+    Ok(Facets {
+        distribution,
+        stats,
+    })
 }
 
 fn max_values_per_facet(index: &Index, rtxn: &RoTxn<'_>) -> Result<usize, EngineError> {

@@ -19,6 +19,7 @@ use crate::error::EngineError;
 use crate::language;
 use crate::query::{SearchOutcome, SearchQuery};
 use crate::read::Documents;
+use facet::Facets;
 use format::{Dictionary, Formatter, Plan};
 use hit::{Shown, geo_base};
 use kind::Kind;
@@ -72,13 +73,20 @@ fn run(open: &OpenIndex, query: &SearchQuery) -> Result<SearchOutcome, EngineErr
     } = result;
 
     let totals = totals(query.page, candidates.len());
-    let (facet_distribution, facet_stats) = match &query.facets {
+    let facets = match &query.facets {
         Some(patterns) if !patterns.is_empty() => {
-            let (counts, stats) = facet::distribution(index, &rtxn, patterns, candidates)?;
-            (Some(counts), Some(stats))
+            Some(facet::distribution(index, &rtxn, patterns, candidates)?)
         }
-        _ => (None, None),
+        _ => None,
     };
+    let (facet_distribution, facet_stats) = facets
+        .map(
+            |Facets {
+                 distribution,
+                 stats,
+             }| (distribution, stats),
+        )
+        .unzip();
 
     let mut shown = Shown::load(
         &documents,

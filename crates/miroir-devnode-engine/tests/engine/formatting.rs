@@ -104,6 +104,21 @@ fn positions_are_bytes_with_the_place_in_arrays() {
 }
 
 #[test]
+fn of_the_matching_values_of_an_array_the_last_is_located() {
+    let fixture = Fixture::with(
+        json!({}),
+        json!([{ "id": 1, "tags": ["red", "blue", "red"] }]),
+    );
+    let query = SearchQuery {
+        show_matches_position: true,
+        ..query("red")
+    };
+    let hit = fixture.search(&query).hits[0].clone();
+    let expected = json!({ "tags": [{ "start": 0, "length": 3, "indices": [2] }] });
+    assert_eq!(hit["_matchesPosition"], expected);
+}
+
+#[test]
 fn hidden_attributes_are_neither_formatted_nor_located() {
     let fixture = fixture();
     fixture.set(json!({ "displayedAttributes": ["id", "year"] }));

@@ -1,9 +1,9 @@
 //! The store of a single proxy: one SQLite database and a folder of payload files.
 //!
-//! - One thread writes ([`writer`]): all that waits shares one transaction and one sync.
-//! - A few connections read ([`reader`]), each call in one read transaction: a consistent view that
+//! - One thread writes (`writer`): all that waits shares one transaction and one sync.
+//! - A few connections read (`reader`), each call in one read transaction: a consistent view that
 //!   never waits for the writer.
-//! - [`schema`] brings an older database up to date and refuses a newer one.
+//! - `schema` brings an older database up to date and refuses a newer one.
 //!
 //! No call holds one connection while it waits for another, so there is nothing to deadlock on.
 
