@@ -14,11 +14,18 @@ pub mod validate;
 pub mod filter;
 pub mod locale;
 
+pub mod action;
 pub mod document;
+pub mod facet_search;
+pub mod field;
 pub mod index;
+pub mod key;
+pub mod multi_search;
 pub mod search;
 pub mod settings;
+pub mod similar;
 pub mod task;
+pub mod tenant;
 pub mod version;
 
 pub mod admin;

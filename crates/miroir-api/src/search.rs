@@ -7,6 +7,7 @@ mod body;
 mod parameters;
 
 pub use body::read_body;
+pub(crate) use body::{FIELDS, check_vector_has_hybrid, read_known};
 pub use parameters::{read_parameters, split_sort};
 
 use crate::error::Code;

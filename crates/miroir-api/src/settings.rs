@@ -445,6 +445,27 @@ mod tests {
             "`.embedders.manual`: Missing field `dimensions` (note: this field is mandatory for \
              source `userProvided`)"
         );
+        let embedder = |fields: Value| message(json!({"embedders": {"e": fields}}));
+        assert_eq!(
+            embedder(json!({"source": "userProvided", "dimensions": 0, "model": "x"})),
+            "`.embedders.e.dimensions`: `dimensions` cannot be zero"
+        );
+        assert_eq!(
+            embedder(json!({"source": "rest", "url": "nope", "request": {}, "response": {}})),
+            "`.embedders.e.url`: could not parse `nope`: relative URL without a base"
+        );
+        assert_eq!(
+            embedder(json!({"source": "openAi", "model": "doggo"})),
+            "`.embedders.e.model`: Invalid model `doggo` for OpenAI. Supported models: \
+             [\"text-embedding-ada-002\", \"text-embedding-3-small\", \"text-embedding-3-large\"]"
+        );
+        assert_eq!(
+            embedder(
+                json!({"source": "openAi", "model": "text-embedding-ada-002", "dimensions": 3})
+            ),
+            "`.embedders.e.dimensions`: Model `text-embedding-ada-002` does not support overriding \
+             its native dimensions of 1536. Found 3"
+        );
         let error = check_settings(&json!({"embedders": {"a": {"source": "composite"}}}))
             .expect_err("the feature is off");
         assert_eq!(&*error.code, "feature_not_enabled");

@@ -173,6 +173,9 @@ pub struct TaskFilter {
     pub statuses: Option<Vec<TaskStatus>>,
     /// Clients' index names.
     pub index_uids: Option<Vec<String>>,
+    /// What the asker may see: index names or beginnings of them (`prefix*`). Tasks that belong to
+    /// no index are then left out.
+    pub index_patterns: Option<Vec<String>>,
     /// Exclusive bounds, nanoseconds since the Unix epoch.
     pub before_enqueued_at: Option<i64>,
     /// See above.
@@ -185,6 +188,21 @@ pub struct TaskFilter {
     pub before_finished_at: Option<i64>,
     /// See above.
     pub after_finished_at: Option<i64>,
+}
+
+/// Whether an index name is the pattern, or begins as the pattern does that ends in `*`.
+///
+/// ```
+/// use miroir_core::task::is_index_matched;
+/// assert!(is_index_matched("movies", "movies") && is_index_matched("mov*", "movies"));
+/// assert!(!is_index_matched("movies", "movies-fr"));
+/// ```
+#[must_use]
+pub fn is_index_matched(pattern: &str, uid: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => uid.starts_with(prefix),
+        None => uid == pattern,
+    }
 }
 
 /// What a client asked for: the content of a log entry. Payloads lie beside the log.
@@ -277,7 +295,7 @@ impl Operation {
 
     /// The details a task shows before it ran, as Meilisearch shows them.
     #[must_use]
-    pub fn initial_details(&self) -> Value {
+    pub fn initial_details(&self, index_uid: Option<&IndexUid>) -> Value {
         use serde_json::json;
         match self {
             Self::AddDocuments { document_count, .. } => {
@@ -292,7 +310,9 @@ impl Operation {
                 "originalFilter": filter.to_string(),
             }),
             Self::DeleteAllDocuments | Self::DeleteIndex => json!({"deletedDocuments": null}),
-            Self::UpdateSettings { settings, .. } => settings.clone(),
+            Self::UpdateSettings {
+                settings, is_reset, ..
+            } => settings_details(settings, *is_reset),
             Self::CreateIndex { primary_key } => json!({"primaryKey": primary_key}),
             Self::UpdateIndex {
                 primary_key,
@@ -300,6 +320,7 @@ impl Operation {
             } => {
                 let mut details = json!({"primaryKey": primary_key});
                 if let Some(new_uid) = new_uid {
+                    details["oldIndexUid"] = json!(index_uid);
                     details["newIndexUid"] = json!(new_uid);
                 }
                 details
@@ -318,9 +339,71 @@ impl Operation {
     }
 }
 
+/// The settings as sent, but two that Meilisearch shows at their default where they are reset, and
+/// two behind experimental flags that a reset of all names too.
+fn settings_details(settings: &Value, is_reset: bool) -> Value {
+    let Value::Object(settings) = settings else {
+        return settings.clone();
+    };
+    let mut details = settings.clone();
+    for name in ["displayedAttributes", "searchableAttributes"] {
+        if let Some(value) = details.get_mut(name).filter(|value| value.is_null()) {
+            *value = serde_json::json!(["*"]);
+        }
+    }
+    if is_reset && details.len() > 1 {
+        for name in ["foreignKeys", "chat"] {
+            details.insert(name.to_owned(), Value::Null);
+        }
+    }
+    Value::Object(details)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_details_of_a_reset_show_what_meilisearch_shows() {
+        let details = |settings: Value, is_reset: bool| {
+            let may_create_index = !is_reset;
+            let operation = Operation::UpdateSettings {
+                settings,
+                is_reset,
+                may_create_index,
+            };
+            operation.initial_details(None)
+        };
+        assert_eq!(
+            details(json!({"searchableAttributes": null}), true),
+            json!({"searchableAttributes": ["*"]})
+        );
+        assert_eq!(
+            details(
+                json!({"displayedAttributes": null, "stopWords": null}),
+                true
+            ),
+            json!({
+                "displayedAttributes": ["*"],
+                "stopWords": null,
+                "foreignKeys": null,
+                "chat": null,
+            })
+        );
+    }
+
+    #[test]
+    fn a_renaming_tells_both_names() {
+        let operation = Operation::UpdateIndex {
+            primary_key: None,
+            new_uid: IndexUid::new("b").ok(),
+        };
+        assert_eq!(
+            operation.initial_details(IndexUid::new("a").ok().as_ref()),
+            json!({"primaryKey": null, "oldIndexUid": "a", "newIndexUid": "b"})
+        );
+    }
 
     #[test]
     fn a_final_status_never_changes() {

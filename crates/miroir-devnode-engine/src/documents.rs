@@ -34,7 +34,13 @@ impl Engine {
         operations: &[DocumentOp],
         primary_key: Option<&str>,
     ) -> Result<Vec<OpOutcome>, EngineError> {
+        let incoming_bytes: u64 = operations.iter().map(payload_bytes).sum();
         self.with(key, |open| {
+            // The engine may also panic in a thread of its own when the map fills up under it, and
+            // then does not say why. What cannot fit is refused before.
+            if open.index.used_size()? + incoming_bytes > self.map_size() {
+                return Err(EngineError::full_map());
+            }
             apply(open, self.indexer(), operations, primary_key)
         })
     }
@@ -61,6 +67,16 @@ impl Engine {
             wtxn.commit()?;
             Ok(count)
         })
+    }
+}
+
+/// The length of an operation's payload; 0 if it cannot be read, which is found out later.
+fn payload_bytes(operation: &DocumentOp) -> u64 {
+    match operation {
+        DocumentOp::Replace { file, .. } | DocumentOp::Update { file, .. } => {
+            std::fs::metadata(file).map_or(0, |metadata| metadata.len())
+        }
+        DocumentOp::Delete { .. } => 0,
     }
 }
 

@@ -4,7 +4,7 @@
 //! this registry holds. Idle environments are closed past [`OPEN_INDEXES_MAX`].
 
 use crate::embedder::EmbedderCache;
-use crate::error::EngineError;
+use crate::error::{EngineError, ErrorKind};
 use milli_core::heed::EnvOpenOptions;
 use milli_core::update::{IndexerConfig, Settings};
 use milli_core::{Index, ThreadPoolNoAbort, ThreadPoolNoAbortBuilder};
@@ -240,9 +240,20 @@ impl Engine {
             if !path.join(DATA_FILE).is_file() {
                 return Err(EngineError::missing(key));
             }
-            let open = self.shared.open_index(key, &path)?;
-            call(&open)
+            let result = self
+                .shared
+                .open_index(key, &path)
+                .and_then(|open| call(&open));
+            // Removed by another thread between the look and the opening.
+            result.map_err(|error| match error.kind {
+                ErrorKind::Internal if !path.join(DATA_FILE).is_file() => EngineError::missing(key),
+                _ => error,
+            })
         })
+    }
+
+    pub(crate) fn map_size(&self) -> u64 {
+        self.shared.options.map_size as u64
     }
 
     pub(crate) fn indexer(&self) -> &Indexer {
@@ -345,7 +356,6 @@ pub(crate) fn guard<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     #[test]
     fn a_panic_of_the_engine_is_an_internal_error() {

@@ -40,6 +40,14 @@ impl EngineError {
         }
     }
 
+    /// The index has reached the size it may have.
+    pub(crate) fn full_map() -> Self {
+        Self::user(
+            "database_size_limit_reached",
+            "Maximum database size has been reached.",
+        )
+    }
+
     pub(crate) fn missing(key: &str) -> Self {
         EngineError {
             kind: ErrorKind::Missing,
@@ -85,10 +93,7 @@ impl From<milli_core::Error> for EngineError {
                 if message.contains("MDB_MAP_FULL")
                     || matches!(error, InternalError::Store(MdbError::MapFull))
                 {
-                    return EngineError::user(
-                        "database_size_limit_reached",
-                        "Maximum database size has been reached.",
-                    );
+                    return EngineError::full_map();
                 }
                 EngineError::internal(message)
             }

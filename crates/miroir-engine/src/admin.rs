@@ -55,7 +55,10 @@ impl Engine {
             replication_factor: shared.config.replication_factor,
             shard_count: shared.config.shard_count,
             nodes,
-            unfinished_tasks: unfinished.iter().filter_map(|status| counts.get(status)).sum(),
+            unfinished_tasks: unfinished
+                .iter()
+                .filter_map(|status| counts.get(status))
+                .sum(),
         })
     }
 
@@ -67,7 +70,10 @@ impl Engine {
         let snapshot = self.shared().snapshot.load();
         let entry = snapshot.index(uid)?;
         let is_in_sync = |node: &NodeId| {
-            snapshot.nodes.get(node).is_some_and(|view| view.record.is_in_sync)
+            snapshot
+                .nodes
+                .get(node)
+                .is_some_and(|view| view.record.is_in_sync)
         };
         let shards = (0u32..)
             .zip(entry.replica_sets.iter())
@@ -75,7 +81,10 @@ impl Engine {
                 shard,
                 replicas: replica_set
                     .iter()
-                    .map(|node| admin::Replica { node: node.to_string(), in_sync: is_in_sync(node) })
+                    .map(|node| admin::Replica {
+                        node: node.to_string(),
+                        in_sync: is_in_sync(node),
+                    })
                     .collect(),
             })
             .collect();
@@ -93,26 +102,36 @@ impl Engine {
     pub async fn ready(&self) -> admin::Ready {
         let shared = self.shared();
         let snapshot = shared.snapshot.load();
-        let not_ready = |reason: String| admin::Ready { ready: false, reason: Some(reason) };
+        let not_ready = |reason: String| admin::Ready {
+            ready: false,
+            reason: Some(reason),
+        };
         if shared.shutdown.is_cancelled() {
             return not_ready("the proxy is shutting down".into());
         }
         let is_usable = |node: &NodeId| {
-            snapshot.nodes.get(node).is_some_and(|view| {
-                view.is_readable() && view.health != NodeHealth::Unknown
-            })
+            snapshot
+                .nodes
+                .get(node)
+                .is_some_and(|view| view.is_readable() && view.health != NodeHealth::Unknown)
         };
         if !snapshot.nodes.keys().any(is_usable) {
             return not_ready("no node has answered yet".into());
         }
         for (uid, entry) in &snapshot.indexes {
-            let missing =
-                entry.replica_sets.iter().filter(|set| !set.iter().any(is_usable)).count();
+            let missing = entry
+                .replica_sets
+                .iter()
+                .filter(|set| !set.iter().any(is_usable))
+                .count();
             if missing > 0 {
                 return not_ready(format!("{missing} shards of index `{uid}` have no replica"));
             }
         }
-        admin::Ready { ready: true, reason: None }
+        admin::Ready {
+            ready: true,
+            reason: None,
+        }
     }
 }
 

@@ -14,7 +14,10 @@ impl Shared {
     /// What the settings of nodes depend on.
     #[must_use]
     pub(crate) fn facts(&self) -> SettingsFacts {
-        SettingsFacts { legacy_ranking: self.has_legacy_nodes(), ..SettingsFacts::default() }
+        SettingsFacts {
+            legacy_ranking: self.has_legacy_nodes(),
+            ..SettingsFacts::default()
+        }
     }
 }
 
@@ -35,8 +38,8 @@ impl Engine {
             entry,
             shards: Some(&any),
             affinity: 0,
-            request: |_: &CoverPart| {
-                NodeRead::Settings { index: entry.record.physical.clone() }
+            request: |_: &CoverPart| NodeRead::Settings {
+                index: entry.record.physical.clone(),
             },
         };
         let answers = scatter.gather().await?;
@@ -44,6 +47,10 @@ impl Engine {
             .first()
             .and_then(|answer| serde_json::from_slice(&answer.body).ok())
             .ok_or_else(|| EngineError::Answer("a node's settings are no object".into()))?;
-        Ok(settings::from_node_settings(&node, &entry.record.settings, &shared.facts()))
+        Ok(settings::from_node_settings(
+            &node,
+            &entry.record.settings,
+            &shared.facts(),
+        ))
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::plan::{PlannedEntry, Source, Work};
 use crate::port::{
-    Change, Delivery, NodeSettingsVersion, PayloadRef, TaskRecord, Timestamp,
+    Change, Delivery, IndexRecord, NodeSettingsVersion, PayloadRef, TaskRecord, Timestamp,
 };
 use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, Shared};
 use crate::translate::translate_error;
@@ -15,7 +15,7 @@ use miroir_core::health::NodeHealth;
 use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, PhysicalIndex, ShardId, TaskUid};
 use miroir_core::rollup::{Verdict, judge, logical_count, may_leave};
 use miroir_core::task::{Operation, TaskStatus};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub(crate) struct NodeOutcome {
     pub(crate) error: Option<Value>,
     /// Single entries failed.
     pub(crate) task_errors: BTreeMap<TaskUid, Value>,
+    /// Nothing was sent, since a later batch removes the index: the node has no say.
+    pub(crate) is_moot: bool,
 }
 
 impl NodeOutcome {
@@ -62,9 +64,17 @@ pub(crate) enum Event {
     /// A batch was made, durably.
     Opened(Arc<LiveBatch>, BTreeMap<NodeId, Delivery>),
     /// A batch was found at start.
-    Revived { batch: Arc<LiveBatch>, deliveries: BTreeMap<NodeId, Delivery>, is_done: bool },
+    Revived {
+        batch: Arc<LiveBatch>,
+        deliveries: BTreeMap<NodeId, Delivery>,
+        is_done: bool,
+    },
     /// A node has enqueued all of a batch.
-    Sent { node: NodeId, batch: BatchUid, node_tasks: Vec<NodeTaskUid> },
+    Sent {
+        node: NodeId,
+        batch: BatchUid,
+        node_tasks: Vec<NodeTaskUid>,
+    },
     /// A node has ended all of a batch; a failure awaits a ruling.
     Applied {
         node: NodeId,
@@ -95,6 +105,7 @@ impl Tally {
                     deleted_documents: delivery.deleted_documents,
                     error: delivery.error.clone(),
                     task_errors: BTreeMap::new(),
+                    is_moot: false,
                 };
                 (node.clone(), outcome)
             })
@@ -109,8 +120,26 @@ impl Tally {
         }
     }
 
+    /// What a node is to do about its failure, once the tasks are final: one that failed what was
+    /// not failed altogether is ill, whether it is in sync or not.
+    fn ruling(&self, node: &NodeId, failed_tasks: &BTreeSet<TaskUid>) -> Ruling {
+        let outcome = self.outcomes.get(node);
+        let is_alone = self.batch.plan.entries.iter().any(|entry| {
+            outcome.is_some_and(|outcome| outcome.error_of(entry.task).is_some())
+                && !failed_tasks.contains(&entry.task)
+        });
+        if is_alone {
+            Ruling::TryAgain
+        } else {
+            Ruling::Accepted
+        }
+    }
+
     fn is_everywhere(&self) -> bool {
-        self.batch.nodes.iter().all(|node| self.outcomes.contains_key(node))
+        self.batch
+            .nodes
+            .iter()
+            .all(|node| self.outcomes.contains_key(node))
     }
 }
 
@@ -135,7 +164,11 @@ struct Round {
 
 impl Completer {
     pub(crate) fn new(shared: Arc<Shared>, events: mpsc::UnboundedReceiver<Event>) -> Self {
-        Self { shared, events, tallies: BTreeMap::new() }
+        Self {
+            shared,
+            events,
+            tallies: BTreeMap::new(),
+        }
     }
 
     /// Runs until the engine shuts down.
@@ -156,12 +189,9 @@ impl Completer {
             for event in batch_of_events.drain(..) {
                 self.take(event);
             }
-            while !self.round().await {
-                let delay = self.shared.ports.clock.sleep(STORE_RETRY_DELAY);
-                tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    () = delay => {}
-                }
+            self.round().await;
+            if shutdown.is_cancelled() {
+                return;
             }
         }
     }
@@ -169,16 +199,28 @@ impl Completer {
     fn take(&mut self, event: Event) {
         match event {
             Event::Opened(batch, deliveries) => {
-                self.tallies.insert(batch.uid, Tally::new(batch, deliveries));
+                self.tallies
+                    .insert(batch.uid, Tally::new(batch, deliveries));
             }
-            Event::Revived { batch, deliveries, is_done } => {
-                let failed = batch.tasks.iter().filter(|task| task.status == TaskStatus::Failed);
+            Event::Revived {
+                batch,
+                deliveries,
+                is_done,
+            } => {
+                let failed = batch
+                    .tasks
+                    .iter()
+                    .filter(|task| task.status == TaskStatus::Failed);
                 let failed: BTreeSet<TaskUid> = failed.map(|task| task.uid).collect();
                 let mut tally = Tally::new(batch, deliveries);
                 tally.done = is_done.then_some(failed);
                 self.tallies.insert(tally.batch.uid, tally);
             }
-            Event::Sent { node, batch, node_tasks } => {
+            Event::Sent {
+                node,
+                batch,
+                node_tasks,
+            } => {
                 if let Some(tally) = self.tallies.get_mut(&batch) {
                     let delivery = tally.deliveries.entry(node.clone()).or_default();
                     delivery.node_tasks = node_tasks;
@@ -186,8 +228,15 @@ impl Completer {
                     tally.touched.insert(node);
                 }
             }
-            Event::Applied { node, batch, outcome, reply } => {
-                let Some(tally) = self.tallies.get_mut(&batch) else { return };
+            Event::Applied {
+                node,
+                batch,
+                outcome,
+                reply,
+            } => {
+                let Some(tally) = self.tallies.get_mut(&batch) else {
+                    return;
+                };
                 tally.outcomes.insert(node.clone(), outcome);
                 if let Some(reply) = reply {
                     tally.replies.insert(node.clone(), reply);
@@ -197,14 +246,17 @@ impl Completer {
         }
     }
 
-    /// Decides, commits, publishes. Returns false if the store failed and it must be tried again.
-    async fn round(&mut self) -> bool {
+    /// Decides; shows readers what the nodes have; makes it durable; tells the lanes.
+    ///
+    /// Readers come first, because a client that sees its task succeeded must find the write, and
+    /// not a node that missed it. They lose nothing if the process dies in between.
+    async fn round(&mut self) {
         let round = self.decide();
+        self.publish_before(&round);
         if !round.changes.is_empty() {
             let has_applied = self.tallies.values().any(|tally| !tally.touched.is_empty());
-            if let Err(error) = self.shared.ports.store.commit(round.changes.clone()).await {
-                tracing::error!(%error, "the store does not take what the nodes have done; trying again");
-                return false;
+            if !self.commit(&round.changes).await {
+                return;
             }
             if has_applied {
                 self.shared.step("delivery.noted").await;
@@ -213,8 +265,23 @@ impl Completer {
         if !round.done.is_empty() {
             self.shared.step("tasks.completed").await;
         }
-        self.publish(round).await;
-        true
+        self.publish_after(round).await;
+    }
+
+    /// Commits, again and again until the store takes it; false if the engine shuts down first.
+    async fn commit(&self, changes: &[Change]) -> bool {
+        loop {
+            match self.shared.ports.store.commit(changes.to_vec()).await {
+                Ok(()) => return true,
+                Err(error) => {
+                    tracing::error!(%error, "the store does not take what the nodes did; trying again");
+                }
+            }
+            tokio::select! {
+                () = self.shared.shutdown.cancelled() => return false,
+                () = self.shared.ports.clock.sleep(STORE_RETRY_DELAY) => {}
+            }
+        }
     }
 
     fn decide(&self) -> Round {
@@ -249,14 +316,26 @@ impl Completer {
 
     fn all_replica_sets(&self) -> Vec<Arc<Vec<Vec<NodeId>>>> {
         let snapshot = self.shared.snapshot.load();
-        let mut sets: Vec<_> = snapshot.indexes.values().map(|e| e.replica_sets.clone()).collect();
-        sets.extend(self.tallies.values().map(|tally| tally.batch.replica_sets.clone()));
+        let mut sets: Vec<_> = snapshot
+            .indexes
+            .values()
+            .map(|e| e.replica_sets.clone())
+            .collect();
+        sets.extend(
+            self.tallies
+                .values()
+                .map(|tally| tally.batch.replica_sets.clone()),
+        );
         sets
     }
 
     fn may_leave(&self, node: &NodeId, in_sync: &BTreeSet<NodeId>) -> bool {
         let sets = self.all_replica_sets();
-        may_leave(node, in_sync, sets.iter().flat_map(|set| set.iter().map(Vec::as_slice)))
+        may_leave(
+            node,
+            in_sync,
+            sets.iter().flat_map(|set| set.iter().map(Vec::as_slice)),
+        )
     }
 
     /// Nodes that are down and waited for leave, if every shard keeps a replica in sync.
@@ -286,18 +365,28 @@ impl Completer {
     }
 
     fn decide_done(&self, in_sync: &mut BTreeSet<NodeId>, now: Timestamp, round: &mut Round) {
-        // By the client's name and by the nodes': renaming and re-making an index keep their order
-        // with what came before under either.
+        // By the client's names and by the nodes': renaming and re-making an index keep their order
+        // with what came before under any of them.
         let mut blocked: BTreeSet<&str> = BTreeSet::new();
         for (uid, tally) in &self.tallies {
             if tally.done.is_some() {
                 continue;
             }
             let plan = &tally.batch.plan;
-            let names = [plan.index_uid.as_str(), plan.physical.as_str()];
-            let required: BTreeSet<&NodeId> =
-                tally.batch.nodes.iter().filter(|node| in_sync.contains(*node)).collect();
-            let is_ready = required.iter().all(|node| tally.outcomes.contains_key(*node));
+            let new_name = match &tally.batch.effect {
+                Effect::Rename { record, .. } => record.uid.as_str(),
+                _ => plan.index_uid.as_str(),
+            };
+            let names = [plan.index_uid.as_str(), new_name, plan.physical.as_str()];
+            let required: BTreeSet<&NodeId> = tally
+                .batch
+                .nodes
+                .iter()
+                .filter(|node| in_sync.contains(*node))
+                .collect();
+            let is_ready = required
+                .iter()
+                .all(|node| tally.outcomes.contains_key(*node));
             if !is_ready || names.iter().any(|name| blocked.contains(name)) {
                 blocked.extend(names);
                 continue;
@@ -306,7 +395,9 @@ impl Completer {
             for (node, error) in ill {
                 if self.may_leave(&node, in_sync) {
                     in_sync.remove(&node);
-                    round.left.push((node, format!("it failed what its replicas did: {error}")));
+                    round
+                        .left
+                        .push((node, format!("it failed what its replicas did: {error}")));
                 }
             }
         }
@@ -322,12 +413,17 @@ impl Completer {
         uid: BatchUid,
     ) -> BTreeMap<NodeId, String> {
         let batch = &tally.batch;
-        let touched = batch.touched();
+        let mut touched = batch.touched();
+        if touched.is_empty() {
+            // The index is gone, and its placement with it: one shard stands for what there was.
+            touched.push((ShardId(0), batch.nodes.iter().cloned().collect()));
+        }
         let mut ill_nodes = BTreeMap::new();
         let mut failed_tasks = BTreeSet::new();
         for (entry, task) in batch.plan.entries.iter().zip(&batch.tasks) {
             let has_failed: BTreeMap<NodeId, bool> = required
                 .iter()
+                .filter(|node| !tally.outcomes.get(**node).is_some_and(|o| o.is_moot))
                 .map(|node| {
                     let outcome = tally.outcomes.get(*node);
                     let failed = outcome.is_some_and(|o| o.error_of(entry.task).is_some());
@@ -335,7 +431,10 @@ impl Completer {
                 })
                 .collect();
             let error_of = |node: &NodeId| {
-                tally.outcomes.get(node).and_then(|outcome| outcome.error_of(entry.task))
+                tally
+                    .outcomes
+                    .get(node)
+                    .and_then(|outcome| outcome.error_of(entry.task))
             };
             let error = match &entry.error {
                 Some(error) => Some(error.clone()),
@@ -364,19 +463,24 @@ impl Completer {
             && let Some(entry) = batch.plan.entries.last()
         {
             for node in tally.outcomes.keys() {
-                round.changes.push(Change::PutNodeSettingsVersion(NodeSettingsVersion {
-                    index: batch.plan.physical.clone(),
-                    node: node.clone(),
-                    version: entry.task,
-                    updated_at: now,
-                }));
+                round
+                    .changes
+                    .push(Change::PutNodeSettingsVersion(NodeSettingsVersion {
+                        index: batch.plan.physical.clone(),
+                        node: node.clone(),
+                        version: entry.task,
+                        updated_at: now,
+                    }));
             }
         }
-        round.changes.push(Change::FinishBatch { uid, finished_at: now });
+        round.changes.push(Change::FinishBatch {
+            uid,
+            finished_at: now,
+        });
         for node in tally.replies.keys() {
-            let ruling =
-                if ill_nodes.contains_key(node) { Ruling::TryAgain } else { Ruling::Accepted };
-            round.rulings.push((uid, node.clone(), ruling));
+            round
+                .rulings
+                .push((uid, node.clone(), tally.ruling(node, &failed_tasks)));
         }
         round.done.push((uid, failed_tasks));
         ill_nodes
@@ -395,21 +499,32 @@ impl Completer {
         let mut task = task.clone();
         let has_failed = error.is_some();
         if let Operation::AddDocuments { .. } = task.operation {
-            task.details["indexedDocuments"] = json!(if has_failed { 0 } else { entry.distinct_ids });
+            task.details["indexedDocuments"] =
+                json!(if has_failed { 0 } else { entry.distinct_ids });
         } else if task.details.get("deletedDocuments").is_some() {
-            let sum = tally.outcomes.values().map(|outcome| outcome.deleted_documents).sum();
+            let sum = tally
+                .outcomes
+                .values()
+                .map(|outcome| outcome.deleted_documents)
+                .sum();
             let covered = touched
                 .iter()
                 .flat_map(|(_, replica_set)| replica_set)
                 .filter(|node| tally.outcomes.contains_key(*node))
                 .count() as u64;
-            let count =
-                if has_failed { 0 } else { logical_count(sum, touched.len() as u64, covered) };
+            let count = if has_failed {
+                0
+            } else {
+                logical_count(sum, touched.len() as u64, covered)
+            };
             task.details["deletedDocuments"] = json!(count);
         }
-        task.error =
-            error.map(|error| translate_error(error, &plan.physical, &plan.index_uid));
-        task.status = if has_failed { TaskStatus::Failed } else { TaskStatus::Succeeded };
+        task.error = error.map(|error| translate_error(error, &plan.physical, &plan.index_uid));
+        task.status = if has_failed {
+            TaskStatus::Failed
+        } else {
+            TaskStatus::Succeeded
+        };
         task.finished_at = Some(now);
         task
     }
@@ -417,15 +532,13 @@ impl Completer {
     /// A node that was away fails what was ended without it.
     fn decide_late_failures(&self, round: &mut Round) {
         for (uid, tally) in &self.tallies {
-            let Some(failed_tasks) = &tally.done else { continue };
+            let Some(failed_tasks) = &tally.done else {
+                continue;
+            };
             for node in tally.replies.keys() {
-                let outcome = tally.outcomes.get(node);
-                let is_alone = tally.batch.plan.entries.iter().any(|entry| {
-                    outcome.is_some_and(|o| o.error_of(entry.task).is_some())
-                        && !failed_tasks.contains(&entry.task)
-                });
-                let ruling = if is_alone { Ruling::TryAgain } else { Ruling::Accepted };
-                round.rulings.push((*uid, node.clone(), ruling));
+                round
+                    .rulings
+                    .push((*uid, node.clone(), tally.ruling(node, failed_tasks)));
             }
         }
     }
@@ -469,12 +582,22 @@ impl Completer {
 
     fn note_deliveries(&self, round: &mut Round) {
         for (uid, tally) in &self.tallies {
-            for node in &tally.touched {
+            // A failure may have been reported rounds ago; its ruling is news of the delivery too.
+            let ruled = round
+                .rulings
+                .iter()
+                .filter(|(batch, ..)| batch == uid)
+                .map(|(_, n, _)| n);
+            let noted: BTreeSet<NodeId> = tally.touched.iter().chain(ruled).cloned().collect();
+            for node in &noted {
                 let is_ill = round.rulings.iter().any(|(batch, ill, ruling)| {
                     batch == uid && ill == node && *ruling == Ruling::TryAgain
                 });
                 let is_open = tally.replies.contains_key(node)
-                    && !round.rulings.iter().any(|(batch, n, _)| batch == uid && n == node);
+                    && !round
+                        .rulings
+                        .iter()
+                        .any(|(batch, n, _)| batch == uid && n == node);
                 let mut delivery = tally.deliveries.get(node).cloned().unwrap_or_default();
                 if let Some(outcome) = tally.outcomes.get(node)
                     && !is_ill
@@ -502,10 +625,12 @@ impl Completer {
                 .rulings
                 .iter()
                 .any(|(batch, _, ruling)| batch == uid && *ruling == Ruling::TryAgain);
-            let has_open_reply = tally
-                .replies
-                .keys()
-                .any(|node| !round.rulings.iter().any(|(batch, n, _)| batch == uid && n == node));
+            let has_open_reply = tally.replies.keys().any(|node| {
+                !round
+                    .rulings
+                    .iter()
+                    .any(|(batch, n, _)| batch == uid && n == node)
+            });
             if !is_done || is_held || has_open_reply || !tally.is_everywhere() {
                 continue;
             }
@@ -519,15 +644,14 @@ impl Completer {
         }
     }
 
-    async fn publish(&mut self, round: Round) {
-        for tally in self.tallies.values_mut() {
-            tally.touched.clear();
+    fn publish_before(&self, round: &Round) {
+        if round.done.is_empty() && round.left.is_empty() {
+            return;
         }
-        let effects: Vec<Arc<LiveBatch>> = round
+        let effects = round
             .done
             .iter()
-            .filter_map(|(uid, _)| self.tallies.get(uid).map(|tally| tally.batch.clone()))
-            .collect();
+            .filter_map(|(uid, failed)| self.tallies.get(uid).map(|tally| (tally, failed)));
         self.shared.update(|snapshot| {
             for (node, reason) in &round.left {
                 if let Some(view) = snapshot.nodes.get_mut(node) {
@@ -535,16 +659,26 @@ impl Completer {
                     view.record.out_of_sync_reason = Some(reason.clone());
                 }
             }
-            for node in &round.joined {
-                if let Some(view) = snapshot.nodes.get_mut(node) {
-                    view.record.is_in_sync = true;
-                    view.record.out_of_sync_reason = None;
-                }
-            }
-            for batch in &effects {
-                apply_effect(snapshot, batch);
+            for (tally, failed_tasks) in effects {
+                apply_effect(snapshot, &tally.batch, failed_tasks);
             }
         });
+    }
+
+    async fn publish_after(&mut self, round: Round) {
+        for tally in self.tallies.values_mut() {
+            tally.touched.clear();
+        }
+        if !round.joined.is_empty() {
+            self.shared.update(|snapshot| {
+                for node in &round.joined {
+                    if let Some(view) = snapshot.nodes.get_mut(node) {
+                        view.record.is_in_sync = true;
+                        view.record.out_of_sync_reason = None;
+                    }
+                }
+            });
+        }
         for (node, reason) in &round.left {
             tracing::warn!(%node, reason, "node left the in-sync set; it catches up when it returns");
         }
@@ -552,13 +686,27 @@ impl Completer {
             tracing::info!(%node, "node is level and in sync again");
         }
         for (uid, failed) in round.done {
-            let Some(tally) = self.tallies.get_mut(&uid) else { continue };
+            let Some(tally) = self.tallies.get_mut(&uid) else {
+                continue;
+            };
+            if !failed.is_empty() && matches!(tally.batch.plan.work, Work::UpdateSettings { .. }) {
+                self.shared
+                    .refused_settings
+                    .lock()
+                    .insert(tally.batch.plan.physical.clone());
+                self.shared.log_grew.notify_one();
+            }
             tally.done = Some(failed);
             tally.batch.window.lock().take();
             self.shared.end_in_flight(&tally.batch);
+            if !round.closed.contains(&uid) {
+                tally.batch = Arc::new(tally.batch.without_payloads());
+            }
         }
         for (uid, node, ruling) in round.rulings {
-            let Some(tally) = self.tallies.get_mut(&uid) else { continue };
+            let Some(tally) = self.tallies.get_mut(&uid) else {
+                continue;
+            };
             if ruling == Ruling::TryAgain {
                 tally.outcomes.remove(&node);
             }
@@ -587,16 +735,39 @@ impl Completer {
     /// Batches done but not applied by some absent node are read from the store when it returns.
     fn trim_live(&self) {
         let mut live = self.shared.live.lock();
-        live.retain(|uid, _| self.tallies.get(uid).is_none_or(|tally| tally.done.is_none()));
+        live.retain(|uid, _| {
+            self.tallies
+                .get(uid)
+                .is_none_or(|tally| tally.done.is_none())
+        });
     }
 }
 
-fn apply_effect(snapshot: &mut crate::state::Snapshot, batch: &LiveBatch) {
-    let entry = |record: &crate::port::IndexRecord| {
-        Arc::new(IndexEntry::new(record.clone(), batch.replica_sets.clone()))
+fn apply_effect(
+    snapshot: &mut crate::state::Snapshot,
+    batch: &LiveBatch,
+    failed_tasks: &BTreeSet<TaskUid>,
+) {
+    let settings = settings_after(snapshot, batch, failed_tasks);
+    let entry = |record: &IndexRecord| {
+        let record = IndexRecord {
+            settings,
+            ..record.clone()
+        };
+        Arc::new(IndexEntry::new(record, batch.replica_sets.clone()))
     };
     match &batch.effect {
-        Effect::None => {}
+        Effect::None => {
+            // Answers given before this batch was done are not to be given again.
+            let mut indexes = snapshot.indexes.values_mut();
+            if let Some(index) = indexes.find(|e| e.record.physical == batch.plan.physical) {
+                let changed_by = Some(batch.uid);
+                *index = entry(&IndexRecord {
+                    changed_by,
+                    ..index.record.clone()
+                });
+            }
+        }
         Effect::Put(record) => {
             snapshot.indexes.insert(record.uid.clone(), entry(record));
         }
@@ -608,6 +779,35 @@ fn apply_effect(snapshot: &mut crate::state::Snapshot, batch: &LiveBatch) {
             snapshot.indexes.insert(record.uid.clone(), entry(record));
         }
     }
+}
+
+/// The plan supposes that all settings in flight succeed; readers see those that did.
+fn settings_after(
+    snapshot: &crate::state::Snapshot,
+    batch: &LiveBatch,
+    failed_tasks: &BTreeSet<TaskUid>,
+) -> Map<String, Value> {
+    let shown = snapshot
+        .indexes
+        .values()
+        .find(|e| e.record.physical == batch.plan.physical);
+    let mut settings = shown
+        .map(|entry| entry.record.settings.clone())
+        .unwrap_or_default();
+    for task in batch
+        .tasks
+        .iter()
+        .filter(|task| !failed_tasks.contains(&task.uid))
+    {
+        if let Operation::UpdateSettings {
+            settings: Value::Object(patch),
+            ..
+        } = &task.operation
+        {
+            settings = miroir_core::settings::merge_patch(&settings, patch);
+        }
+    }
+    settings
 }
 
 impl Shared {
@@ -628,4 +828,3 @@ impl Shared {
         live.values().any(|batch| batch.plan.physical == *index)
     }
 }
-

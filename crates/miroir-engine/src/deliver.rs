@@ -49,8 +49,14 @@ enum Stage {
     Create,
     Settings,
     Work,
-    Documents { entry_idx: usize, cursor: Option<Cursor> },
-    Ids { entry_idx: usize, reader: Option<LineReader> },
+    Documents {
+        entry_idx: usize,
+        cursor: Option<Cursor>,
+    },
+    Ids {
+        entry_idx: usize,
+        reader: Option<LineReader>,
+    },
     Done,
 }
 
@@ -65,7 +71,11 @@ impl<'a> Requests<'a> {
         only: Option<TaskUid>,
     ) -> Self {
         let shards: BTreeSet<ShardId> = shards_of(&batch.replica_sets, node).into_iter().collect();
-        let stage = if batch.plan.creation.is_some() { Stage::Create } else { Stage::Work };
+        let stage = if batch.plan.creation.is_some() {
+            Stage::Create
+        } else {
+            Stage::Work
+        };
         Self {
             payloads,
             cluster,
@@ -86,7 +96,10 @@ impl<'a> Requests<'a> {
         match self.only {
             None => marker(self.cluster, self.batch.uid, self.request_idx),
             Some(task) => {
-                format!("{}/{task}", marker(self.cluster, self.batch.uid, self.request_idx))
+                format!(
+                    "{}/{task}",
+                    marker(self.cluster, self.batch.uid, self.request_idx)
+                )
             }
         }
     }
@@ -110,7 +123,10 @@ impl<'a> Requests<'a> {
                     let settings = plan.creation.as_ref().map(|c| &c.settings);
                     let body = serde_json::to_vec(&settings).unwrap_or_default();
                     let index = plan.physical.clone();
-                    Some(unmarked(NodeWrite::UpdateSettings { index, body: body.into() }))
+                    Some(unmarked(NodeWrite::UpdateSettings {
+                        index,
+                        body: body.into(),
+                    }))
                 }
                 Stage::Work => self.begin_work(),
                 Stage::Documents { .. } => self.next_documents().await?,
@@ -129,24 +145,43 @@ impl<'a> Requests<'a> {
         let index = plan.physical.clone();
         let marker = self.marker();
         self.stage = Stage::Done;
-        let marked = |write, marker| Some(Request { write, marker: Some(marker) });
+        let marked = |write, marker| {
+            Some(Request {
+                write,
+                marker: Some(marker),
+            })
+        };
         match &plan.work {
             Work::AddDocuments { .. } => {
-                self.stage = Stage::Documents { entry_idx: 0, cursor: None };
+                self.stage = Stage::Documents {
+                    entry_idx: 0,
+                    cursor: None,
+                };
                 None
             }
             Work::DeleteDocuments => {
-                self.stage = Stage::Ids { entry_idx: 0, reader: None };
+                self.stage = Stage::Ids {
+                    entry_idx: 0,
+                    reader: None,
+                };
                 None
             }
             Work::DeleteByFilter { filter } => {
                 let body = serde_json::json!({ "filter": filter }).to_string().into();
-                let write = NodeWrite::DeleteByFilter { index, body, marker: marker.clone() };
+                let write = NodeWrite::DeleteByFilter {
+                    index,
+                    body,
+                    marker: marker.clone(),
+                };
                 marked(write, marker)
             }
-            Work::DeleteAllDocuments => {
-                marked(NodeWrite::DeleteAllDocuments { index, marker: marker.clone() }, marker)
-            }
+            Work::DeleteAllDocuments => marked(
+                NodeWrite::DeleteAllDocuments {
+                    index,
+                    marker: marker.clone(),
+                },
+                marker,
+            ),
             Work::UpdateSettings { patch } => {
                 let body = serde_json::to_vec(patch).unwrap_or_default().into();
                 Some(unmarked(NodeWrite::UpdateSettings { index, body }))
@@ -170,12 +205,18 @@ impl<'a> Requests<'a> {
 
     async fn next_documents(&mut self) -> Result<Option<Request>, EngineError> {
         let plan = self.plan();
-        let Work::AddDocuments { method, skip_creation } = plan.work else {
+        let Work::AddDocuments {
+            method,
+            skip_creation,
+        } = plan.work
+        else {
             self.stage = Stage::Done;
             return Ok(None);
         };
-        let Stage::Documents { mut entry_idx, mut cursor } =
-            std::mem::replace(&mut self.stage, Stage::Done)
+        let Stage::Documents {
+            mut entry_idx,
+            mut cursor,
+        } = std::mem::replace(&mut self.stage, Stage::Done)
         else {
             return Ok(None);
         };
@@ -184,12 +225,16 @@ impl<'a> Requests<'a> {
         let mut scratch = Vec::new();
         let mut body_bytes = 0u64;
         let is_full = loop {
-            let Some((idx, entry)) = self.entry_from(entry_idx) else { break false };
+            let Some((idx, entry)) = self.entry_from(entry_idx) else {
+                break false;
+            };
             entry_idx = idx;
             if cursor.is_none() {
                 cursor = Some(Cursor::new(self.batch, entry)?);
             }
-            let Some(open) = cursor.as_mut() else { break false };
+            let Some(open) = cursor.as_mut() else {
+                break false;
+            };
             let mut is_full = false;
             while let Some(record) = open.peek(self.payloads).await? {
                 if !self.shards.contains(&ShardId(record.shard)) {
@@ -248,12 +293,16 @@ impl<'a> Requests<'a> {
 
     async fn next_ids(&mut self) -> Result<Option<Request>, EngineError> {
         let plan = self.plan();
-        let Stage::Ids { mut entry_idx, mut reader } =
-            std::mem::replace(&mut self.stage, Stage::Done)
+        let Stage::Ids {
+            mut entry_idx,
+            mut reader,
+        } = std::mem::replace(&mut self.stage, Stage::Done)
         else {
             return Ok(None);
         };
-        let Some(shard_count) = NonZeroU32::new(plan.shard_count) else { return Ok(None) };
+        let Some(shard_count) = NonZeroU32::new(plan.shard_count) else {
+            return Ok(None);
+        };
         let mut body = Vec::with_capacity(1024);
         let mut is_full = false;
         'entries: while let Some((idx, entry)) = self.entry_from(entry_idx) {
@@ -263,7 +312,10 @@ impl<'a> Requests<'a> {
                 None => LineReader::new(self.batch, entry)?,
             };
             while let Some(line) = open.next(self.payloads).await? {
-                let id: String = serde_json::from_slice(&line).map_err(|e| corrupt("id", &e))?;
+                // What is no id names no document, here as where it was prepared.
+                let Ok(id) = serde_json::from_slice::<String>(&line) else {
+                    continue;
+                };
                 if !self.shards.contains(&shard_of(&id, shard_count)) {
                     continue;
                 }
@@ -297,11 +349,17 @@ impl<'a> Requests<'a> {
 }
 
 fn unmarked(write: NodeWrite) -> Request {
-    Request { write, marker: None }
+    Request {
+        write,
+        marker: None,
+    }
 }
 
 fn corrupt(what: &'static str, cause: &dyn std::fmt::Display) -> EngineError {
-    EngineError::Store(StoreError::Corrupt { what, cause: cause.to_string() })
+    EngineError::Store(StoreError::Corrupt {
+        what,
+        cause: cause.to_string(),
+    })
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -326,20 +384,35 @@ impl PayloadReader {
             Source::Inline => {
                 let payload = batch.inline.get(&entry.task).cloned();
                 ReaderSource::Inline(payload.ok_or_else(|| {
-                    corrupt("task", &format!("the payload of task {} is gone", entry.task))
+                    corrupt(
+                        "task",
+                        &format!("the payload of task {} is gone", entry.task),
+                    )
                 })?)
             }
             Source::None => ReaderSource::Inline(Bytes::new()),
         };
-        Ok(Self { source, window: Bytes::new(), window_at: 0 })
+        Ok(Self {
+            source,
+            window: Bytes::new(),
+            window_at: 0,
+        })
     }
 
     pub(crate) fn of_file(payload: PayloadRef) -> Self {
-        Self { source: ReaderSource::File(payload), window: Bytes::new(), window_at: 0 }
+        Self {
+            source: ReaderSource::File(payload),
+            window: Bytes::new(),
+            window_at: 0,
+        }
     }
 
     pub(crate) fn of_bytes(bytes: Bytes) -> Self {
-        Self { source: ReaderSource::Inline(bytes), window: Bytes::new(), window_at: 0 }
+        Self {
+            source: ReaderSource::Inline(bytes),
+            window: Bytes::new(),
+            window_at: 0,
+        }
     }
 
     /// Exactly `len` bytes from `offset`.
@@ -362,7 +435,9 @@ impl PayloadReader {
         };
         let window_end = self.window_at + self.window.len() as u64;
         if offset < self.window_at || offset + len as u64 > window_end {
-            self.window = payloads.read_at(file, offset, len.max(WINDOW_BYTES)).await?;
+            self.window = payloads
+                .read_at(file, offset, len.max(WINDOW_BYTES))
+                .await?;
             self.window_at = offset;
         }
         let start = usize::try_from(offset - self.window_at).unwrap_or(usize::MAX);
@@ -381,7 +456,9 @@ impl PayloadReader {
     ) -> Result<Bytes, EngineError> {
         match &self.source {
             ReaderSource::Inline(bytes) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                let start = usize::try_from(offset)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
                 Ok(bytes.slice(start..start.saturating_add(len).min(bytes.len())))
             }
             ReaderSource::File(file) => Ok(payloads.read_at(file, offset, len).await?),
@@ -396,32 +473,63 @@ struct Cursor {
 }
 
 enum CutReader {
-    Inline { records: Vec<CutRecord>, at: usize },
-    File { file: PayloadRef, records: Vec<CutRecord>, at: usize, next_offset: u64 },
+    Inline {
+        records: Vec<CutRecord>,
+        at: usize,
+    },
+    File {
+        file: PayloadRef,
+        records: Vec<CutRecord>,
+        at: usize,
+        next_offset: u64,
+    },
 }
 
 impl Cursor {
     fn new(batch: &LiveBatch, entry: &PlannedEntry) -> Result<Self, EngineError> {
         let cut = match &entry.cut {
-            Cut::None => CutReader::Inline { records: Vec::new(), at: 0 },
+            Cut::None => CutReader::Inline {
+                records: Vec::new(),
+                at: 0,
+            },
             Cut::Inline(records) => {
                 let records = records
                     .iter()
-                    .map(|&(offset, len, shard, seq)| CutRecord { offset, len, shard, hash: 0, seq })
+                    .map(|&(offset, len, shard, seq)| CutRecord {
+                        offset,
+                        len,
+                        shard,
+                        hash: 0,
+                        seq,
+                    })
                     .collect();
                 CutReader::Inline { records, at: 0 }
             }
-            Cut::File(file) => {
-                CutReader::File { file: file.clone(), records: Vec::new(), at: 0, next_offset: 0 }
-            }
+            Cut::File(file) => CutReader::File {
+                file: file.clone(),
+                records: Vec::new(),
+                at: 0,
+                next_offset: 0,
+            },
         };
-        Ok(Self { payload: PayloadReader::new(batch, entry)?, cut })
+        Ok(Self {
+            payload: PayloadReader::new(batch, entry)?,
+            cut,
+        })
     }
 
-    async fn peek(&mut self, payloads: &dyn PayloadStore) -> Result<Option<CutRecord>, EngineError> {
+    async fn peek(
+        &mut self,
+        payloads: &dyn PayloadStore,
+    ) -> Result<Option<CutRecord>, EngineError> {
         match &mut self.cut {
             CutReader::Inline { records, at } => Ok(records.get(*at).copied()),
-            CutReader::File { file, records, at, next_offset } => {
+            CutReader::File {
+                file,
+                records,
+                at,
+                next_offset,
+            } => {
                 if *at >= records.len() {
                     let len = WINDOW_RECORDS * CutRecord::BYTES;
                     let bytes = payloads.read_at(file, *next_offset, len).await?;
@@ -452,7 +560,9 @@ impl Cursor {
         payloads: &dyn PayloadStore,
         record: &CutRecord,
     ) -> Result<Bytes, EngineError> {
-        self.payload.slice(payloads, record.offset, record.len as usize).await
+        self.payload
+            .slice(payloads, record.offset, record.len as usize)
+            .await
     }
 }
 
@@ -511,7 +621,10 @@ impl LineReader {
                 self.consumed += line.len() as u64;
                 return Ok(Some(line.freeze()));
             }
-            let chunk = self.payload.chunk(payloads, self.next_offset, WINDOW_BYTES).await?;
+            let chunk = self
+                .payload
+                .chunk(payloads, self.next_offset, WINDOW_BYTES)
+                .await?;
             self.next_offset += chunk.len() as u64;
             self.is_at_end = chunk.is_empty();
             self.buffer.extend_from_slice(&chunk);

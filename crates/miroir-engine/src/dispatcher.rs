@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Entries read from the log at a time.
 const PAGE: usize = 1024;
@@ -28,6 +28,11 @@ const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Batches in flight: prepared and not done. Bounds what is held in memory and what must be found
 /// again after a crash.
 const WINDOW: usize = 64;
+/// With so many batches in flight the nodes have work, and small writes gain by going together:
+/// the dispatcher then waits for more of them, or for a batch to end, ...
+const GATHER_IN_FLIGHT: usize = 2;
+/// ... but no longer than this.
+const GATHER_MAX: Duration = Duration::from_millis(100);
 /// The wait before a failed step is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The log is looked at this often even if nobody rang.
@@ -42,6 +47,8 @@ pub(crate) struct Dispatcher {
     events: mpsc::UnboundedSender<Event>,
     next_batch: BatchUid,
     window: Arc<Semaphore>,
+    /// The first entry that waits for others to travel with, and since when.
+    gathering: Option<(TaskUid, Duration)>,
 }
 
 impl Dispatcher {
@@ -51,7 +58,14 @@ impl Dispatcher {
         events: mpsc::UnboundedSender<Event>,
         next_batch: BatchUid,
     ) -> Self {
-        Self { shared, preparer, events, next_batch, window: Arc::new(Semaphore::new(WINDOW)) }
+        Self {
+            shared,
+            preparer,
+            events,
+            next_batch,
+            window: Arc::new(Semaphore::new(WINDOW)),
+            gathering: None,
+        }
     }
 
     /// Runs until the engine shuts down.
@@ -61,15 +75,24 @@ impl Dispatcher {
         // nodes' state when the first new batch is numbered.
         let left: Vec<BatchUid> = shared.in_flight.lock().iter().copied().collect();
         for batch in left {
-            shared.wait_for_batch(batch).await;
+            self.wait_for_batch(batch).await;
         }
         loop {
             if shared.shutdown.is_cancelled() {
                 return;
             }
             let grown = shared.log_grew.notified();
+            let ended = shared.batch_ended.notified();
             let wait = match self.turn().await {
                 Ok(true) => continue,
+                Ok(false) if self.gathering.is_some() => {
+                    tokio::select! {
+                        () = shared.shutdown.cancelled() => return,
+                        () = ended => {}
+                        () = shared.ports.clock.sleep(GATHER_MAX) => {}
+                    }
+                    continue;
+                }
                 Ok(false) => LOOK_INTERVAL,
                 Err(error) => {
                     tracing::error!(%error, "the dispatcher cannot go on; trying again");
@@ -84,10 +107,49 @@ impl Dispatcher {
         }
     }
 
+    /// Waits for a batch of an earlier process. It may wait for a node that is away: cancelations
+    /// and deletions of tasks concern no node and are ended meanwhile.
+    async fn wait_for_batch(&mut self, batch: BatchUid) {
+        let shared = self.shared.clone();
+        loop {
+            let wait = match self.end_control_tasks().await {
+                Ok(()) => LOOK_INTERVAL,
+                Err(error) => {
+                    tracing::error!(%error, "cancelations and deletions cannot be ended; trying again");
+                    RETRY_DELAY
+                }
+            };
+            tokio::select! {
+                () = shared.wait_for_batch(batch) => return,
+                () = shared.log_grew.notified() => {}
+                () = shared.ports.clock.sleep(wait) => {}
+            }
+        }
+    }
+
+    /// A place in the window of batches in flight; `None` if a cancelation or deletion of tasks
+    /// comes first.
+    async fn window_permit(&self) -> Result<Option<OwnedSemaphorePermit>, EngineError> {
+        loop {
+            if self.shared.control_waits.load(Ordering::Acquire) {
+                return Ok(None);
+            }
+            tokio::select! {
+                permit = self.window.clone().acquire_owned() => return Ok(permit.ok()),
+                () = self.shared.log_grew.notified() => {}
+                () = self.shared.shutdown.cancelled() => return Err(EngineError::ShuttingDown),
+            }
+        }
+    }
+
     /// Handles what waits; returns whether there was anything.
     async fn turn(&mut self) -> Result<bool, EngineError> {
         self.end_control_tasks().await?;
+        self.restore_refused_settings().await?;
         let tasks = self.shared.ports.store.load_pending(None, PAGE).await?;
+        if tasks.is_empty() {
+            self.gathering = None;
+        }
         let mut rest: &[TaskRecord] = &tasks;
         while let Some(first) = rest.first() {
             if self.shared.control_waits.load(Ordering::Acquire) {
@@ -97,18 +159,50 @@ impl Dispatcher {
                 rest = &rest[1..];
                 continue;
             }
-            let (group, others) = rest.split_at(group_len(rest));
+            let group_len = group_len(rest);
+            if group_len == rest.len() && self.gathers(rest) {
+                return Ok(false);
+            }
+            let (group, others) = rest.split_at(group_len);
             self.dispatch(group).await?;
             rest = others;
         }
         Ok(!tasks.is_empty())
     }
 
+    /// The group reaches the end of the log and may grow while the nodes are at work.
+    fn gathers(&mut self, group: &[TaskRecord]) -> bool {
+        let Some(first) = group.first() else {
+            return false;
+        };
+        let is_small = group_key(first).is_some() && group.len() < GROUP_ENTRIES_MAX / 2;
+        let now = self.shared.ports.clock.monotonic();
+        let since = match self.gathering {
+            Some((uid, since)) if uid == first.uid => since,
+            _ => now,
+        };
+        let is_worth_it = is_small
+            && self.shared.in_flight.lock().len() >= GATHER_IN_FLIGHT
+            && now.saturating_sub(since) < GATHER_MAX;
+        self.gathering = is_worth_it.then_some((first.uid, since));
+        is_worth_it
+    }
+
+    async fn restore_refused_settings(&mut self) -> Result<(), EngineError> {
+        loop {
+            let Some(index) = self.shared.refused_settings.lock().pop_first() else {
+                return Ok(());
+            };
+            if let Some(change) = self.preparer.restore_settings(&index) {
+                self.commit(&[change]).await?;
+            }
+        }
+    }
+
     async fn dispatch(&mut self, group: &[TaskRecord]) -> Result<(), EngineError> {
         let shared = self.shared.clone();
-        let permit = tokio::select! {
-            permit = self.window.clone().acquire_owned() => permit.ok(),
-            () = shared.shutdown.cancelled() => return Err(EngineError::ShuttingDown),
+        let Some(permit) = self.window_permit().await? else {
+            return Ok(());
         };
         let uid = self.next_batch;
         let now = shared.ports.clock.now();
@@ -134,11 +228,13 @@ impl Dispatcher {
             }
         };
         shared.step("batch.prepared").await;
-        let plan = serde_json::to_value(&prepared.plan).map_err(|error| {
-            EngineError::Answer(format!("a plan cannot be written: {error}"))
-        })?;
-        let deliveries: BTreeMap<_, _> =
-            prepared.nodes.iter().map(|node| (node.clone(), Delivery::default())).collect();
+        let plan = serde_json::to_value(&prepared.plan)
+            .map_err(|error| EngineError::Answer(format!("a plan cannot be written: {error}")))?;
+        let deliveries: BTreeMap<_, _> = prepared
+            .nodes
+            .iter()
+            .map(|node| (node.clone(), Delivery::default()))
+            .collect();
         let record = BatchRecord {
             uid,
             tasks: tasks.iter().map(|task| task.uid).collect(),
@@ -150,7 +246,11 @@ impl Dispatcher {
         };
         let mut changes = prepared.changes;
         changes.push(Change::PutBatch(Box::new(record)));
-        changes.extend(tasks.iter().map(|task| Change::UpdateTask(Box::new(task.clone()))));
+        changes.extend(
+            tasks
+                .iter()
+                .map(|task| Change::UpdateTask(Box::new(task.clone()))),
+        );
         self.commit(&changes).await?;
         self.next_batch = BatchUid(uid.0 + 1);
         shared.step("batch.committed").await;
@@ -162,7 +262,7 @@ impl Dispatcher {
             replica_sets: prepared.replica_sets,
             nodes: prepared.nodes,
             effect: prepared.effect,
-            window: parking_lot::Mutex::new(permit),
+            window: parking_lot::Mutex::new(Some(permit)),
         });
         shared.live.lock().insert(uid, batch.clone());
         let _ = self.events.send(Event::Opened(batch.clone(), deliveries));
@@ -332,19 +432,34 @@ impl Dispatcher {
         by.batch_uid = Some(batch);
         by.started_at = Some(now);
         by.finished_at = Some(now);
+        // A batch without deliveries, so that its number is not given again after a restart.
+        changes.push(Change::PutBatch(Box::new(BatchRecord {
+            uid: batch,
+            tasks: vec![by.uid],
+            plan: serde_json::Value::Null,
+            deliveries: BTreeMap::new(),
+            is_done: true,
+            started_at: now,
+            finished_at: Some(now),
+        })));
         changes.push(Change::UpdateTask(Box::new(by)));
         Ok(self.shared.ports.store.commit(changes).await?)
     }
 }
 
 fn is_control(operation: &Operation) -> bool {
-    matches!(operation, Operation::CancelTasks { .. } | Operation::DeleteTasks { .. })
+    matches!(
+        operation,
+        Operation::CancelTasks { .. } | Operation::DeleteTasks { .. }
+    )
 }
 
 /// How many tasks at the front travel as one.
 fn group_len(tasks: &[TaskRecord]) -> usize {
     let Some(first) = tasks.first() else { return 0 };
-    let Some(key) = group_key(first) else { return 1 };
+    let Some(key) = group_key(first) else {
+        return 1;
+    };
     let mut bytes = 0;
     let mut len = 0;
     for task in tasks.iter().take(GROUP_ENTRIES_MAX) {
@@ -366,10 +481,17 @@ fn group_key(
 ) -> Option<(miroir_core::task::AdditionMethod, Option<&str>, bool, bool)> {
     match &task.operation {
         Operation::AddDocuments {
-            method, primary_key, skip_creation, may_create_index, ..
-        } if task.payload.is_none() => {
-            Some((*method, primary_key.as_deref(), *skip_creation, *may_create_index))
-        }
+            method,
+            primary_key,
+            skip_creation,
+            may_create_index,
+            ..
+        } if task.payload.is_none() => Some((
+            *method,
+            primary_key.as_deref(),
+            *skip_creation,
+            *may_create_index,
+        )),
         _ => None,
     }
 }

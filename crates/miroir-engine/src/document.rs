@@ -60,7 +60,11 @@ impl Engine {
         let shard = shard_of(id, shard_count);
         let mut cause = "no replica is in sync".to_owned();
         for node in replicas(entry, shard, document_hash(id)) {
-            if !snapshot.nodes.get(&node).is_some_and(crate::state::NodeView::is_readable) {
+            if !snapshot
+                .nodes
+                .get(&node)
+                .is_some_and(crate::state::NodeView::is_readable)
+            {
                 continue;
             }
             let read = NodeRead::Document {
@@ -88,7 +92,10 @@ impl Engine {
                 Err(error) => cause = error.to_string(),
             }
         }
-        Err(EngineError::Unavailable { shards: vec![shard], cause })
+        Err(EngineError::Unavailable {
+            shards: vec![shard],
+            cause,
+        })
     }
 
     /// A listing, as the whole JSON body `{results, offset, limit, total}`: by the sort asked for,
@@ -103,8 +110,12 @@ impl Engine {
     ) -> Result<Bytes, EngineError> {
         let snapshot = self.shared().snapshot.load_full();
         let entry = snapshot.index(uid)?;
-        let criteria: Vec<Criterion> =
-            query.sort.iter().flatten().filter_map(|text| Criterion::parse(text)).collect();
+        let criteria: Vec<Criterion> = query
+            .sort
+            .iter()
+            .flatten()
+            .filter_map(|text| Criterion::parse(text))
+            .collect();
         let shards = wanted_shards(entry, &query);
         let scatter = Scatter {
             shared: self.shared(),
@@ -133,8 +144,11 @@ impl Engine {
         found.sort_by(|a, b| a.0.compare(&b.0));
         let added = added_fields(&query, &criteria);
         let mut body = Vec::from(&br#"{"results":["#[..]);
-        for (position, (_, raw)) in
-            found.iter().skip(query.offset).take(query.limit).enumerate()
+        for (position, (_, raw)) in found
+            .iter()
+            .skip(query.offset)
+            .take(query.limit)
+            .enumerate()
         {
             if position > 0 {
                 body.push(b',');
@@ -222,7 +236,9 @@ fn node_body(query: &DocumentsQuery, criteria: &[Criterion], part: &CoverPart) -
 
 /// Top-level fields that the nodes are asked for only to sort by.
 fn added_fields(query: &DocumentsQuery, criteria: &[Criterion]) -> Vec<String> {
-    let Some(fields) = &query.fields else { return Vec::new() };
+    let Some(fields) = &query.fields else {
+        return Vec::new();
+    };
     let mut added: Vec<String> = Vec::new();
     for criterion in criteria {
         let top = criterion.field().split('.').next().unwrap_or_default();
@@ -235,8 +251,8 @@ fn added_fields(query: &DocumentsQuery, criteria: &[Criterion]) -> Vec<String> {
 }
 
 fn without(document: &[u8], fields: &[String]) -> Result<Vec<u8>, EngineError> {
-    let mut object: Map<String, Value> = serde_json::from_slice(document)
-        .map_err(|error| EngineError::Answer(error.to_string()))?;
+    let mut object: Map<String, Value> =
+        serde_json::from_slice(document).map_err(|error| EngineError::Answer(error.to_string()))?;
     for field in fields {
         object.shift_remove(field);
     }

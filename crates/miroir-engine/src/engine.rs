@@ -3,6 +3,7 @@
 use crate::completer::{Completer, Event};
 use crate::dispatcher::Dispatcher;
 use crate::error::EngineError;
+use crate::keys::KeyKeeper;
 use crate::lane::Lane;
 use crate::port::{
     Change, NewEntry, Payload, PayloadRef, PayloadWriter, TaskPage, TaskQuery, TaskRecord,
@@ -83,6 +84,7 @@ pub struct SearchAnswer {
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
+    keeper: Arc<KeyKeeper>,
     tasks: TaskTracker,
 }
 
@@ -100,11 +102,15 @@ impl Engine {
     /// The store cannot be read, or contradicts the configuration.
     pub async fn start(ports: Ports, config: Config) -> Result<Self, EngineError> {
         let found = recover::load(&ports, &config).await?;
+        let keeper = Arc::new(KeyKeeper::load(ports.api_keys.clone()).await?);
         let cluster = match ports.store.load_fact(CLUSTER_FACT).await? {
             Some(Value::String(uid)) => uid,
             _ => {
                 let uid = uuid::Uuid::new_v4().simple().to_string();
-                let fact = Change::PutFact { key: CLUSTER_FACT.into(), value: json!(uid) };
+                let fact = Change::PutFact {
+                    key: CLUSTER_FACT.into(),
+                    value: json!(uid),
+                };
                 ports.store.commit(vec![fact]).await?;
                 uid
             }
@@ -116,16 +122,27 @@ impl Engine {
             senders.insert(spec.id.clone(), sender);
             receivers.insert(spec.id.clone(), receiver);
         }
-        let next_batch = ports.store.last_batch_uid().await?.map_or(0, |uid| uid.0 + 1);
+        let next_batch = ports
+            .store
+            .last_batch_uid()
+            .await?
+            .map_or(0, |uid| uid.0 + 1);
         let shared = Shared::new(ports, config, cluster, found.snapshot, senders);
-        let engine = Self { shared: shared.clone(), tasks: TaskTracker::new() };
+        let engine = Self {
+            shared: shared.clone(),
+            keeper,
+            tasks: TaskTracker::new(),
+        };
         let (events, event_receiver) = mpsc::unbounded_channel();
 
         let mut named: BTreeSet<PayloadRef> = BTreeSet::new();
         let mut backlog: BTreeMap<NodeId, Vec<BatchUid>> = BTreeMap::new();
         for record in &found.open {
-            let batch = Arc::new(recover::revive(&shared, record).await?);
+            let mut batch = Arc::new(recover::revive(&shared, record).await?);
             named.extend(batch.files());
+            if record.is_done {
+                batch = Arc::new(batch.without_payloads());
+            }
             for (node, delivery) in &record.deliveries {
                 if !delivery.is_applied {
                     backlog.entry(node.clone()).or_default().push(record.uid);
@@ -136,7 +153,11 @@ impl Engine {
                 shared.live.lock().insert(record.uid, batch.clone());
             }
             let deliveries = record.deliveries.clone();
-            let _ = events.send(Event::Revived { batch, deliveries, is_done: record.is_done });
+            let _ = events.send(Event::Revived {
+                batch,
+                deliveries,
+                is_done: record.is_done,
+            });
         }
         engine.sweep(named).await?;
 
@@ -144,19 +165,36 @@ impl Engine {
             .planned
             .into_iter()
             .map(|(record, replica_sets)| {
-                let overlay = crate::overlay::Overlay::default();
-                (record.uid.clone(), PlannedIndex { record, replica_sets, overlay })
+                (record.uid.clone(), PlannedIndex::new(record, replica_sets))
             })
             .collect();
-        let preparer = Preparer { shared: shared.clone(), indexes };
+        let preparer = Preparer {
+            shared: shared.clone(),
+            indexes,
+        };
         for (node, receiver) in receivers {
             let backlog = backlog.remove(&node).unwrap_or_default();
-            let lane =
-                Lane::new(node.clone(), shared.clone(), receiver, events.clone(), backlog);
-            engine.tasks.spawn(lane.run());
+            let lane = Lane::new(
+                node.clone(),
+                shared.clone(),
+                receiver,
+                events.clone(),
+                backlog,
+            );
+            // A lane may wait long for its node. It keeps nothing that a start would not find again,
+            // so at shutdown it is dropped where it stands.
+            let lane = shared
+                .shutdown
+                .clone()
+                .run_until_cancelled_owned(lane.run());
+            engine.tasks.spawn(async move {
+                lane.await;
+            });
             engine.tasks.spawn(prober::run(node, shared.clone()));
         }
-        engine.tasks.spawn(Completer::new(shared.clone(), event_receiver).run());
+        engine
+            .tasks
+            .spawn(Completer::new(shared.clone(), event_receiver).run());
         let dispatcher = Dispatcher::new(shared.clone(), preparer, events, BatchUid(next_batch));
         engine.tasks.spawn(async move {
             wait_for_versions(&shared).await;
@@ -170,7 +208,12 @@ impl Engine {
     async fn sweep(&self, mut named: BTreeSet<PayloadRef>) -> Result<(), EngineError> {
         let mut after = None;
         loop {
-            let page = self.shared.ports.store.load_pending(after, PENDING_PAGE).await?;
+            let page = self
+                .shared
+                .ports
+                .store
+                .load_pending(after, PENDING_PAGE)
+                .await?;
             let Some(last) = page.last() else { break };
             after = Some(last.uid);
             named.extend(page.into_iter().filter_map(|task| task.payload));
@@ -190,6 +233,10 @@ impl Engine {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    pub(crate) fn keeper(&self) -> &KeyKeeper {
+        &self.keeper
     }
 
     // -----------------------------------------------------------------------------------------
@@ -233,16 +280,19 @@ impl Engine {
             return Err(EngineError::Answer("the store appended nothing".into()));
         };
         shared.step("entry.appended").await;
-        if matches!(write.operation, Operation::CancelTasks { .. } | Operation::DeleteTasks { .. }) {
+        if matches!(
+            write.operation,
+            Operation::CancelTasks { .. } | Operation::DeleteTasks { .. }
+        ) {
             shared.control_waits.store(true, Ordering::Release);
         }
         shared.log_grew.notify_one();
         Ok(TaskRecord {
             uid,
             batch_uid: None,
+            details: write.operation.initial_details(write.index_uid.as_ref()),
             index_uid: write.index_uid,
             status: TaskStatus::Enqueued,
-            details: write.operation.initial_details(),
             operation: write.operation,
             inline_payload: None,
             payload,
@@ -288,7 +338,11 @@ impl Engine {
     #[must_use]
     pub fn indexes(&self) -> Vec<IndexInfo> {
         let snapshot = self.shared.snapshot.load();
-        snapshot.indexes.values().map(|entry| info(&entry.record)).collect()
+        snapshot
+            .indexes
+            .values()
+            .map(|entry| info(&entry.record))
+            .collect()
     }
 }
 
@@ -306,9 +360,12 @@ async fn wait_for_versions(shared: &Shared) {
     let mut changed = shared.nodes_changed.subscribe();
     let started = shared.ports.clock.monotonic();
     loop {
-        let is_known = shared.snapshot.load().nodes.values().all(|view| {
-            view.version.is_some() || view.health == NodeHealth::Down
-        });
+        let is_known = shared
+            .snapshot
+            .load()
+            .nodes
+            .values()
+            .all(|view| view.version.is_some() || view.health == NodeHealth::Down);
         if is_known || shared.ports.clock.monotonic().saturating_sub(started) > VERSION_WAIT {
             return;
         }
@@ -321,6 +378,34 @@ async fn wait_for_versions(shared: &Shared) {
 }
 
 impl LiveBatch {
+    /// The same as far as it matters once its tasks are final: so that batches that wait for an
+    /// absent node take little memory, however many.
+    pub(crate) fn without_payloads(&self) -> Self {
+        let strip = |entry: &crate::plan::PlannedEntry| {
+            let cut = match &entry.cut {
+                crate::plan::Cut::Inline(_) => crate::plan::Cut::None,
+                other => other.clone(),
+            };
+            crate::plan::PlannedEntry {
+                cut,
+                ..entry.clone()
+            }
+        };
+        Self {
+            uid: self.uid,
+            plan: crate::plan::BatchPlan {
+                entries: self.plan.entries.iter().map(strip).collect(),
+                ..self.plan.clone()
+            },
+            tasks: self.tasks.clone(),
+            inline: BTreeMap::new(),
+            replica_sets: self.replica_sets.clone(),
+            nodes: self.nodes.clone(),
+            effect: crate::state::Effect::None,
+            window: parking_lot::Mutex::new(None),
+        }
+    }
+
     /// The payload files it names.
     pub(crate) fn files(&self) -> Vec<PayloadRef> {
         let mut files = Vec::new();

@@ -15,6 +15,7 @@ use crate::deliver::Requests;
 use crate::error::EngineError;
 use crate::plan::Work;
 use crate::port::{NodeError, NodeTask, NodeTaskQuery, NodeWrite};
+use crate::prober;
 use crate::state::{LaneMessage, LiveBatch, Shared};
 use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, TaskUid};
 use miroir_core::task::TaskStatus;
@@ -52,9 +53,13 @@ pub(crate) struct Lane {
     events: mpsc::UnboundedSender<Event>,
     pending: VecDeque<BatchUid>,
     sent: VecDeque<Sent>,
+    /// The first pending batch, while it waits for the end of one sent before.
+    kept_back: Option<Arc<LiveBatch>>,
     /// Node tasks found in the node's own list, by marker, that need not be made again.
     adoptable: HashMap<String, NodeTaskUid>,
     has_its_place: bool,
+    /// The greatest uid the node gave.
+    newest_task: Option<NodeTaskUid>,
     poll_delay: Duration,
     retry_delay: Duration,
     last_poll: Duration,
@@ -63,6 +68,7 @@ pub(crate) struct Lane {
 struct Sent {
     batch: Arc<LiveBatch>,
     parts: Vec<Part>,
+    is_moot: bool,
 }
 
 struct Part {
@@ -107,7 +113,9 @@ impl Lane {
             has_its_place: pending.is_empty(),
             pending,
             sent: VecDeque::new(),
+            kept_back: None,
             adoptable: HashMap::new(),
+            newest_task: None,
             poll_delay: POLL_DELAY_MIN,
             retry_delay: RETRY_DELAY_MIN,
             last_poll: Duration::ZERO,
@@ -199,11 +207,20 @@ impl Lane {
     /// One turn: find the place, send one batch, look at what ended. Returns how long to wait.
     async fn turn(&mut self) -> Result<Duration, Failure> {
         if !self.has_its_place {
+            // Whatever cost the place may have been a restart without the data.
+            prober::check_contents(&self.node, &self.shared).await;
+            if !self.shared.is_up(&self.node) {
+                return Ok(POLL_DELAY_MAX);
+            }
             self.find_place().await?;
         }
-        if !self.pending.is_empty() && self.sent.len() < SENT_MAX {
-            self.send_next().await?;
-            let since_poll = self.shared.ports.clock.monotonic().saturating_sub(self.last_poll);
+        if !self.pending.is_empty() && self.sent.len() < SENT_MAX && self.send_next().await? {
+            let since_poll = self
+                .shared
+                .ports
+                .clock
+                .monotonic()
+                .saturating_sub(self.last_poll);
             if since_poll < POLL_DELAY_MAX && !self.pending.is_empty() {
                 return Ok(Duration::ZERO);
             }
@@ -232,18 +249,34 @@ impl Lane {
         };
         let prefix = format!("miroir/{}/", self.shared.cluster);
         let mut from = None;
+        // Batches come in order. Where an older one lies above a newer one it was delivered again
+        // with care, and the newer one has to be sent once more behind it.
+        let mut oldest_above = u64::MAX;
         for _ in 0..RECONCILE_PAGES_MAX {
-            let query = NodeTaskQuery { uids: Vec::new(), from, limit: RECONCILE_PAGE };
+            let query = NodeTaskQuery {
+                uids: Vec::new(),
+                from,
+                limit: RECONCILE_PAGE,
+            };
             let tasks = self.fetch_tasks(query).await?;
             let is_last_page = tasks.len() < RECONCILE_PAGE as usize;
             let mut has_seen_older = false;
             for task in &tasks {
                 from = task.uid.0.checked_sub(1).map(NodeTaskUid);
-                let Some(rest) = task.marker.as_deref().and_then(|m| m.strip_prefix(&prefix)) else {
+                let Some(rest) = task.marker.as_deref().and_then(|m| m.strip_prefix(&prefix))
+                else {
                     continue;
                 };
-                let batch = rest.split('/').next().and_then(|text| text.parse::<u64>().ok());
-                has_seen_older |= batch.is_some_and(|batch| batch < first.0);
+                let batch = rest
+                    .split('/')
+                    .next()
+                    .and_then(|text| text.parse::<u64>().ok());
+                let Some(batch) = batch else { continue };
+                has_seen_older |= batch < first.0;
+                if batch > oldest_above {
+                    continue;
+                }
+                oldest_above = batch;
                 if let Some(marker) = &task.marker {
                     // Newest first: of two with one marker the newer counts.
                     self.adoptable.entry(marker.clone()).or_insert(task.uid);
@@ -259,36 +292,85 @@ impl Lane {
 
     async fn fetch_tasks(&self, query: NodeTaskQuery) -> Result<Vec<NodeTask>, NodeError> {
         let timeout = self.shared.config.node_timeout;
-        let tasks = self.shared.ports.nodes.fetch_tasks(&self.node, query, timeout).await;
+        let tasks = self
+            .shared
+            .ports
+            .nodes
+            .fetch_tasks(&self.node, query, timeout)
+            .await;
         if tasks.is_ok() {
             self.shared.observe(&self.node, Ok(()));
         }
         tasks
     }
 
-    async fn send_next(&mut self) -> Result<(), Failure> {
-        let Some(&uid) = self.pending.front() else { return Ok(()) };
-        let Some(batch) = self.shared.live_batch(uid).await? else {
+    /// Sends the next batch, unless it has to wait for the end of one sent before.
+    async fn send_next(&mut self) -> Result<bool, Failure> {
+        let Some(&uid) = self.pending.front() else {
+            return Ok(false);
+        };
+        let batch = match self.kept_back.take().filter(|batch| batch.uid == uid) {
+            Some(batch) => Some(batch),
+            None => self.shared.live_batch(uid).await?,
+        };
+        let Some(batch) = batch else {
             // Its tasks and its record are gone: nothing of it is owed any more.
             self.pending.pop_front();
-            return Ok(());
+            return Ok(true);
         };
-        let is_moot = batch.plan.work != Work::DeleteIndex
-            && self.shared.removed.lock().contains(&batch.plan.physical);
-        let parts = if is_moot { Vec::new() } else { self.send(&batch, None).await? };
+        if self
+            .sent
+            .iter()
+            .any(|sent| must_follow_the_end_of(&sent.batch, &batch))
+        {
+            self.kept_back = Some(batch);
+            return Ok(false);
+        }
+        let is_moot = self.is_moot(&batch);
+        let parts = if is_moot {
+            Vec::new()
+        } else {
+            self.send(&batch, None).await?
+        };
         self.pending.pop_front();
         if !parts.is_empty() {
             let node_tasks = parts.iter().map(|part| part.task).collect();
             let node = self.node.clone();
-            self.emit(Event::Sent { node, batch: uid, node_tasks });
+            self.emit(Event::Sent {
+                node,
+                batch: uid,
+                node_tasks,
+            });
         }
-        self.sent.push_back(Sent { batch, parts });
-        Ok(())
+        self.sent.push_back(Sent {
+            batch,
+            parts,
+            is_moot,
+        });
+        Ok(true)
+    }
+
+    /// The index is removed by a later batch: in flight, or done, when its placement is gone.
+    fn is_moot(&self, batch: &LiveBatch) -> bool {
+        batch.plan.work != Work::DeleteIndex
+            && (batch.replica_sets.is_empty()
+                || self.shared.removed.lock().contains(&batch.plan.physical))
     }
 
     fn emit(&self, event: Event) {
         // The completer ends only at shutdown; what it misses then is found again at start.
         let _ = self.events.send(event);
+    }
+
+    /// The index was removed by a batch made after this one, as the store tells.
+    async fn is_gone(&self, batch: &LiveBatch) -> Result<bool, EngineError> {
+        let placement = self
+            .shared
+            .ports
+            .store
+            .load_placement(&batch.plan.physical)
+            .await?;
+        Ok(placement.is_none() && batch.plan.work != Work::DeleteIndex)
     }
 
     /// Makes the node tasks of a batch, or of one entry of it, adopting those that exist.
@@ -298,36 +380,81 @@ impl Lane {
         only: Option<TaskUid>,
     ) -> Result<Vec<Part>, Failure> {
         let shared = self.shared.clone();
-        let mut requests =
-            Requests::new(&*shared.ports.payloads, &shared.cluster, batch, &self.node, only);
+        let mut requests = Requests::new(
+            &*shared.ports.payloads,
+            &shared.cluster,
+            batch,
+            &self.node,
+            only,
+        );
         let mut parts = Vec::new();
+        // What the node has of this batch, should the rest have to be tried again.
+        let mut made: Vec<(String, NodeTaskUid)> = Vec::new();
         loop {
             let _permit = if batch.has_files() {
                 let kib = u32::try_from(batch.plan.request_bytes_max / 1024).unwrap_or(u32::MAX);
-                shared.body_budget.clone().acquire_many_owned(kib.max(1)).await.ok()
+                shared
+                    .body_budget
+                    .clone()
+                    .acquire_many_owned(kib.max(1))
+                    .await
+                    .ok()
             } else {
                 None
             };
-            let Some(request) = requests.next().await? else { return Ok(parts) };
-            let adopted = request.marker.as_ref().and_then(|m| self.adoptable.remove(m));
+            let Some(request) = requests.next().await? else {
+                return Ok(parts);
+            };
+            let adopted = request
+                .marker
+                .as_ref()
+                .and_then(|m| self.adoptable.remove(m));
             let task = match adopted {
                 Some(task) => task,
                 None => match self.submit(request.write).await {
-                    Ok(task) => task,
+                    Ok(task) => {
+                        if request.marker.is_some() {
+                            // What else was found is older than this, and has to come behind it.
+                            self.adoptable.clear();
+                        }
+                        task
+                    }
                     Err(NodeError::Refused { body, .. }) => {
-                        parts.push(Part { task: NodeTaskUid(u64::MAX), end: Some(refused(body)) });
+                        parts.push(Part {
+                            task: NodeTaskUid(u64::MAX),
+                            end: Some(refused(body)),
+                        });
                         return Ok(parts);
                     }
-                    Err(error) => return Err(error.into()),
+                    Err(error) => {
+                        self.adoptable.extend(made);
+                        return Err(error.into());
+                    }
                 },
             };
+            made.extend(request.marker.map(|marker| (marker, task)));
             parts.push(Part { task, end: None });
         }
     }
 
-    async fn submit(&self, write: NodeWrite) -> Result<NodeTaskUid, NodeError> {
+    async fn submit(&mut self, write: NodeWrite) -> Result<NodeTaskUid, NodeError> {
         let timeout = self.shared.config.node_timeout;
-        let task = self.shared.ports.nodes.submit(&self.node, write, timeout).await?;
+        let task = self
+            .shared
+            .ports
+            .nodes
+            .submit(&self.node, write, timeout)
+            .await?;
+        if self.newest_task.is_some_and(|newest| task <= newest) {
+            // A restart so quick that no probe and no call failed.
+            let cause = "it counts its tasks anew: its data is lost or is not its own".to_owned();
+            prober::keep_apart(&self.node, &self.shared, cause.clone());
+            return Err(NodeError::UnknownOutcome {
+                node: self.node.clone(),
+                cause,
+            });
+        }
+        self.newest_task = Some(task);
         self.shared.step("node.sent").await;
         Ok(task)
     }
@@ -335,11 +462,19 @@ impl Lane {
     /// Asks for the ends of what was sent and reports those at the front. Returns whether any.
     async fn poll(&mut self) -> Result<bool, Failure> {
         self.last_poll = self.shared.ports.clock.monotonic();
-        let open = self.sent.iter().flat_map(|sent| &sent.parts).filter(|p| p.end.is_none());
+        let open = self
+            .sent
+            .iter()
+            .flat_map(|sent| &sent.parts)
+            .filter(|p| p.end.is_none());
         let uids: Vec<NodeTaskUid> = open.map(|part| part.task).take(POLL_UIDS_MAX).collect();
         if !uids.is_empty() {
             let limit = u32::try_from(uids.len()).unwrap_or(u32::MAX);
-            let query = NodeTaskQuery { uids: uids.clone(), from: None, limit };
+            let query = NodeTaskQuery {
+                uids: uids.clone(),
+                from: None,
+                limit,
+            };
             let found = self.fetch_tasks(query).await?;
             let mut by_uid: BTreeMap<NodeTaskUid, NodeTask> =
                 found.into_iter().map(|task| (task.uid, task)).collect();
@@ -351,13 +486,21 @@ impl Lane {
             }
             for part in self.sent.iter_mut().flat_map(|sent| &mut sent.parts) {
                 if part.end.is_none() {
-                    part.end = by_uid.remove(&part.task).filter(|task| task.status.is_final());
+                    part.end = by_uid
+                        .remove(&part.task)
+                        .filter(|task| task.status.is_final());
                 }
             }
         }
         let mut has_progressed = false;
-        while self.sent.front().is_some_and(|sent| sent.parts.iter().all(|p| p.end.is_some())) {
-            let Some(sent) = self.sent.pop_front() else { break };
+        while self
+            .sent
+            .front()
+            .is_some_and(|sent| sent.parts.iter().all(|p| p.end.is_some()))
+        {
+            let Some(sent) = self.sent.pop_front() else {
+                break;
+            };
             self.shared.step("node.applied").await;
             has_progressed = true;
             let uid = sent.batch.uid;
@@ -374,6 +517,7 @@ impl Lane {
     async fn finish(&mut self, sent: Sent) -> Result<(), Failure> {
         let batch = sent.batch;
         let mut outcome = outcome(&batch, &sent.parts);
+        outcome.is_moot = sent.is_moot;
         if outcome.is_failure() && self.is_worth_care(&batch, &outcome) {
             outcome = self.deliver_with_care(&batch).await?;
         }
@@ -395,6 +539,13 @@ impl Lane {
                 // nothing later may be applied before.
                 Ok(Ruling::TryAgain) => {
                     self.shared.ports.clock.sleep(ILL_DELAY).await;
+                    if self.is_gone(&batch).await? {
+                        outcome = NodeOutcome {
+                            is_moot: true,
+                            ..NodeOutcome::default()
+                        };
+                        continue;
+                    }
                     outcome = self.deliver_with_care(&batch).await?;
                 }
             }
@@ -404,7 +555,11 @@ impl Lane {
     /// A neighbour may be to blame: another entry of the batch, or another batch that the node
     /// grouped with it.
     fn is_worth_care(&self, batch: &LiveBatch, outcome: &NodeOutcome) -> bool {
-        let message = outcome.error.as_ref().and_then(|e| e.get("message")).and_then(Value::as_str);
+        let message = outcome
+            .error
+            .as_ref()
+            .and_then(|e| e.get("message"))
+            .and_then(Value::as_str);
         let is_batch_level = message.is_none_or(|text| text.starts_with("Index `"));
         batch.plan.entries.len() > 1 || is_batch_level
     }
@@ -413,17 +568,26 @@ impl Lane {
     /// sent after it, so that the node ends with the newest.
     async fn deliver_with_care(&mut self, batch: &Arc<LiveBatch>) -> Result<NodeOutcome, Failure> {
         while let Some(later) = self.sent.pop_back() {
-            self.wait_for(later.parts).await?;
+            // Owed before anything is awaited: a call that fails must not lose it.
             self.pending.push_front(later.batch.uid);
+            self.wait_for(later.parts).await?;
         }
         self.adoptable.clear();
-        if !matches!(batch.plan.work, Work::AddDocuments { .. } | Work::DeleteDocuments) {
+        if !matches!(
+            batch.plan.work,
+            Work::AddDocuments { .. } | Work::DeleteDocuments
+        ) {
             let parts = self.send(batch, None).await?;
             let parts = self.wait_for(parts).await?;
             return Ok(outcome(batch, &parts));
         }
         let mut total = NodeOutcome::default();
-        for entry in batch.plan.entries.iter().filter(|entry| entry.error.is_none()) {
+        for entry in batch
+            .plan
+            .entries
+            .iter()
+            .filter(|entry| entry.error.is_none())
+        {
             let parts = self.send(batch, Some(entry.task)).await?;
             let parts = self.wait_for(parts).await?;
             let one = outcome(batch, &parts);
@@ -444,8 +608,13 @@ impl Lane {
                 return Ok(parts);
             }
             let limit = u32::try_from(uids.len()).unwrap_or(u32::MAX);
-            let found =
-                self.fetch_tasks(NodeTaskQuery { uids: uids.clone(), from: None, limit }).await?;
+            let found = self
+                .fetch_tasks(NodeTaskQuery {
+                    uids: uids.clone(),
+                    from: None,
+                    limit,
+                })
+                .await?;
             for part in &mut parts {
                 if part.end.is_none() {
                     let task = found.iter().find(|task| task.uid == part.task);
@@ -467,6 +636,30 @@ impl Lane {
     }
 }
 
+/// Whether `later` may be sent only when `earlier` has ended.
+///
+/// After a failure what had been sent behind it is sent again, over documents that have seen it
+/// once. That comes to the same unless what a request does depends on the documents it finds; such
+/// a request is never sent together with others that change documents of its index.
+fn must_follow_the_end_of(earlier: &LiveBatch, later: &LiveBatch) -> bool {
+    let is_filter = |batch: &LiveBatch| matches!(batch.plan.work, Work::DeleteByFilter { .. });
+    let depends = |batch: &LiveBatch| {
+        is_filter(batch)
+            || matches!(
+                batch.plan.work,
+                Work::AddDocuments {
+                    skip_creation: true,
+                    ..
+                }
+            )
+    };
+    earlier.plan.physical == later.plan.physical
+        && later.plan.work != Work::DeleteIndex
+        && (depends(earlier) || depends(later))
+        // Deletions alone remove the same, however often.
+        && !(is_filter(earlier) && is_filter(later))
+}
+
 fn refused(body: Value) -> NodeTask {
     NodeTask {
         uid: NodeTaskUid(u64::MAX),
@@ -484,7 +677,10 @@ fn refused(body: Value) -> NodeTask {
 fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
     let mut total = NodeOutcome::default();
     for task in parts.iter().filter_map(|part| part.end.as_ref()) {
-        let deleted = task.details.as_ref().and_then(|details| details.get("deletedDocuments"));
+        let deleted = task
+            .details
+            .as_ref()
+            .and_then(|details| details.get("deletedDocuments"));
         total.deleted_documents += deleted.and_then(Value::as_u64).unwrap_or(0);
         let error = match task.status {
             TaskStatus::Failed => task.error.clone().unwrap_or(Value::Null),

@@ -11,30 +11,37 @@
 //! Invariants: nothing is sent to a node before it is durable here; a batch is carried out to its
 //! end, whatever crashes; readers see one immutable snapshot; what changes has one owner.
 
-pub mod error;
-pub mod port;
 pub mod coordination;
-pub mod plan;
-pub mod state;
 pub mod engine;
+pub mod error;
+pub mod keys;
+pub mod plan;
+pub mod port;
+pub mod state;
 
-mod recover;
-mod dispatcher;
-mod prepare;
-mod overlay;
-mod lookup;
-mod deliver;
-mod lane;
 mod completer;
+mod deliver;
+mod dispatcher;
+mod lane;
+mod lookup;
+mod overlay;
+mod prepare;
+mod recover;
 mod translate;
 
+mod admin;
+mod broadcast;
+mod cache;
+mod document;
+mod facet_search;
+pub mod federated;
+mod fields;
+mod prober;
+mod refusal;
 mod scatter;
 mod search;
-mod document;
-mod broadcast;
+mod similar;
 mod stats;
-mod admin;
-mod prober;
 
 pub use engine::Engine;
 pub use error::EngineError;

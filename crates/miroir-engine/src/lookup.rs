@@ -7,9 +7,9 @@ use crate::scatter::Scatter;
 use crate::state::{IndexEntry, Shared};
 use bytes::Bytes;
 use miroir_core::document::{PrimaryKey, document_id};
-use miroir_core::merge::strip_document;
 use miroir_core::hash::{document_hash, shard_of_hash};
 use miroir_core::id::{DocumentSeq, ShardId};
+use miroir_core::merge::strip_document;
 use miroir_core::reserved::{SEQ_FIELD, decode_seq};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -42,11 +42,16 @@ pub(crate) async fn fetch_seqs(
     ids: &[String],
 ) -> Result<HashMap<u64, DocumentSeq>, EngineError> {
     let mut found = HashMap::new();
-    let Some(shard_count) = NonZeroU32::new(entry.record.shard_count) else { return Ok(found) };
+    let Some(shard_count) = NonZeroU32::new(entry.record.shard_count) else {
+        return Ok(found);
+    };
     for ids in ids.chunks(LOOKUP_IDS_MAX) {
         let mut by_shard: BTreeMap<ShardId, Vec<&str>> = BTreeMap::new();
         for id in ids {
-            by_shard.entry(shard_of_hash(document_hash(id), shard_count)).or_default().push(id);
+            by_shard
+                .entry(shard_of_hash(document_hash(id), shard_count))
+                .or_default()
+                .push(id);
         }
         let shards: Vec<ShardId> = by_shard.keys().copied().collect();
         let snapshot = shared.snapshot.load_full();
@@ -69,7 +74,10 @@ pub(crate) async fn fetch_seqs(
                     "limit": ids.len(),
                 });
                 let index = entry.record.physical.clone();
-                NodeRead::Documents { index, body: Bytes::from(body.to_string()) }
+                NodeRead::Documents {
+                    index,
+                    body: Bytes::from(body.to_string()),
+                }
             },
         };
         for answer in scatter.gather().await? {

@@ -36,8 +36,14 @@ impl Overlay {
 
     /// Forgets the batches that are done.
     pub(crate) fn settle(&mut self, is_done: impl Fn(BatchUid) -> bool) {
-        while self.by_batch.front().is_some_and(|(batch, _)| is_done(*batch)) {
-            let Some((batch, hashes)) = self.by_batch.pop_front() else { break };
+        while self
+            .by_batch
+            .front()
+            .is_some_and(|(batch, _)| is_done(*batch))
+        {
+            let Some((batch, hashes)) = self.by_batch.pop_front() else {
+                break;
+            };
             for hash in hashes {
                 if self.states.get(&hash).is_some_and(|(_, by)| *by == batch) {
                     self.states.remove(&hash);
@@ -107,7 +113,11 @@ mod tests {
         overlay.note(B, [(7, None)]);
         assert_eq!(overlay.get(7), Known::Absent);
         overlay.settle(|batch| batch == A);
-        assert_eq!(overlay.get(7), Known::Absent, "the later batch still tells of it");
+        assert_eq!(
+            overlay.get(7),
+            Known::Absent,
+            "the later batch still tells of it"
+        );
         overlay.settle(|_| true);
         assert_eq!(overlay.get(7), Known::Unknown);
     }

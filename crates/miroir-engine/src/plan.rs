@@ -53,7 +53,11 @@ pub struct Creation {
 
 /// The kinds of work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "kind",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum Work {
     /// Documents to their shards.
     AddDocuments {
@@ -179,7 +183,10 @@ mod tests {
             shard_count: 4,
             primary_key: Some("id".into()),
             creation: None,
-            work: Work::AddDocuments { method: AdditionMethod::Update, skip_creation: false },
+            work: Work::AddDocuments {
+                method: AdditionMethod::Update,
+                skip_creation: false,
+            },
             entries: vec![PlannedEntry {
                 task: TaskUid(7),
                 source: Source::Inline,

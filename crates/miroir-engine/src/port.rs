@@ -54,7 +54,11 @@ pub enum NodeRead {
     /// `POST /indexes/{index}/documents/fetch` with a JSON body.
     Documents { index: PhysicalIndex, body: Bytes },
     /// `GET /indexes/{index}/documents/{id}` with a ready query string (without `?`).
-    Document { index: PhysicalIndex, id: String, query: String },
+    Document {
+        index: PhysicalIndex,
+        id: String,
+        query: String,
+    },
     /// Anything else: a `GET` or `POST` (when there is a body) of a path that begins with `/`.
     Raw { path: String, body: Option<Bytes> },
 }
@@ -63,9 +67,15 @@ pub enum NodeRead {
 #[derive(Debug, Clone)]
 pub enum NodeWrite {
     /// `POST /indexes`.
-    CreateIndex { index: PhysicalIndex, primary_key: Option<String> },
+    CreateIndex {
+        index: PhysicalIndex,
+        primary_key: Option<String>,
+    },
     /// `PATCH /indexes/{index}`.
-    UpdateIndex { index: PhysicalIndex, primary_key: String },
+    UpdateIndex {
+        index: PhysicalIndex,
+        primary_key: String,
+    },
     /// `DELETE /indexes/{index}`.
     DeleteIndex { index: PhysicalIndex },
     /// `PATCH /indexes/{index}/settings` with a JSON body.
@@ -81,11 +91,22 @@ pub enum NodeWrite {
         marker: String,
     },
     /// `POST /indexes/{index}/documents/delete-batch` with a JSON array of ids.
-    DeleteDocuments { index: PhysicalIndex, body: Bytes, marker: String },
+    DeleteDocuments {
+        index: PhysicalIndex,
+        body: Bytes,
+        marker: String,
+    },
     /// `POST /indexes/{index}/documents/delete` with `{"filter": ...}`.
-    DeleteByFilter { index: PhysicalIndex, body: Bytes, marker: String },
+    DeleteByFilter {
+        index: PhysicalIndex,
+        body: Bytes,
+        marker: String,
+    },
     /// `DELETE /indexes/{index}/documents`.
-    DeleteAllDocuments { index: PhysicalIndex, marker: String },
+    DeleteAllDocuments {
+        index: PhysicalIndex,
+        marker: String,
+    },
 }
 
 /// Which of its tasks a node is asked for; newest first.
@@ -134,10 +155,20 @@ pub enum NodeError {
     Busy { node: NodeId },
     /// The node says the request is wrong (4xx with a Meilisearch error object).
     #[error("node {node} refused: {code}: {message}")]
-    Refused { node: NodeId, status: u16, code: String, message: String, body: Value },
+    Refused {
+        node: NodeId,
+        status: u16,
+        code: String,
+        message: String,
+        body: Value,
+    },
     /// The node failed (5xx), or answered what cannot be understood.
     #[error("node {node} failed with status {status}: {cause}")]
-    Failed { node: NodeId, status: u16, cause: String },
+    Failed {
+        node: NodeId,
+        status: u16,
+        cause: String,
+    },
 }
 
 impl NodeError {
@@ -462,9 +493,16 @@ pub enum Change {
     /// Adds or rewrites a batch.
     PutBatch(Box<BatchRecord>),
     /// Writes one delivery of an existing batch.
-    PutDelivery { batch: BatchUid, node: NodeId, delivery: Delivery },
+    PutDelivery {
+        batch: BatchUid,
+        node: NodeId,
+        delivery: Delivery,
+    },
     /// Marks an existing batch done without rewriting its plan.
-    FinishBatch { uid: BatchUid, finished_at: Timestamp },
+    FinishBatch {
+        uid: BatchUid,
+        finished_at: Timestamp,
+    },
     /// Removes batches that are done and whose tasks are gone.
     RemoveBatch(BatchUid),
     /// Adds or rewrites an index (by client's name).
@@ -474,7 +512,11 @@ pub enum Change {
     /// Gives an index another name; the tasks' `index_uid` is rewritten with it.
     RenameIndex { from: IndexUid, to: IndexUid },
     /// Writes the replica sets of a physical index, by shard, replacing those there.
-    PutPlacement { index: PhysicalIndex, epoch: Epoch, replica_sets: Vec<Vec<NodeId>> },
+    PutPlacement {
+        index: PhysicalIndex,
+        epoch: Epoch,
+        replica_sets: Vec<Vec<NodeId>>,
+    },
     /// Adds or rewrites a node.
     PutNode(Box<NodeRecord>),
     /// Removes a node.

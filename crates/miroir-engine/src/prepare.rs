@@ -6,7 +6,10 @@ use crate::error::EngineError;
 use crate::lookup::fetch_seqs;
 use crate::overlay::{Known, Overlay};
 use crate::plan::{BatchPlan, Creation, Cut, PlannedEntry, REQUEST_BYTES_MAX, Source, Work};
-use crate::port::{Change, IndexRecord, PayloadWriter, TaskRecord, Timestamp};
+use crate::port::{
+    Change, IndexRecord, PayloadRef, PayloadWriter, StoreError, TaskRecord, Timestamp,
+};
+use crate::refusal::reserved_filter;
 use crate::state::{Effect, IndexEntry, Shared};
 use bytes::Bytes;
 use miroir_api::code::Code;
@@ -16,7 +19,9 @@ use miroir_core::document::{
     DocumentError, PrimaryKey, check_geo, check_vectors, infer_primary_key, scan_document,
 };
 use miroir_core::hash::{document_hash, shard_of_hash};
-use miroir_core::id::{BatchUid, DocumentSeq, Epoch, IndexUid, NodeId, PhysicalIndex, ShardId, TaskUid};
+use miroir_core::id::{
+    BatchUid, DocumentSeq, Epoch, IndexUid, NodeId, PhysicalIndex, ShardId, TaskUid,
+};
 use miroir_core::settings;
 use miroir_core::task::Operation;
 use miroir_core::topology::{Node, Topology};
@@ -39,6 +44,41 @@ pub(crate) struct PlannedIndex {
     pub(crate) record: IndexRecord,
     pub(crate) replica_sets: Arc<Vec<Vec<NodeId>>>,
     pub(crate) overlay: Overlay,
+    /// Changes of settings in flight, oldest first. The record supposes that they succeed.
+    pub(crate) patches: Vec<(BatchUid, Map<String, Value>)>,
+}
+
+impl PlannedIndex {
+    /// An index nothing of which is in flight.
+    pub(crate) fn new(record: IndexRecord, replica_sets: Arc<Vec<Vec<NodeId>>>) -> Self {
+        Self {
+            record,
+            replica_sets,
+            overlay: Overlay::default(),
+            patches: Vec::new(),
+        }
+    }
+
+    /// Forgets what is done; settings that were refused are as they were before.
+    fn settle(&mut self, shared: &Shared) {
+        let is_done = |batch: BatchUid| !shared.in_flight.lock().contains(&batch);
+        self.overlay.settle(is_done);
+        if !self.patches.iter().any(|(batch, _)| is_done(*batch)) {
+            return;
+        }
+        self.patches.retain(|(batch, _)| !is_done(*batch));
+        let snapshot = shared.snapshot.load();
+        let physical = &self.record.physical;
+        let shown = snapshot
+            .indexes
+            .values()
+            .find(|entry| entry.record.physical == *physical);
+        let Some(shown) = shown else { return };
+        let settled = shown.record.settings.clone();
+        self.record.settings = self.patches.iter().fold(settled, |settings, (_, patch)| {
+            settings::merge_patch(&settings, patch)
+        });
+    }
 }
 
 /// A batch about to be committed.
@@ -59,7 +99,11 @@ pub(crate) struct Preparer {
 
 /// What an entry's documents come to.
 enum Checked {
-    Good { cut: Cut, distinct_ids: u64, shards: BTreeSet<ShardId> },
+    Good {
+        cut: Cut,
+        distinct_ids: u64,
+        shards: BTreeSet<ShardId>,
+    },
     Bad(Value),
 }
 
@@ -90,43 +134,70 @@ impl Preparer {
             return Err(EngineError::Answer("an empty group".into()));
         };
         let Some(uid) = first.index_uid.clone() else {
-            return Err(EngineError::Answer(format!("task {} names no index", first.uid)));
+            return Err(EngineError::Answer(format!(
+                "task {} names no index",
+                first.uid
+            )));
         };
         if let Some(planned) = self.indexes.get_mut(&uid) {
-            let shared = &self.shared;
-            planned.overlay.settle(|batch| !shared.in_flight.lock().contains(&batch));
+            planned.settle(&self.shared);
         }
         match &first.operation {
-            Operation::AddDocuments { may_create_index, .. } => {
+            Operation::AddDocuments {
+                may_create_index, ..
+            } => {
                 let may_create = *may_create_index;
-                self.prepare_documents(batch, &uid, tasks, payloads, may_create, now).await
+                self.prepare_documents(batch, &uid, tasks, payloads, may_create, now)
+                    .await
             }
             Operation::DeleteDocuments { .. } => {
                 self.prepare_deletion(batch, &uid, first, payloads).await
             }
             Operation::DeleteByFilter { filter } => {
-                let work = Work::DeleteByFilter { filter: filter.clone() };
+                if let Some(index) = self.indexes.get(&uid)
+                    && let Some(message) = reserved_filter(filter, &index.record, true)
+                {
+                    let error = error_value("invalid_document_filter", message);
+                    return Ok(self.nothing(&uid, first, Some(error)));
+                }
+                let work = Work::DeleteByFilter {
+                    filter: filter.clone(),
+                };
                 Ok(self.prepare_broadcast(&uid, first, work, |index| index.overlay.bar(batch)))
             }
             Operation::DeleteAllDocuments => {
                 let work = Work::DeleteAllDocuments;
                 Ok(self.prepare_broadcast(&uid, first, work, |index| index.overlay.empty(batch)))
             }
-            Operation::UpdateSettings { settings, may_create_index, .. } => {
-                self.prepare_settings(batch, &uid, first, settings, *may_create_index, now)
-            }
+            Operation::UpdateSettings {
+                settings,
+                may_create_index,
+                ..
+            } => self.prepare_settings(batch, &uid, first, settings, *may_create_index, now),
             Operation::CreateIndex { primary_key } => {
                 self.prepare_creation(batch, &uid, first, primary_key.clone(), now)
             }
-            Operation::UpdateIndex { primary_key, new_uid } => {
+            Operation::UpdateIndex {
+                primary_key,
+                new_uid,
+            } => {
                 let (primary_key, new_uid) = (primary_key.clone(), new_uid.clone());
-                self.prepare_update(&uid, first, primary_key, new_uid, now).await
+                self.prepare_update(&uid, first, primary_key, new_uid, now)
+                    .await
             }
             Operation::DeleteIndex => Ok(self.prepare_removal(&uid, first)),
-            Operation::CancelTasks { .. } | Operation::DeleteTasks { .. } => {
-                Err(EngineError::Answer(format!("task {} is not of an index", first.uid)))
-            }
+            Operation::CancelTasks { .. } | Operation::DeleteTasks { .. } => Err(
+                EngineError::Answer(format!("task {} is not of an index", first.uid)),
+            ),
         }
+    }
+
+    /// The change that stores the settings of an index as they are after some were refused.
+    pub(crate) fn restore_settings(&mut self, physical: &PhysicalIndex) -> Option<Change> {
+        let mut indexes = self.indexes.values_mut();
+        let index = indexes.find(|index| index.record.physical == *physical)?;
+        index.settle(&self.shared);
+        Some(Change::PutIndex(Box::new(index.record.clone())))
     }
 
     // -----------------------------------------------------------------------------------------
@@ -165,7 +236,11 @@ impl Preparer {
         };
         let mut overlay = Overlay::default();
         overlay.empty(batch);
-        self.indexes.insert(uid.clone(), PlannedIndex { record, replica_sets, overlay });
+        let planned = PlannedIndex {
+            overlay,
+            ..PlannedIndex::new(record, replica_sets)
+        };
+        self.indexes.insert(uid.clone(), planned);
         Ok(vec![placement])
     }
 
@@ -212,7 +287,10 @@ impl Preparer {
         now: Timestamp,
     ) -> Result<Prepared, EngineError> {
         if self.indexes.contains_key(uid) {
-            let error = error_value("index_already_exists", format!("Index `{uid}` already exists."));
+            let error = error_value(
+                "index_already_exists",
+                format!("Index `{uid}` already exists."),
+            );
             return Ok(self.nothing(uid, task, Some(error)));
         }
         let mut changes = self.create(batch, uid, task.uid, primary_key, now)?;
@@ -249,10 +327,7 @@ impl Preparer {
         if let Some(new_uid) = new_uid.as_ref().filter(|new_uid| *new_uid != uid)
             && self.indexes.contains_key(new_uid)
         {
-            let message = format!(
-                "Cannot rename `{uid}` to `{new_uid}` as the index already exists. Hint: You can \
-                 remove `{new_uid}` first and then do your remove."
-            );
+            let message = format!("Index `{new_uid}` already exists.");
             let error = error_value("index_already_exists", message);
             return Ok(self.nothing(uid, task, Some(error)));
         }
@@ -262,7 +337,14 @@ impl Preparer {
         let mut changes = Vec::new();
         if let Some(new_uid) = &new_uid {
             index.record.uid = new_uid.clone();
-            changes.push(Change::RenameIndex { from: uid.clone(), to: new_uid.clone() });
+            // Removed and put, not renamed in place: the tasks keep the names they were sent to.
+            // Those that wait behind this one and name the old index mean another index.
+            changes.push(Change::RemoveIndex(uid.clone()));
+            changes.push(Change::PutPlacement {
+                index: index.record.physical.clone(),
+                epoch: index.record.epoch,
+                replica_sets: index.replica_sets.to_vec(),
+            });
         }
         let mut work = Work::Nothing;
         if changes_key && let Some(primary_key) = primary_key {
@@ -274,9 +356,10 @@ impl Preparer {
         let mut prepared = self.broadcast(&index, work, vec![bare(task)]);
         prepared.plan.index_uid = uid.clone();
         prepared.effect = match new_uid {
-            Some(_) => {
-                Effect::Rename { from: uid.clone(), record: Box::new(index.record.clone()) }
-            }
+            Some(_) => Effect::Rename {
+                from: uid.clone(),
+                record: Box::new(index.record.clone()),
+            },
             None => Effect::Put(Box::new(index.record.clone())),
         };
         prepared.changes = changes;
@@ -286,8 +369,13 @@ impl Preparer {
 
     /// Waits for what is in flight and asks the nodes.
     async fn has_documents(&self, uid: &IndexUid) -> Result<bool, EngineError> {
-        let Some(index) = self.indexes.get(uid) else { return Ok(false) };
+        let Some(index) = self.indexes.get(uid) else {
+            return Ok(false);
+        };
         self.shared.wait_for_index(&index.record.physical).await;
+        if self.shared.shutdown.is_cancelled() {
+            return Err(EngineError::ShuttingDown);
+        }
         let entry = self.entry(index);
         Ok(crate::stats::count_documents(&self.shared, &entry).await? > 0)
     }
@@ -296,7 +384,10 @@ impl Preparer {
         let Some(index) = self.indexes.remove(uid) else {
             return self.nothing(uid, task, Some(index_not_found(uid)));
         };
-        self.shared.removed.lock().insert(index.record.physical.clone());
+        self.shared
+            .removed
+            .lock()
+            .insert(index.record.physical.clone());
         let mut prepared = self.broadcast(&index, Work::DeleteIndex, vec![bare(task)]);
         prepared.effect = Effect::Remove(uid.clone());
         prepared.changes = vec![Change::RemoveIndex(uid.clone())];
@@ -349,6 +440,7 @@ impl Preparer {
         let merged = settings::merge_patch(&index.record.settings, patch);
         let node_patch = settings::to_node_settings(patch, &merged, &facts);
         index.record.settings = merged;
+        index.patches.push((batch, patch.clone()));
         index.record.settings_version = Some(task.uid);
         index.record.changed_by = Some(batch);
         index.record.updated_at = now;
@@ -358,8 +450,11 @@ impl Preparer {
         };
         // The client's settings are a request of their own even on a new index, so that a mistake
         // in them leaves the index as one Meilisearch leaves it: there, with default settings.
-        let mut prepared =
-            self.broadcast(index, Work::UpdateSettings { patch: node_patch }, vec![bare(task)]);
+        let mut prepared = self.broadcast(
+            index,
+            Work::UpdateSettings { patch: node_patch },
+            vec![bare(task)],
+        );
         if is_new {
             prepared.plan.creation = Some(self.creation(&index.record));
         }
@@ -402,7 +497,10 @@ impl Preparer {
                 primary_key: None,
                 creation: None,
                 work: Work::Nothing,
-                entries: vec![PlannedEntry { error, ..bare(task) }],
+                entries: vec![PlannedEntry {
+                    error,
+                    ..bare(task)
+                }],
                 shards: Some(BTreeSet::new()),
                 request_bytes_max: REQUEST_BYTES_MAX,
             },
@@ -423,36 +521,62 @@ impl Preparer {
         task: &TaskRecord,
         payloads: &BTreeMap<TaskUid, Bytes>,
     ) -> Result<Prepared, EngineError> {
-        let Some(index) = self.indexes.get_mut(uid) else {
+        let Some(index) = self.indexes.get(uid) else {
             return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
         };
         let shard_count = NonZeroU32::new(index.record.shard_count).unwrap_or(NonZeroU32::MIN);
         let (source, reader) = open_payload(task, payloads);
+        let (shards, hashes) = match self.read_ids(reader, shard_count).await {
+            Ok(read) => read,
+            Err(error) => {
+                let error = self.lost_payload(task, error).await?;
+                return Ok(self.nothing(uid, task, Some(error)));
+            }
+        };
+        let Some(index) = self.indexes.get_mut(uid) else {
+            return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
+        };
+        if hashes.len() > Overlay::DOCUMENTS_MAX {
+            index.overlay.bar(batch);
+        } else {
+            index
+                .overlay
+                .note(batch, hashes.into_iter().map(|hash| (hash, None)));
+        }
+        let replica_sets = index.replica_sets.clone();
+        let Some(index) = self.indexes.get(uid) else {
+            return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
+        };
+        let entry = PlannedEntry {
+            source,
+            ..bare(task)
+        };
+        let mut prepared = self.broadcast(index, Work::DeleteDocuments, vec![entry]);
+        prepared.nodes = nodes_of(&replica_sets, &shards);
+        prepared.plan.shards = Some(shards);
+        Ok(prepared)
+    }
+
+    /// The shards of the ids in a payload, and the ids' hashes: all, or more than an overlay keeps.
+    async fn read_ids(
+        &self,
+        reader: PayloadReader,
+        shard_count: NonZeroU32,
+    ) -> Result<(BTreeSet<ShardId>, Vec<u64>), EngineError> {
         let mut lines = LineReader::over(reader);
         let mut shards = BTreeSet::new();
         let mut hashes = Vec::new();
         while let Some(line) = lines.next(&*self.shared.ports.payloads).await? {
-            let Ok(id) = serde_json::from_slice::<String>(&line) else { continue };
+            let Ok(id) = serde_json::from_slice::<String>(&line) else {
+                continue;
+            };
             let hash = document_hash(&id);
             shards.insert(shard_of_hash(hash, shard_count));
             if hashes.len() <= Overlay::DOCUMENTS_MAX {
                 hashes.push(hash);
             }
         }
-        if hashes.len() > Overlay::DOCUMENTS_MAX {
-            index.overlay.bar(batch);
-        } else {
-            index.overlay.note(batch, hashes.into_iter().map(|hash| (hash, None)));
-        }
-        let replica_sets = index.replica_sets.clone();
-        let Some(index) = self.indexes.get(uid) else {
-            return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
-        };
-        let entry = PlannedEntry { source, ..bare(task) };
-        let mut prepared = self.broadcast(index, Work::DeleteDocuments, vec![entry]);
-        prepared.nodes = nodes_of(&replica_sets, &shards);
-        prepared.plan.shards = Some(shards);
-        Ok(prepared)
+        Ok((shards, hashes))
     }
 
     // -----------------------------------------------------------------------------------------
@@ -470,8 +594,16 @@ impl Preparer {
         let Some(first) = tasks.first() else {
             return Err(EngineError::Answer("an empty group".into()));
         };
-        let Operation::AddDocuments { method, skip_creation, .. } = first.operation else {
-            return Err(EngineError::Answer(format!("task {} adds no documents", first.uid)));
+        let Operation::AddDocuments {
+            method,
+            skip_creation,
+            ..
+        } = first.operation
+        else {
+            return Err(EngineError::Answer(format!(
+                "task {} adds no documents",
+                first.uid
+            )));
         };
         let mut changes = Vec::new();
         let is_new = !self.indexes.contains_key(uid);
@@ -480,7 +612,10 @@ impl Preparer {
                 let mut prepared = self.nothing(uid, first, Some(index_not_found(uid)));
                 prepared.plan.entries = tasks
                     .iter()
-                    .map(|task| PlannedEntry { error: Some(index_not_found(uid)), ..bare(task) })
+                    .map(|task| PlannedEntry {
+                        error: Some(index_not_found(uid)),
+                        ..bare(task)
+                    })
                     .collect();
                 return Ok(prepared);
             }
@@ -494,7 +629,10 @@ impl Preparer {
             index.record.changed_by = Some(batch);
             index.record.updated_at = now;
             changes.push(Change::PutIndex(Box::new(index.record.clone())));
-            let work = Work::AddDocuments { method, skip_creation };
+            let work = Work::AddDocuments {
+                method,
+                skip_creation,
+            };
             let mut prepared = self.broadcast(&index, work, entries);
             if is_new {
                 prepared.plan.creation = Some(self.creation(&index.record));
@@ -522,15 +660,32 @@ impl Preparer {
         let mut entries = Vec::with_capacity(tasks.len());
         let mut all_shards = BTreeSet::new();
         for task in tasks {
-            if let Some(barrier) = index.overlay.barrier() {
+            // A barrier of this very batch stands behind it: what it did so far is remembered.
+            if let Some(barrier) = index.overlay.barrier().filter(|barrier| *barrier != batch) {
                 self.shared.wait_for_batch(barrier).await;
+                if self.shared.shutdown.is_cancelled() {
+                    return Err(EngineError::ShuttingDown);
+                }
                 let shared = &self.shared;
-                index.overlay.settle(|batch| !shared.in_flight.lock().contains(&batch));
+                index
+                    .overlay
+                    .settle(|batch| !shared.in_flight.lock().contains(&batch));
             }
             let (source, reader) = open_payload(task, payloads);
-            let mut planned = PlannedEntry { source, ..bare(task) };
-            match self.check_entry(batch, index, task, reader).await? {
-                Checked::Good { cut, distinct_ids, shards } => {
+            let mut planned = PlannedEntry {
+                source,
+                ..bare(task)
+            };
+            let checked = match self.check_entry(batch, index, task, reader).await {
+                Ok(checked) => checked,
+                Err(error) => Checked::Bad(self.lost_payload(task, error).await?),
+            };
+            match checked {
+                Checked::Good {
+                    cut,
+                    distinct_ids,
+                    shards,
+                } => {
                     planned.cut = cut;
                     planned.distinct_ids = distinct_ids;
                     all_shards.extend(shards);
@@ -542,6 +697,33 @@ impl Preparer {
         Ok((entries, all_shards))
     }
 
+    /// The error object of an entry whose payload is damaged or gone, which no retry can help; any
+    /// other error is returned, to be tried again.
+    async fn lost_payload(
+        &self,
+        task: &TaskRecord,
+        error: EngineError,
+    ) -> Result<Value, EngineError> {
+        let is_lost = match (&error, &task.payload) {
+            (EngineError::Store(StoreError::Corrupt { .. }), _) => true,
+            (EngineError::Store(StoreError::Io(_)), Some(PayloadRef::File { name, .. })) => {
+                let files = self.shared.ports.payloads.list().await?;
+                !files
+                    .iter()
+                    .any(|PayloadRef::File { name: other, .. }| other == name)
+            }
+            _ => false,
+        };
+        if !is_lost {
+            return Err(error);
+        }
+        tracing::error!(task = %task.uid, %error, "the payload of a task is lost; the task fails");
+        Ok(error_value(
+            "internal",
+            "The payload of this task is damaged or lost.",
+        ))
+    }
+
     /// Checks the documents of one entry and numbers them.
     async fn check_entry(
         &self,
@@ -550,7 +732,11 @@ impl Preparer {
         task: &TaskRecord,
         reader: PayloadReader,
     ) -> Result<Checked, EngineError> {
-        let Operation::AddDocuments { primary_key: asked_key, document_count, .. } = &task.operation
+        let Operation::AddDocuments {
+            primary_key: asked_key,
+            document_count,
+            ..
+        } = &task.operation
         else {
             return Ok(Checked::Bad(Value::Null));
         };
@@ -558,9 +744,14 @@ impl Preparer {
         let known_key = index.record.primary_key.clone();
         if let (Some(known), Some(asked)) = (&known_key, asked_key)
             && known != asked
+            // As in Meilisearch, a payload without documents contradicts nothing.
+            && *document_count > 0
         {
             let message = format!("Index already has a primary key: `{known}`.");
-            return Ok(Checked::Bad(error_value("index_primary_key_already_exists", message)));
+            return Ok(Checked::Bad(error_value(
+                "index_primary_key_already_exists",
+                message,
+            )));
         }
         let mut primary_key = known_key.or_else(|| asked_key.clone()).map(PrimaryKey::new);
         let is_geo_checked = settings::is_geo_checked(&index.record.settings);
@@ -598,7 +789,8 @@ impl Preparer {
             }
             if chunk.len() >= CHUNK_DOCUMENTS || (line.is_none() && !chunk.is_empty()) {
                 let Some(key) = &primary_key else { break };
-                self.number(index, key, &mut numbering, &mut chunk, &mut ids).await;
+                self.number(index, key, &mut numbering, &mut chunk, &mut ids)
+                    .await;
                 out.append(payloads, &chunk).await?;
                 chunk.clear();
                 ids.clear();
@@ -614,10 +806,17 @@ impl Preparer {
         if numbering.has_forgotten {
             index.overlay.bar(batch);
         } else {
-            let states = numbering.seqs.into_iter().map(|(hash, seq)| (hash, Some(seq)));
+            let states = numbering
+                .seqs
+                .into_iter()
+                .map(|(hash, seq)| (hash, Some(seq)));
             index.overlay.note(batch, states);
         }
-        Ok(Checked::Good { cut, distinct_ids, shards })
+        Ok(Checked::Good {
+            cut,
+            distinct_ids,
+            shards,
+        })
     }
 
     /// Gives a chunk of documents their numbers: the one they have, or the next.
@@ -678,7 +877,12 @@ struct Numbering {
 
 impl Numbering {
     fn new(next_seq: DocumentSeq) -> Self {
-        Self { next_seq, seqs: HashMap::new(), distinct_ids: 0, has_forgotten: false }
+        Self {
+            next_seq,
+            seqs: HashMap::new(),
+            distinct_ids: 0,
+            has_forgotten: false,
+        }
     }
 
     fn number(&mut self, hash: u64, known: Option<DocumentSeq>) -> DocumentSeq {
@@ -708,7 +912,10 @@ struct CutWriter {
 
 impl CutWriter {
     fn new(is_inline: bool) -> Self {
-        Self { inline: is_inline.then(Vec::new), file: None }
+        Self {
+            inline: is_inline.then(Vec::new),
+            file: None,
+        }
     }
 
     async fn append(
@@ -749,14 +956,19 @@ fn bare(task: &TaskRecord) -> PlannedEntry {
 
 fn open_payload(task: &TaskRecord, payloads: &BTreeMap<TaskUid, Bytes>) -> (Source, PayloadReader) {
     match (&task.payload, payloads.get(&task.uid)) {
-        (Some(file), _) => (Source::File(file.clone()), PayloadReader::of_file(file.clone())),
+        (Some(file), _) => (
+            Source::File(file.clone()),
+            PayloadReader::of_file(file.clone()),
+        ),
         (None, Some(bytes)) => (Source::Inline, PayloadReader::of_bytes(bytes.clone())),
         (None, None) => (Source::None, PayloadReader::of_bytes(Bytes::new())),
     }
 }
 
 fn nodes_of(replica_sets: &[Vec<NodeId>], shards: &BTreeSet<ShardId>) -> BTreeSet<NodeId> {
-    let sets = shards.iter().filter_map(|shard| replica_sets.get(shard.0 as usize));
+    let sets = shards
+        .iter()
+        .filter_map(|shard| replica_sets.get(shard.0 as usize));
     sets.flatten().cloned().collect()
 }
 

@@ -1,11 +1,15 @@
 //! Asks every node for its health, learns its version, and looks whether a node that returns still
 //! holds what it held.
 
+use crate::error::EngineError;
+use crate::plan::Work;
 use crate::port::{NodeError, NodeRead};
+use crate::recover::parse_plan;
 use crate::state::Shared;
 use miroir_core::health::NodeHealth;
-use miroir_core::id::NodeId;
+use miroir_core::id::{NodeId, PhysicalIndex};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +26,11 @@ pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
     let mut probe_count = 0u32;
     let mut was_up = false;
     loop {
-        let result = shared.ports.nodes.read(&node, NodeRead::Health, PROBE_TIMEOUT).await;
+        let result = shared
+            .ports
+            .nodes
+            .read(&node, NodeRead::Health, PROBE_TIMEOUT)
+            .await;
         let is_well = result.is_ok();
         if is_well && !was_up {
             // Before it counts as up: what it is and what it holds.
@@ -32,12 +40,10 @@ pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
         shared.observe_read(&node, &result);
         was_up = is_well && shared.is_up(&node);
         probe_count = probe_count.saturating_add(1);
-        let is_new = shared
-            .snapshot
-            .load()
-            .nodes
-            .get(&node)
-            .is_some_and(|view| matches!(view.health, NodeHealth::Unknown | NodeHealth::Suspect));
+        let is_new =
+            shared.snapshot.load().nodes.get(&node).is_some_and(|view| {
+                matches!(view.health, NodeHealth::Unknown | NodeHealth::Suspect)
+            });
         let interval = if is_new && probe_count < FIRST_PROBES {
             FIRST_PROBE_INTERVAL
         } else {
@@ -51,7 +57,11 @@ pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
 }
 
 async fn learn_version(node: &NodeId, shared: &Shared) {
-    let answer = shared.ports.nodes.read(node, NodeRead::Version, PROBE_TIMEOUT).await;
+    let answer = shared
+        .ports
+        .nodes
+        .read(node, NodeRead::Version, PROBE_TIMEOUT)
+        .await;
     let version = answer.ok().and_then(|body| {
         let value: Value = serde_json::from_slice(&body).ok()?;
         value.get("pkgVersion")?.as_str().map(str::to_owned)
@@ -65,37 +75,82 @@ async fn learn_version(node: &NodeId, shared: &Shared) {
     }
 }
 
-/// A node must hold every index that clients see and that is placed on it, if it is in sync. One
-/// that came back empty, or with another's data, is kept apart: its answers would be silently
-/// incomplete.
-async fn check_contents(node: &NodeId, shared: &Shared) {
+/// A node must hold every index that clients see and that is placed on it. One that came back
+/// empty, or with another's data, is kept apart: its answers would be silently incomplete, and what
+/// is sent to it would make the index anew without its settings.
+///
+/// An index may be missing only if the node is still owed the batch that makes it, or if a batch
+/// that removes it is under way.
+pub(crate) async fn check_contents(node: &NodeId, shared: &Shared) {
     let snapshot = shared.snapshot.load_full();
-    let is_in_sync = snapshot.nodes.get(node).is_some_and(|view| view.record.is_in_sync);
     let expected: Vec<_> = snapshot
         .indexes
         .values()
         .filter(|entry| !entry.placement.shards_of(node).is_empty())
         .map(|entry| entry.record.physical.clone())
         .collect();
+    let mut missing = Vec::new();
     for index in expected {
-        let read = NodeRead::Index { index: index.clone() };
+        let read = NodeRead::Index {
+            index: index.clone(),
+        };
         match shared.ports.nodes.read(node, read, PROBE_TIMEOUT).await {
             Err(NodeError::Refused { code, .. }) if code == "index_not_found" => {
-                let pending = shared.is_indexing(&index);
-                if pending || !is_in_sync {
-                    continue;
-                }
-                let reason = format!(
-                    "it came back without index `{index}` that it held: its data is lost or is not \
-                     its own; give it its data back, or an empty folder and a new name"
-                );
-                tracing::error!(%node, reason, "node is kept apart");
-                shared.quarantine.lock().insert(node.clone(), reason);
-                shared.nodes_changed.send_modify(|count| *count += 1);
-                return;
+                missing.push(index);
             }
             Err(NodeError::Refused { .. }) | Ok(_) => {}
-            Err(_) => return,
+            Err(_) => break,
         }
     }
+    if missing.is_empty() {
+        return;
+    }
+    let excused = match excused(node, shared).await {
+        Ok(excused) => excused,
+        Err(error) => {
+            // Nothing can be written without the store either; the next start looks again.
+            tracing::error!(%error, %node, "it cannot be told why the node lacks an index");
+            return;
+        }
+    };
+    let current = shared.snapshot.load_full();
+    let is_there = |index: &PhysicalIndex| {
+        current
+            .indexes
+            .values()
+            .any(|entry| entry.record.physical == *index)
+    };
+    let lost = missing
+        .into_iter()
+        .find(|index| !excused.contains(index) && is_there(index));
+    if let Some(index) = lost {
+        let reason = format!(
+            "it came back without index `{index}` that it held: its data is lost or is not its \
+             own; give it its data back, or an empty folder and a new name"
+        );
+        keep_apart(node, shared, reason);
+    }
+}
+
+/// The indexes that the node need not hold now: to be made on it, or being removed.
+async fn excused(node: &NodeId, shared: &Shared) -> Result<BTreeSet<PhysicalIndex>, EngineError> {
+    let mut excused = BTreeSet::new();
+    for batch in shared.ports.store.load_open_batches().await? {
+        let plan = parse_plan(&batch)?;
+        let is_owed = batch
+            .deliveries
+            .get(node)
+            .is_some_and(|delivery| !delivery.is_applied);
+        if (plan.creation.is_some() && is_owed) || plan.work == Work::DeleteIndex {
+            excused.insert(plan.physical);
+        }
+    }
+    Ok(excused)
+}
+
+/// The node is sent nothing and shown to nobody until an operator acts.
+pub(crate) fn keep_apart(node: &NodeId, shared: &Shared, reason: String) {
+    tracing::error!(%node, reason, "node is kept apart");
+    shared.quarantine.lock().insert(node.clone(), reason);
+    shared.nodes_changed.send_modify(|count| *count += 1);
 }

@@ -3,7 +3,9 @@
 
 use crate::error::EngineError;
 use crate::plan::BatchPlan;
-use crate::port::{BatchRecord, IndexRecord, NodeRecord, PayloadRef, Store, StoreError, TaskRecord};
+use crate::port::{
+    BatchRecord, IndexRecord, NodeRecord, PayloadRef, Store, StoreError, TaskRecord,
+};
 use crate::state::{Config, Effect, IndexEntry, LiveBatch, NodeView, Ports, Shared, Snapshot};
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{NodeId, PhysicalIndex, TaskUid};
@@ -26,8 +28,12 @@ pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, Engine
     let nodes = load_nodes(store, config).await?;
     let open = store.load_open_batches().await?;
     let mut in_making = BTreeSet::new();
+    let mut in_flight = BTreeSet::new();
     for batch in &open {
         let plan = parse_plan(batch)?;
+        if !batch.is_done {
+            in_flight.insert(plan.physical.clone());
+        }
         if plan.creation.is_some() && !batch.is_done {
             in_making.insert(plan.physical);
         }
@@ -37,7 +43,13 @@ pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, Engine
     for record in store.load_indexes().await? {
         let replica_sets = load_replica_sets(store, &record.physical).await?;
         if !in_making.contains(&record.physical) {
-            let entry = IndexEntry::new(record.clone(), replica_sets.clone());
+            let mut shown = record.clone();
+            if in_flight.contains(&record.physical) {
+                // The record names a batch that readers do not see yet; answers given until it is
+                // done must not pass for answers given after.
+                shown.changed_by = None;
+            }
+            let entry = IndexEntry::new(shown, replica_sets.clone());
             snapshot.indexes.insert(record.uid.clone(), Arc::new(entry));
         }
         planned.push((record, replica_sets));
@@ -54,7 +66,11 @@ pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, Engine
             (record.id, view)
         })
         .collect();
-    Ok(Found { snapshot, planned, open })
+    Ok(Found {
+        snapshot,
+        planned,
+        open,
+    })
 }
 
 async fn load_replica_sets(
@@ -62,12 +78,18 @@ async fn load_replica_sets(
     index: &PhysicalIndex,
 ) -> Result<Arc<Vec<Vec<NodeId>>>, EngineError> {
     let placement = store.load_placement(index).await?;
-    Ok(Arc::new(placement.map(|(_, sets)| sets).unwrap_or_default()))
+    Ok(Arc::new(
+        placement.map(|(_, sets)| sets).unwrap_or_default(),
+    ))
 }
 
 async fn load_nodes(store: &dyn Store, config: &Config) -> Result<Vec<NodeRecord>, EngineError> {
-    let stored: BTreeMap<NodeId, NodeRecord> =
-        store.load_nodes().await?.into_iter().map(|record| (record.id.clone(), record)).collect();
+    let stored: BTreeMap<NodeId, NodeRecord> = store
+        .load_nodes()
+        .await?
+        .into_iter()
+        .map(|record| (record.id.clone(), record))
+        .collect();
     let mut records = Vec::new();
     let mut changes = Vec::new();
     for spec in &config.nodes {
@@ -86,8 +108,10 @@ async fn load_nodes(store: &dyn Store, config: &Config) -> Result<Vec<NodeRecord
         }
         records.push(record);
     }
-    let missing: Vec<&NodeId> =
-        stored.keys().filter(|id| !config.nodes.iter().any(|spec| spec.id == **id)).collect();
+    let missing: Vec<&NodeId> = stored
+        .keys()
+        .filter(|id| !config.nodes.iter().any(|spec| spec.id == **id))
+        .collect();
     if !missing.is_empty() {
         // Placements name them; without their address nothing on them can be read or written.
         let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
@@ -106,12 +130,18 @@ async fn load_nodes(store: &dyn Store, config: &Config) -> Result<Vec<NodeRecord
 /// The plan of a stored batch.
 pub(crate) fn parse_plan(batch: &BatchRecord) -> Result<BatchPlan, EngineError> {
     serde_json::from_value(batch.plan.clone()).map_err(|error| {
-        EngineError::Store(StoreError::Corrupt { what: "batch", cause: error.to_string() })
+        EngineError::Store(StoreError::Corrupt {
+            what: "batch",
+            cause: error.to_string(),
+        })
     })
 }
 
 /// A batch in flight from its record.
-pub(crate) async fn revive(shared: &Shared, record: &BatchRecord) -> Result<LiveBatch, EngineError> {
+pub(crate) async fn revive(
+    shared: &Shared,
+    record: &BatchRecord,
+) -> Result<LiveBatch, EngineError> {
     revive_with(&shared.ports, record).await
 }
 
@@ -159,7 +189,9 @@ async fn effect_of(ports: &Ports, plan: &BatchPlan) -> Result<Effect, EngineErro
         return Ok(Effect::None);
     }
     let indexes = ports.store.load_indexes().await?;
-    let record = indexes.into_iter().find(|record| record.physical == plan.physical);
+    let record = indexes
+        .into_iter()
+        .find(|record| record.physical == plan.physical);
     Ok(record.map_or(Effect::None, |record| Effect::Put(Box::new(record))))
 }
 
@@ -169,7 +201,10 @@ pub(crate) async fn sweep_payloads(
     ports: &Ports,
     named: &BTreeSet<PayloadRef>,
 ) -> Result<usize, EngineError> {
-    let names: BTreeSet<&str> = named.iter().map(|PayloadRef::File { name, .. }| name.as_str()).collect();
+    let names: BTreeSet<&str> = named
+        .iter()
+        .map(|PayloadRef::File { name, .. }| name.as_str())
+        .collect();
     let files = ports.payloads.list().await?;
     let orphans: Vec<PayloadRef> = files
         .into_iter()

@@ -3,8 +3,9 @@
 
 use crate::error::EngineError;
 use crate::port::{NodeError, NodeRead};
+use crate::refusal::hidden_rule_count;
 use crate::state::{IndexEntry, Shared, Snapshot};
-use crate::translate::translate_error;
+use crate::translate::{renumber_rules, translate_error};
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use miroir_core::cover::{CoverPart, CoverPolicy, choose_cover, choose_cover_for};
@@ -64,7 +65,9 @@ impl<F: Fn(&CoverPart) -> NodeRead> Scatter<'_, F> {
                 }
                 Err(NodeError::Refused { status, body, .. }) => {
                     let record = &self.entry.record;
-                    let body = translate_error(body, &record.physical, &record.uid);
+                    let mut body = translate_error(body, &record.physical, &record.uid);
+                    let hidden = hidden_rule_count(&record.settings, &self.shared.facts());
+                    renumber_rules(&mut body, hidden);
                     return Err(EngineError::Refused { status, body });
                 }
                 Err(error) => error,
@@ -84,9 +87,18 @@ impl<F: Fn(&CoverPart) -> NodeRead> Scatter<'_, F> {
         Ok(answers)
     }
 
-    async fn ask(&self, part: CoverPart, timeout: Duration) -> (CoverPart, Result<Bytes, NodeError>) {
+    async fn ask(
+        &self,
+        part: CoverPart,
+        timeout: Duration,
+    ) -> (CoverPart, Result<Bytes, NodeError>) {
         let read = (self.request)(&part);
-        let result = self.shared.ports.nodes.read(&part.node, read, timeout).await;
+        let result = self
+            .shared
+            .ports
+            .nodes
+            .read(&part.node, read, timeout)
+            .await;
         self.shared.observe_read(&part.node, &result);
         (part, result)
     }
@@ -100,14 +112,21 @@ impl<F: Fn(&CoverPart) -> NodeRead> Scatter<'_, F> {
     ) -> Result<Vec<CoverPart>, EngineError> {
         let is_usable = |node: &NodeId| {
             !failed.contains(node)
-                && self.snapshot.nodes.get(node).is_some_and(crate::state::NodeView::is_readable)
+                && self
+                    .snapshot
+                    .nodes
+                    .get(node)
+                    .is_some_and(crate::state::NodeView::is_readable)
         };
         let load_cost = |node: &NodeId| {
             let health = self.snapshot.nodes.get(node).map(|view| view.health);
             u32::from(health != Some(NodeHealth::Up))
         };
         let zone_of = |node: &NodeId| {
-            self.snapshot.nodes.get(node).and_then(|view| view.record.zone.as_deref())
+            self.snapshot
+                .nodes
+                .get(node)
+                .and_then(|view| view.record.zone.as_deref())
         };
         let mut policy = CoverPolicy::new(&is_usable, self.affinity);
         policy.load_cost = &load_cost;
@@ -126,7 +145,10 @@ impl<F: Fn(&CoverPart) -> NodeRead> Scatter<'_, F> {
 }
 
 fn unavailable(shards: Vec<ShardId>, cause: &str) -> EngineError {
-    EngineError::Unavailable { shards, cause: cause.to_owned() }
+    EngineError::Unavailable {
+        shards,
+        cause: cause.to_owned(),
+    }
 }
 
 impl Shared {
@@ -134,7 +156,11 @@ impl Shared {
     /// the commonest: it must not take a lock.
     pub(crate) fn observe_read(&self, node: &NodeId, result: &Result<Bytes, NodeError>) {
         let is_up = || {
-            self.snapshot.load().nodes.get(node).is_some_and(|view| view.health == NodeHealth::Up)
+            self.snapshot
+                .load()
+                .nodes
+                .get(node)
+                .is_some_and(|view| view.health == NodeHealth::Up)
         };
         match result {
             Ok(_) if is_up() => {}

@@ -1,16 +1,19 @@
 //! A search: plan, scatter, merge. Nodes are first asked for about their share of the page; one that
 //! may hold more of it is asked again for the whole.
 
+use crate::cache::{CacheKey, Found};
 use crate::engine::{Engine, SearchAnswer};
 use crate::error::EngineError;
 use crate::port::NodeRead;
+use crate::refusal::plan_error;
 use crate::scatter::{PartAnswer, Scatter};
-use crate::state::Shared;
+use crate::state::{IndexEntry, Shared, Snapshot};
 use bytes::Bytes;
 use miroir_core::cover::CoverPart;
 use miroir_core::id::IndexUid;
-use miroir_core::merge::{SearchPlan, SearchPlanError};
+use miroir_core::merge::{ResponseTemplate, SearchPlan};
 use miroir_core::search::SearchRequest;
+use std::sync::Arc;
 use std::time::Duration;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -29,90 +32,102 @@ impl Engine {
         let started = shared.ports.clock.monotonic();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
-        let plan = SearchPlan::new(&request, &entry.view).map_err(plan_error)?;
-        let shard_count = entry.record.shard_count as usize;
-        let affinity = affinity(uid, &request);
-        let ask = |part: &CoverPart, depth: usize| NodeRead::Search {
-            index: entry.record.physical.clone(),
-            body: Bytes::from(plan.node_body_to(part.filter.as_deref(), depth)),
+        let plan = SearchPlan::new(&request, &entry.view)
+            .map_err(|error| plan_error(error, &entry.record))?;
+        let key = CacheKey::new(entry, &request);
+        let (template, node_count) = match shared.cache.get_or_wait(&key).await {
+            Found::Answer(template) => (template, 0),
+            Found::Turn(turn) => {
+                let (template, node_count) =
+                    scatter_search(shared, &snapshot, entry, &plan, affinity(uid, &request))
+                        .await?;
+                let template = Arc::new(template);
+                turn.keep(&template);
+                (template, node_count)
+            }
         };
-        let first_depth = |part: &CoverPart| plan.first_depth(part.shards.len(), shard_count);
-        let first = Scatter {
-            shared,
-            snapshot: &snapshot,
-            entry,
-            shards: None,
-            affinity,
-            request: |part: &CoverPart| ask(part, first_depth(part)),
-        };
-        let mut answers: Vec<(PartAnswer, usize)> = first
-            .gather()
-            .await?
-            .into_iter()
-            .map(|answer| {
-                let depth = first_depth(&answer.part);
-                (answer, if depth < plan.depth() { depth } else { usize::MAX })
-            })
-            .collect();
-        let node_count = answers.len();
-        let mut body = Vec::with_capacity(answers.iter().map(|(a, _)| a.body.len()).sum::<usize>() / 2);
-        // Each round replaces one answer by a whole one, so there are at most as many as nodes.
-        loop {
-            let bodies: Vec<&[u8]> = answers.iter().map(|(answer, _)| &answer.body[..]).collect();
-            let asked: Vec<usize> = answers.iter().map(|(_, asked)| *asked).collect();
-            let merged = plan.merge_asked(&bodies, &asked);
-            let dry = match merged.map_err(|error| EngineError::Answer(error.to_string()))? {
-                Ok(page) => {
-                    let request_uid = uuid::Uuid::now_v7().to_string();
-                    page.write_response(&mut body, elapsed_ms(shared, started), &request_uid);
-                    break;
-                }
-                Err(dry) => dry,
-            };
-            let (answer, _) = answers.swap_remove(dry);
-            let whole = Scatter {
-                shared,
-                snapshot: &snapshot,
-                entry,
-                shards: Some(&answer.part.shards),
-                affinity,
-                request: |part: &CoverPart| ask(part, plan.depth()),
-            };
-            answers.extend(whole.gather().await?.into_iter().map(|answer| (answer, usize::MAX)));
-            answers.sort_by(|(a, _), (b, _)| a.part.node.cmp(&b.part.node));
-        }
-        Ok(SearchAnswer { body: body.into(), missing_shards: Vec::new(), node_count })
+        let mut body = Vec::new();
+        let request_uid = uuid::Uuid::now_v7().to_string();
+        template.write(&mut body, elapsed_ms(shared, started), &request_uid);
+        Ok(SearchAnswer {
+            body: body.into(),
+            missing_shards: Vec::new(),
+            node_count,
+        })
     }
 }
 
-fn elapsed_ms(shared: &Shared, started: Duration) -> u64 {
+/// Asks a cover and merges; returns the answer and how many nodes were asked.
+async fn scatter_search(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    entry: &IndexEntry,
+    plan: &SearchPlan,
+    affinity: u64,
+) -> Result<(ResponseTemplate, usize), EngineError> {
+    let shard_count = entry.record.shard_count as usize;
+    let ask = |part: &CoverPart, depth: usize| NodeRead::Search {
+        index: entry.record.physical.clone(),
+        body: Bytes::from(plan.node_body_to(part.filter.as_deref(), depth)),
+    };
+    let first_depth = |part: &CoverPart| plan.first_depth(part.shards.len(), shard_count);
+    let first = Scatter {
+        shared,
+        snapshot,
+        entry,
+        shards: None,
+        affinity,
+        request: |part: &CoverPart| ask(part, first_depth(part)),
+    };
+    let mut answers: Vec<(PartAnswer, usize)> = first
+        .gather()
+        .await?
+        .into_iter()
+        .map(|answer| {
+            let depth = first_depth(&answer.part);
+            (
+                answer,
+                if depth < plan.depth() {
+                    depth
+                } else {
+                    usize::MAX
+                },
+            )
+        })
+        .collect();
+    let node_count = answers.len();
+    // Each round replaces one answer by a whole one, so there are at most as many as nodes.
+    loop {
+        let bodies: Vec<&[u8]> = answers.iter().map(|(answer, _)| &answer.body[..]).collect();
+        let asked: Vec<usize> = answers.iter().map(|(_, asked)| *asked).collect();
+        let merged = plan.merge_asked(&bodies, &asked);
+        let dry = match merged.map_err(|error| EngineError::Answer(error.to_string()))? {
+            Ok(page) => return Ok((page.to_template(), node_count)),
+            Err(dry) => dry,
+        };
+        let (answer, _) = answers.swap_remove(dry);
+        let whole = Scatter {
+            shared,
+            snapshot,
+            entry,
+            shards: Some(&answer.part.shards),
+            affinity,
+            request: |part: &CoverPart| ask(part, plan.depth()),
+        };
+        answers.extend(
+            whole
+                .gather()
+                .await?
+                .into_iter()
+                .map(|answer| (answer, usize::MAX)),
+        );
+        answers.sort_by(|(a, _), (b, _)| a.part.node.cmp(&b.part.node));
+    }
+}
+
+pub(crate) fn elapsed_ms(shared: &Shared, started: Duration) -> u64 {
     let elapsed = shared.ports.clock.monotonic().saturating_sub(started);
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn plan_error(error: SearchPlanError) -> EngineError {
-    match error {
-        SearchPlanError::Unsupported(what) => EngineError::Unsupported(what.to_string()),
-        SearchPlanError::Reserved { parameter, .. } => EngineError::Client {
-            code: reserved_code(parameter),
-            message: error.to_string(),
-        },
-    }
-}
-
-/// The Meilisearch code for a wrong value of a search parameter.
-fn reserved_code(parameter: &str) -> &'static str {
-    match parameter {
-        "filter" => "invalid_search_filter",
-        "sort" => "invalid_search_sort",
-        "facets" => "invalid_search_facets",
-        "distinct" => "invalid_search_distinct",
-        "attributesToSearchOn" => "invalid_search_attributes_to_search_on",
-        "attributesToRetrieve" => "invalid_search_attributes_to_retrieve",
-        "attributesToHighlight" => "invalid_search_attributes_to_highlight",
-        "attributesToCrop" => "invalid_search_attributes_to_crop",
-        _ => "bad_request",
-    }
 }
 
 /// A hash of what is searched without the page shown, so that the pages of one query come from the
@@ -125,7 +140,10 @@ fn affinity(uid: &IndexUid, request: &SearchRequest) -> u64 {
     };
     add(uid.as_str());
     add(request.q.as_deref().unwrap_or(""));
-    for value in [&request.filter, &request.vector, &request.hybrid].into_iter().flatten() {
+    for value in [&request.filter, &request.vector, &request.hybrid]
+        .into_iter()
+        .flatten()
+    {
         add(&value.to_string());
     }
     for text in request.sort.iter().flatten() {

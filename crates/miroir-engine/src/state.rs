@@ -1,11 +1,13 @@
 //! What the parts of the engine share: the ports, the configuration, and one immutable snapshot
 //! of the cluster that readers take whole and its owners replace whole.
 
+use crate::cache::SearchCache;
+use crate::coordination::ApiKeys;
+use crate::error::EngineError;
+use crate::plan::{BatchPlan, Source};
 use crate::port::{
     Clock, IndexRecord, NodeClient, NodeError, NodeRecord, PayloadStore, Store, TaskRecord,
 };
-use crate::plan::{BatchPlan, Source};
-use crate::error::EngineError;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -29,6 +31,8 @@ pub struct Ports {
     pub store: Arc<dyn Store>,
     /// Payload files.
     pub payloads: Arc<dyn PayloadStore>,
+    /// API keys.
+    pub api_keys: Arc<dyn ApiKeys>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -64,6 +68,8 @@ pub struct Config {
     pub search_timeout: Duration,
     /// One call to a node on the write path.
     pub node_timeout: Duration,
+    /// Memory for answers that may be given again; 0 for none.
+    pub search_cache_bytes: u64,
     /// Between two probes of a node.
     pub probe_interval: Duration,
     /// For tests.
@@ -110,7 +116,12 @@ impl IndexEntry {
     pub fn new(record: IndexRecord, replica_sets: Arc<Vec<Vec<NodeId>>>) -> Self {
         let placement = Arc::new(Placement::from_replica_sets(&replica_sets));
         let view = Arc::new(view_of(&record));
-        Self { record, replica_sets, placement, view }
+        Self {
+            record,
+            replica_sets,
+            placement,
+            view,
+        }
     }
 }
 
@@ -139,13 +150,19 @@ impl Snapshot {
     /// # Errors
     /// [`EngineError::IndexNotFound`].
     pub fn index(&self, uid: &IndexUid) -> Result<&Arc<IndexEntry>, EngineError> {
-        self.indexes.get(uid).ok_or_else(|| EngineError::IndexNotFound(uid.clone()))
+        self.indexes
+            .get(uid)
+            .ok_or_else(|| EngineError::IndexNotFound(uid.clone()))
     }
 
     /// The nodes in sync, up or not.
     #[must_use]
     pub fn in_sync(&self) -> BTreeSet<NodeId> {
-        self.nodes.iter().filter(|(_, n)| n.record.is_in_sync).map(|(id, _)| id.clone()).collect()
+        self.nodes
+            .iter()
+            .filter(|(_, n)| n.record.is_in_sync)
+            .map(|(id, _)| id.clone())
+            .collect()
     }
 }
 
@@ -174,15 +191,23 @@ impl LiveBatch {
     /// It reads payload files, so its requests may be large.
     #[must_use]
     pub fn has_files(&self) -> bool {
-        self.plan.entries.iter().any(|entry| matches!(entry.source, Source::File(_)))
+        self.plan
+            .entries
+            .iter()
+            .any(|entry| matches!(entry.source, Source::File(_)))
     }
 
     /// The shards it touches, with their replica sets.
     #[must_use]
     pub fn touched(&self) -> Vec<(ShardId, Vec<NodeId>)> {
         let all = (0u32..).map(ShardId).zip(self.replica_sets.iter().cloned());
-        all.filter(|(shard, _)| self.plan.shards.as_ref().is_none_or(|set| set.contains(shard)))
-            .collect()
+        all.filter(|(shard, _)| {
+            self.plan
+                .shards
+                .as_ref()
+                .is_none_or(|set| set.contains(shard))
+        })
+        .collect()
     }
 }
 
@@ -233,6 +258,8 @@ pub struct Shared {
     pub batch_ended: Notify,
     /// Physical indexes that a batch in flight removes: older batches need not be sent.
     pub removed: Mutex<BTreeSet<PhysicalIndex>>,
+    /// Physical indexes whose last change of settings failed: the stored record is to be put right.
+    pub refused_settings: Mutex<BTreeSet<PhysicalIndex>>,
     /// One sender for each lane.
     pub lanes: BTreeMap<NodeId, mpsc::UnboundedSender<LaneMessage>>,
     /// Health machines.
@@ -247,6 +274,8 @@ pub struct Shared {
     pub nodes_changed: watch::Sender<u64>,
     /// Bounds the memory of request bodies being built, in KiB.
     pub body_budget: Arc<Semaphore>,
+    /// Answers that may be given again.
+    pub(crate) cache: SearchCache,
     /// Asks everything to end.
     pub shutdown: CancellationToken,
 }
@@ -261,7 +290,12 @@ impl Shared {
         snapshot: Snapshot,
         lanes: BTreeMap<NodeId, mpsc::UnboundedSender<LaneMessage>>,
     ) -> Arc<Self> {
-        let health = config.nodes.iter().map(|n| (n.id.clone(), HealthMachine::default())).collect();
+        let cache = SearchCache::new(config.search_cache_bytes);
+        let health = config
+            .nodes
+            .iter()
+            .map(|n| (n.id.clone(), HealthMachine::default()))
+            .collect();
         Arc::new(Self {
             ports,
             config,
@@ -272,6 +306,7 @@ impl Shared {
             in_flight: Mutex::default(),
             batch_ended: Notify::new(),
             removed: Mutex::default(),
+            refused_settings: Mutex::default(),
             lanes,
             health: Mutex::new(health),
             quarantine: Mutex::default(),
@@ -279,6 +314,7 @@ impl Shared {
             control_waits: std::sync::atomic::AtomicBool::new(true),
             nodes_changed: watch::Sender::new(0),
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET_KIB)),
+            cache,
             shutdown: CancellationToken::new(),
         })
     }
@@ -299,13 +335,16 @@ impl Shared {
         if let Some(batch) = self.live.lock().get(&uid) {
             return Ok(Some(batch.clone()));
         }
-        let Some(record) = self.ports.store.load_batch(uid).await? else { return Ok(None) };
+        let Some(record) = self.ports.store.load_batch(uid).await? else {
+            return Ok(None);
+        };
         Ok(Some(Arc::new(crate::recover::revive(self, &record).await?)))
     }
 
     /// Returns when a batch is no longer in flight, or the engine shuts down.
     pub async fn wait_for_batch(&self, batch: BatchUid) {
-        self.wait_until(|| !self.in_flight.lock().contains(&batch)).await;
+        self.wait_until(|| !self.in_flight.lock().contains(&batch))
+            .await;
     }
 
     /// Returns when no batch of this index is in flight, or the engine shuts down.
@@ -331,7 +370,10 @@ impl Shared {
     #[must_use]
     pub fn has_legacy_nodes(&self) -> bool {
         let snapshot = self.snapshot.load();
-        snapshot.nodes.values().any(|view| view.version.as_deref().is_some_and(is_legacy))
+        snapshot
+            .nodes
+            .values()
+            .any(|view| view.version.as_deref().is_some_and(is_legacy))
     }
 
     /// Passes a named step of the write path.
@@ -350,7 +392,9 @@ impl Shared {
         };
         let change = {
             let mut machines = self.health.lock();
-            let Some(machine) = machines.get_mut(node) else { return };
+            let Some(machine) = machines.get_mut(node) else {
+                return;
+            };
             machine.step(observation, &HealthThresholds::default())
         };
         let Some(health) = change else { return };
@@ -390,7 +434,9 @@ fn view_of(record: &IndexRecord) -> IndexView {
 }
 
 fn is_legacy(version: &str) -> bool {
-    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut parts = version
+        .split('.')
+        .map(|part| part.parse::<u32>().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < (1, 36)
 }
 

@@ -35,7 +35,10 @@ pub(crate) async fn count_documents(
                 body["filter"] = json!(filter);
             }
             let index = entry.record.physical.clone();
-            NodeRead::Documents { index, body: Bytes::from(body.to_string()) }
+            NodeRead::Documents {
+                index,
+                body: Bytes::from(body.to_string()),
+            }
         },
     };
     let mut count = 0;
@@ -64,12 +67,20 @@ impl Engine {
             .placement
             .nodes()
             .iter()
-            .filter(|node| snapshot.nodes.get(*node).is_some_and(crate::state::NodeView::is_readable))
+            .filter(|node| {
+                snapshot
+                    .nodes
+                    .get(*node)
+                    .is_some_and(crate::state::NodeView::is_readable)
+            })
             .collect();
         let timeout = shared.config.search_timeout;
         let reads = nodes.iter().map(|node| {
             let index = entry.record.physical.clone();
-            shared.ports.nodes.read(node, NodeRead::IndexStats { index }, timeout)
+            shared
+                .ports
+                .nodes
+                .read(node, NodeRead::IndexStats { index }, timeout)
         });
         let (count, answers) = tokio::join!(count_documents(shared, entry), join_all(reads));
         let count = count?;
@@ -78,10 +89,17 @@ impl Engine {
         let mut fields: BTreeMap<String, u64> = BTreeMap::new();
         for (node, answer) in nodes.iter().zip(answers) {
             let Ok(body) = answer else { continue };
-            let Ok(Value::Object(mut stats)) = serde_json::from_slice::<Value>(&body) else { continue };
+            let Ok(Value::Object(mut stats)) = serde_json::from_slice::<Value>(&body) else {
+                continue;
+            };
             covered += entry.placement.shards_of(node).len() as u64;
-            for name in ["rawDocumentDbSize", "numberOfEmbeddings", "numberOfEmbeddedDocuments"] {
-                *sums.entry(name).or_default() += stats.get(name).and_then(Value::as_u64).unwrap_or(0);
+            for name in [
+                "rawDocumentDbSize",
+                "numberOfEmbeddings",
+                "numberOfEmbeddedDocuments",
+            ] {
+                *sums.entry(name).or_default() +=
+                    stats.get(name).and_then(Value::as_u64).unwrap_or(0);
             }
             if let Some(Value::Object(distribution)) = stats.get_mut("fieldDistribution") {
                 strip_field_distribution(distribution);
@@ -101,10 +119,19 @@ impl Engine {
         let mut stats = Map::new();
         stats.insert("numberOfDocuments".into(), json!(count));
         stats.insert("rawDocumentDbSize".into(), json!(raw_bytes));
-        stats.insert("avgDocumentSize".into(), json!(raw_bytes.checked_div(count).unwrap_or(0)));
-        stats.insert("isIndexing".into(), json!(shared.is_indexing(&entry.record.physical)));
+        stats.insert(
+            "avgDocumentSize".into(),
+            json!(raw_bytes.checked_div(count).unwrap_or(0)),
+        );
+        stats.insert(
+            "isIndexing".into(),
+            json!(shared.is_indexing(&entry.record.physical)),
+        );
         for name in ["numberOfEmbeddings", "numberOfEmbeddedDocuments"] {
-            stats.insert(name.into(), json!(logical(sums.get(name).copied().unwrap_or(0))));
+            stats.insert(
+                name.into(),
+                json!(logical(sums.get(name).copied().unwrap_or(0))),
+            );
         }
         stats.insert("fieldDistribution".into(), Value::Object(fields));
         Ok(stats)
@@ -119,13 +146,21 @@ impl Engine {
         let shared = self.shared();
         let snapshot = shared.snapshot.load_full();
         let timeout = shared.config.search_timeout;
-        let up: Vec<&NodeId> =
-            snapshot.nodes.iter().filter(|(_, n)| n.is_readable()).map(|(id, _)| id).collect();
-        let reads = up.iter().map(|node| shared.ports.nodes.read(node, NodeRead::Stats, timeout));
+        let up: Vec<&NodeId> = snapshot
+            .nodes
+            .iter()
+            .filter(|(_, n)| n.is_readable())
+            .map(|(id, _)| id)
+            .collect();
+        let reads = up
+            .iter()
+            .map(|node| shared.ports.nodes.read(node, NodeRead::Stats, timeout));
         let (mut database_bytes, mut used_bytes) = (0, 0);
         for answer in join_all(reads).await {
             let Ok(body) = answer else { continue };
-            let Ok(stats) = serde_json::from_slice::<Value>(&body) else { continue };
+            let Ok(stats) = serde_json::from_slice::<Value>(&body) else {
+                continue;
+            };
             let get = |name: &str| stats.get(name).and_then(Value::as_u64).unwrap_or(0);
             database_bytes += get("databaseSize");
             used_bytes += get("usedDatabaseSize");

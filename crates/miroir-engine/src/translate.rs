@@ -19,7 +19,7 @@ pub(crate) fn translate_error(mut error: Value, physical: &PhysicalIndex, uid: &
 /// it of an index without any.
 #[must_use]
 pub(crate) fn translate_text(text: &str, physical: &PhysicalIndex, uid: &IndexUid) -> String {
-    let mut text = text.replace(physical.as_str(), uid.as_str());
+    let mut text = without_shard_filter(&text.replace(physical.as_str(), uid.as_str()));
     for field in [SHARD_FIELD, SEQ_FIELD] {
         // Lists come as `a, b` or as `a`, `b`, by the server's version.
         for (listed, rest) in [
@@ -37,15 +37,118 @@ pub(crate) fn translate_text(text: &str, physical: &PhysicalIndex, uid: &IndexUi
             ("sortable attributes", "sortable attributes"),
         ] {
             let only = format!("Available {kind} are: `{field}`.");
-            text = text.replace(&only, &format!("This index does not have configured {none}."));
+            text = text.replace(
+                &only,
+                &format!("This index does not have configured {none}."),
+            );
         }
     }
     text
 }
 
+/// Takes Miroir's condition out of the filter that a message shows below itself as
+/// `from:to filter`, and moves the positions (in characters) accordingly.
+fn without_shard_filter(text: &str) -> String {
+    let shorten = || {
+        let (said, shown) = text.rsplit_once('\n')?;
+        let (range, filter) = shown.split_once(' ')?;
+        let (from, to) = range.split_once(':')?;
+        let (from, to): (usize, usize) = (from.parse().ok()?, to.parse().ok()?);
+        let condition = filter.strip_prefix('(')?;
+        let condition = condition.strip_prefix("NOT (").unwrap_or(condition);
+        condition.strip_prefix(&format!("\"{SHARD_FIELD}\" "))?;
+        // Tags hold no bracket.
+        let end = filter.find("]) AND ").map(|at| at + "]) AND ".len());
+        let end = end.or_else(|| filter.find("])) AND ").map(|at| at + "])) AND ".len()))?;
+        let clients = filter.get(end..)?;
+        let mut gone = filter.get(..end)?.chars().count();
+        // What is no conjunction by itself stands in parentheses only because of the one taken out.
+        let inner = whole_parenthesis(clients);
+        gone += usize::from(inner.is_some());
+        let (from, to) = (from.checked_sub(gone)?, to.checked_sub(gone)?);
+        Some(format!("{said}\n{from}:{to} {}", inner.unwrap_or(clients)))
+    };
+    shorten().unwrap_or_else(|| text.to_owned())
+}
+
+/// What is inside, if one pair of parentheses encloses the whole text.
+fn whole_parenthesis(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix('(')?.strip_suffix(')')?;
+    let (mut depth, mut is_quoted, mut is_escaped) = (0_usize, false, false);
+    for c in inner.chars() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            '(' if !is_quoted => depth += 1,
+            ')' if !is_quoted => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+    }
+    Some(inner)
+}
+
+/// Counts the rules of `filterableAttributes` that a message names (`rule #3`) without the first
+/// `hidden` ones, which are Miroir's.
+pub(crate) fn renumber_rules(error: &mut Value, hidden: usize) {
+    const RULE: &str = "rule #";
+    let Some(Value::String(message)) = error.get_mut("message") else {
+        return;
+    };
+    let mut parts = message.split(RULE);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = part.split_at(digits);
+        text.push_str(RULE);
+        match number
+            .parse::<usize>()
+            .ok()
+            .and_then(|number| number.checked_sub(hidden))
+        {
+            Some(number) => text.push_str(&number.to_string()),
+            None => text.push_str(number),
+        }
+        text.push_str(rest);
+    }
+    *message = text;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_shard_filter_leaves_a_shown_filter_and_its_positions() {
+        let tags = r#"("_miroir_shard" IN ["⊰⊰", "⊰⊱"]) AND "#;
+        let not = r#"(NOT ("_miroir_shard" IN ["⊰⊰"])) AND "#;
+        let shifted = |prefix: &str, by: usize| prefix.chars().count() + by;
+        let from = shifted(tags, 3);
+        check(
+            &format!(
+                "Attribute `t` x.\n{from}:{} {tags}(\"t\" = \"(\")",
+                from + 1
+            ),
+            "Attribute `t` x.\n2:3 \"t\" = \"(\"",
+        );
+        let from = shifted(not, 14);
+        check(
+            &format!(
+                "m\n{from}:{} {not}(\"a\" = \"b\") AND (\"t\" = \"\\\")\")",
+                from + 2
+            ),
+            "m\n14:16 (\"a\" = \"b\") AND (\"t\" = \"\\\")\")",
+        );
+        check("m\n1:2 a = 1", "m\n1:2 a = 1");
+    }
+
+    #[test]
+    fn rules_are_counted_without_those_of_miroir() {
+        let mut error = json!({"message": "matched rule #2 in x\nbefore rule #12"});
+        renumber_rules(&mut error, 2);
+        assert_eq!(error["message"], "matched rule #0 in x\nbefore rule #10");
+    }
 
     fn check(text: &str, expected: &str) {
         let uid = IndexUid::new("movies").expect("a valid uid");

@@ -1,5 +1,6 @@
 //! What every handler can reach.
 
+use crate::auth::ring::KeyRing;
 use miroir_engine::Engine;
 use std::fmt;
 use std::sync::Arc;
@@ -40,14 +41,20 @@ impl fmt::Debug for Options {
 /// The state of the router.
 pub(crate) type AppState = Arc<App>;
 
-/// The engine and the options.
+/// The engine, the options and the keys.
 pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) options: Options,
+    pub(crate) keys: KeyRing,
 }
 
 impl App {
     pub(crate) fn shared(engine: Engine, options: Options) -> AppState {
-        Arc::new(Self { engine, options })
+        let keys = KeyRing::new(options.master_key.clone());
+        Arc::new(Self {
+            engine,
+            options,
+            keys,
+        })
     }
 }

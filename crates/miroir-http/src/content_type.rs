@@ -46,7 +46,11 @@ pub(crate) fn document_format(
                  delimiter can only be used with the Content-Type `text/csv`."
             ),
         )),
-        _ => Err(invalid(&essence, CONTENT_TYPES)),
+        // Meilisearch names the type without its suffix.
+        _ => Err(invalid(
+            essence.split('+').next().unwrap_or_default(),
+            CONTENT_TYPES,
+        )),
     }
 }
 
@@ -141,6 +145,13 @@ mod tests {
             "invalid_content_type",
             "The Content-Type `doggo` is invalid. Accepted values for the Content-Type header are: \
              `application/json`, `application/x-ndjson`, `text/csv`",
+        );
+        refuse(
+            Some("application/vnd.api+json"),
+            None,
+            "invalid_content_type",
+            "The Content-Type `application/vnd.api` is invalid. Accepted values for the \
+             Content-Type header are: `application/json`, `application/x-ndjson`, `text/csv`",
         );
         refuse(
             Some("application/json"),

@@ -1,5 +1,6 @@
 //! From wire types to the engine's and back. Nothing is decided here.
 
+use crate::extract::Permit;
 use miroir_api::document::DocumentListing;
 use miroir_api::index::IndexView;
 use miroir_api::search::SearchQuery;
@@ -74,18 +75,18 @@ pub(crate) fn documents_query(listing: DocumentListing) -> DocumentsQuery {
     }
 }
 
-/// A page of tasks in the engine's words.
-pub(crate) fn task_query(listing: TaskListing) -> TaskQuery {
+/// A listing of tasks in the engine's words, of those that the asker may see.
+pub(crate) fn task_query(listing: TaskListing, permit: &Permit) -> TaskQuery {
     TaskQuery {
-        filter: task_filter(listing.filter),
+        filter: task_filter(listing.filter, permit),
         from: listing.from.map(TaskUid),
         limit: usize::try_from(listing.limit).unwrap_or(usize::MAX),
         is_reversed: listing.is_reversed,
     }
 }
 
-/// A choice of tasks in the engine's words.
-pub(crate) fn task_filter(filter: TaskFilter) -> core_task::TaskFilter {
+/// A choice among the tasks that the asker may see, in the engine's words.
+pub(crate) fn task_filter(filter: TaskFilter, permit: &Permit) -> core_task::TaskFilter {
     let types = |names: Vec<&str>| names.into_iter().filter_map(TaskKind::from_name).collect();
     let statuses = |names: Vec<&str>| {
         names
@@ -101,6 +102,7 @@ pub(crate) fn task_filter(filter: TaskFilter) -> core_task::TaskFilter {
         types: filter.types.map(types),
         statuses: filter.statuses.map(statuses),
         index_uids: filter.index_uids,
+        index_patterns: permit.task_scope(),
         before_enqueued_at: bound(filter.before_enqueued_at),
         after_enqueued_at: bound(filter.after_enqueued_at),
         before_started_at: bound(filter.before_started_at),

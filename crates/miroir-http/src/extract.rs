@@ -3,12 +3,14 @@
 //! Axum runs them in the order of a handler's arguments, so the order of checks (who asks, path,
 //! query string, body) is the order in which a handler lists them.
 
-use crate::app::{App, AppState};
-use crate::auth::{authorize, require_master_key};
+use crate::app::AppState;
+pub(crate) use crate::auth::permit::Permit;
+use crate::auth::route::need_of;
+use crate::auth::{Asked, authorize};
 use crate::body::BodyReader;
 use crate::content_type::check_json;
 use crate::error::ApiError;
-use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use miroir_api::document::{Addition, DocumentListing, DocumentView};
@@ -19,36 +21,28 @@ use miroir_api::{document, index, task};
 use miroir_core::id::IndexUid;
 use serde_json::Value;
 
-/// The request may use the API.
-pub(crate) struct Permit;
-
 impl FromRequestParts<AppState> for Permit {
     type Rejection = ApiError;
 
+    /// Decides by the route's line in the table, before anything else of the request is read.
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        permit(parts, app)
+        let route = parts.extensions.get::<MatchedPath>().cloned();
+        let path = route.as_ref().map(MatchedPath::as_str).unwrap_or_default();
+        let index = if path.contains("{uid}") {
+            // A name that is no text is no index's, so that only a key for all indexes passes it.
+            let uid = path_param(parts, app, "uid").await;
+            Some(uid.unwrap_or_else(|_| char::REPLACEMENT_CHARACTER.to_string()))
+        } else {
+            None
+        };
+        let header = parts.headers.get(AUTHORIZATION);
+        let asked = Asked {
+            authorization: header.map(|value| value.to_str().unwrap_or_default()),
+            need: need_of(&parts.method, path),
+            index: index.as_deref(),
+        };
+        Ok(authorize(asked, &app.keys, &app.engine)?)
     }
-}
-
-/// The request may use what only exists with a master key.
-pub(crate) struct KeyPermit;
-
-impl FromRequestParts<AppState> for KeyPermit {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        require_master_key(app.options.master_key.as_deref())?;
-        permit(parts, app).map(|Permit| Self)
-    }
-}
-
-fn permit(parts: &Parts, app: &App) -> Result<Permit, ApiError> {
-    let authorization = parts
-        .headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    authorize(authorization, app.options.master_key.as_deref())?;
-    Ok(Permit)
 }
 
 /// The `{uid}` of the path.

@@ -4,10 +4,11 @@ use ::http::HeaderValue;
 use ::http::uri::{Scheme, Uri};
 use miroir_core::id::NodeId;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// One node to talk to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct NodeAddress {
     /// Its name.
     pub id: NodeId,
@@ -15,6 +16,17 @@ pub struct NodeAddress {
     pub url: String,
     /// The API key to use on it.
     pub key: Option<String>,
+}
+
+// By hand, so that a key never reaches a log.
+impl fmt::Debug for NodeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeAddress")
+            .field("id", &self.id)
+            .field("url", &self.url)
+            .field("key", &self.key.as_ref().map(|_| "<hidden>"))
+            .finish()
+    }
 }
 
 /// A node's address, made ready once.

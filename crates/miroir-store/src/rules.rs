@@ -2,7 +2,7 @@
 //! asks here, and writes the answer.
 
 use miroir_core::id::TaskUid;
-use miroir_core::task::TaskFilter;
+use miroir_core::task::{TaskFilter, is_index_matched};
 use miroir_engine::coordination::{
     AliasChange, AliasTarget, JobClaim, JobEnd, JobRecord, JobState, Lease, LeaseEpoch,
     LeaseOutcome, NewJob, SessionRecord,
@@ -28,9 +28,9 @@ pub(crate) fn new_task(uid: TaskUid, entry: NewEntry) -> Result<TaskRecord, Stor
     Ok(TaskRecord {
         uid,
         batch_uid: None,
+        details: entry.operation.initial_details(entry.index_uid.as_ref()),
         index_uid: entry.index_uid,
         status: miroir_core::task::TaskStatus::Enqueued,
-        details: entry.operation.initial_details(),
         operation: entry.operation,
         inline_payload,
         payload,
@@ -71,6 +71,10 @@ pub(crate) fn task_matches(task: &TaskRecord, filter: &TaskFilter) -> bool {
         && among(filter.types.as_deref(), Some(&task.operation.kind()))
         && among(filter.statuses.as_deref(), Some(&task.status))
         && among(filter.index_uids.as_deref(), index_uid.as_ref())
+        && filter.index_patterns.as_ref().is_none_or(|patterns| {
+            let is_matched = |uid: &String| patterns.iter().any(|p| is_index_matched(p, uid));
+            index_uid.as_ref().is_some_and(is_matched)
+        })
         && between(
             filter.after_enqueued_at,
             filter.before_enqueued_at,

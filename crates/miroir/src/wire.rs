@@ -61,12 +61,17 @@ pub(crate) async fn start(config: &Config) -> anyhow::Result<Running> {
     let ports = Ports {
         nodes: Arc::new(HttpNodeClient::new(addresses.collect())),
         payloads: store.payloads(),
+        api_keys: store.clone(),
         store,
         clock: Arc::new(SystemClock::new()),
     };
     let engine = Engine::start(ports, engine_config(config)?)
         .await
         .context("the proxy cannot start from what its store holds")?;
+    if config.master_key.is_some() {
+        let made = engine.make_default_api_keys().await;
+        made.context("the default API keys cannot be made")?;
+    }
     let options = Options {
         master_key: config
             .master_key
@@ -103,6 +108,7 @@ fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
         shard_count: config.default_shards,
         replication_factor: config.replication_factor,
         search_timeout: config.search_deadline,
+        search_cache_bytes: config.search_cache_bytes,
         node_timeout: NODE_TIMEOUT,
         probe_interval: config.probe_interval,
         step_hook: stop_at::hook()?,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 /// The fields of a body, in the order in which refusals list them.
 #[rustfmt::skip]
-const FIELDS: &[&str] = &[
+pub(crate) const FIELDS: &[&str] = &[
     "q", "offset", "limit", "page", "hitsPerPage", "attributesToRetrieve", "attributesToCrop",
     "cropLength", "cropMarker", "attributesToHighlight", "highlightPreTag", "highlightPostTag",
     "showMatchesPosition", "filter", "sort", "distinct", "facets", "matchingStrategy",
@@ -25,13 +25,26 @@ pub fn read_body(body: &Value) -> Result<SearchQuery, ResponseError> {
     let root = At::root(Code::BadRequest);
     let mut query = SearchQuery::default();
     for (name, value) in root.object(body)? {
-        let Some(code) = code_of(name).filter(|_| FIELDS.contains(&name.as_str())) else {
+        if !read_known(&mut query, &root, name, value)? {
             return Err(root.unknown_field(name, FIELDS));
-        };
-        read_field(&mut query, &root.field(name, code), name, value)?;
+        }
     }
     check_vector_has_hybrid(&query)?;
     Ok(query)
+}
+
+/// Takes in the field `name` of the object at `at`; false if a search has no such field.
+pub(crate) fn read_known(
+    query: &mut SearchQuery,
+    at: &At<'_>,
+    name: &str,
+    value: &Value,
+) -> Result<bool, ResponseError> {
+    let Some(code) = code_of(name).filter(|_| FIELDS.contains(&name)) else {
+        return Ok(false);
+    };
+    read_field(query, &at.field(name, code), name, value)?;
+    Ok(true)
 }
 
 fn read_field(
@@ -148,7 +161,7 @@ fn read_personalize(at: &At<'_>, value: &Value) -> Result<Value, ResponseError> 
     }
 }
 
-fn check_vector_has_hybrid(query: &SearchQuery) -> Result<(), ResponseError> {
+pub(crate) fn check_vector_has_hybrid(query: &SearchQuery) -> Result<(), ResponseError> {
     if query.media.is_some() && query.vector.is_some() {
         return Err(ResponseError::new(
             Code::InvalidSearchMediaAndVector,

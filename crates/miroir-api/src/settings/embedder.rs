@@ -70,6 +70,7 @@ pub(super) fn embedders(at: &At<'_>, value: &Value) -> Result<Value, ResponseErr
     for (name, embedder) in embedders {
         if !embedder.is_null() {
             let fields = members(&at.inner(name), embedder, FIELDS, check_field)?;
+            check_values(at, name, &fields)?;
             check_source(at, name, &fields)?;
         }
     }
@@ -109,6 +110,82 @@ fn check_field(at: &At<'_>, name: &str, value: &Value) -> Result<Value, Response
         _ => drop(at.string(value)?),
     }
     Ok(value.clone())
+}
+
+/// The models that OpenAI has, their dimensions, and whether fewer may be asked for.
+const OPEN_AI_MODELS: &[(&str, u64, bool)] = &[
+    ("text-embedding-ada-002", 1536, false),
+    ("text-embedding-3-small", 1536, true),
+    ("text-embedding-3-large", 3072, true),
+];
+
+/// Checks what can be wrong with values of the right type, whatever the source.
+fn check_values(
+    at: &At<'_>,
+    embedder: &str,
+    fields: &Map<String, Value>,
+) -> Result<(), ResponseError> {
+    let wrong = |field: &str, cause: String| {
+        let message = format!("`.embedders.{embedder}.{field}`: {cause}");
+        Err(ResponseError::new(at.code(), message))
+    };
+    let dimensions = fields.get("dimensions").and_then(Value::as_u64);
+    if dimensions == Some(0) {
+        return wrong("dimensions", "`dimensions` cannot be zero".to_owned());
+    }
+    let url = fields.get("url").and_then(Value::as_str);
+    if let Some(url) = url.filter(|url| !has_scheme(url)) {
+        let cause = format!("could not parse `{url}`: relative URL without a base");
+        return wrong("url", cause);
+    }
+    Ok(())
+}
+
+/// Checks the model of OpenAI and the dimensions against it.
+fn check_open_ai(
+    at: &At<'_>,
+    embedder: &str,
+    fields: &Map<String, Value>,
+) -> Result<(), ResponseError> {
+    let wrong = |field: &str, cause: String| {
+        let message = format!("`.embedders.{embedder}.{field}`: {cause}");
+        Err(ResponseError::new(at.code(), message))
+    };
+    let Some(model) = fields.get("model").and_then(Value::as_str) else {
+        return Ok(());
+    };
+    let Some((_, native, may_shrink)) = OPEN_AI_MODELS.iter().find(|row| row.0 == model) else {
+        let models: Vec<&str> = OPEN_AI_MODELS.iter().map(|row| row.0).collect();
+        let cause = format!("Invalid model `{model}` for OpenAI. Supported models: {models:?}");
+        return wrong("model", cause);
+    };
+    match fields.get("dimensions").and_then(Value::as_u64) {
+        Some(found) if !may_shrink && found != *native => wrong(
+            "dimensions",
+            format!(
+                "Model `{model}` does not support overriding its native dimensions of {native}. \
+                 Found {found}"
+            ),
+        ),
+        Some(found) if found > *native => wrong(
+            "dimensions",
+            format!(
+                "Model `{model}` does not support overriding its dimensions to a value higher than \
+                 {native}. Found {found}"
+            ),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a text begins as an absolute URL does: a scheme and a colon.
+fn has_scheme(url: &str) -> bool {
+    url.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    })
 }
 
 /// Checks the fields against the source, if this change names one; else the nodes do it against
@@ -166,6 +243,9 @@ fn check_source(
                  for source `{source}`)"
             ),
         ));
+    }
+    if source == "openAi" {
+        check_open_ai(at, embedder, fields)?;
     }
     Ok(())
 }

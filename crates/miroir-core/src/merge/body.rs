@@ -184,7 +184,8 @@ fn formatted_names(
     let names: Vec<_> = names.map(str::to_owned).collect();
     names.iter().all(|name| name != "*").then_some(names)
 }
-fn is_blank_filter(filter: &Value) -> bool {
+
+pub(super) fn is_blank_filter(filter: &Value) -> bool {
     match filter {
         Value::Null => true,
         Value::String(text) => text.trim().is_empty(),
@@ -195,7 +196,7 @@ fn is_blank_filter(filter: &Value) -> bool {
 
 /// Both filters as one: the elements of the outer array are ANDed, and each string is parsed by
 /// itself, so no precedence is disturbed.
-fn fuse_filters(shards: Option<&str>, client: Option<&Value>) -> Option<Value> {
+pub(super) fn fuse_filters(shards: Option<&str>, client: Option<&Value>) -> Option<Value> {
     match (shards, client) {
         (None, client) => client.cloned(),
         (Some(shards), None) => Some(shards.into()),

@@ -13,7 +13,8 @@ use std::borrow::Cow;
 #[derive(Debug, Clone)]
 pub(super) struct Entry<'a> {
     order: u64,
-    name: Cow<'a, str>,
+    /// The name of the rule.
+    pub(super) name: Cow<'a, str>,
     raw: &'a RawValue,
     /// What the entry says, comparable.
     pub(super) rank: Rank<'a>,
@@ -146,6 +147,12 @@ impl<'a> Details<'a> {
 }
 
 impl Entry<'_> {
+    /// What the node itself makes of the rule, from 0 to 1.
+    pub(super) fn score(&self) -> Option<f64> {
+        let wire: Wire<'_> = serde_json::from_str(self.raw.get()).ok()?;
+        wire.score
+    }
+
     fn is_hidden(&self, displayed: Option<&[String]>) -> bool {
         let field = self
             .name

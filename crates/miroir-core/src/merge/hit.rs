@@ -90,10 +90,26 @@ impl<'a> Hit<'a> {
 
     /// Writes the hit.
     pub(super) fn write(&self, out: &mut Vec<u8>, shape: &HitShape, adjusted: Adjusted) {
+        self.write_with(out, shape, adjusted, None);
+    }
+
+    /// Writes the hit with one member more, which stands behind those of the document.
+    pub(super) fn write_with(
+        &self,
+        out: &mut Vec<u8>,
+        shape: &HitShape,
+        adjusted: Adjusted,
+        mut added: Option<(&str, &str)>,
+    ) {
         let displayed = shape.displayed.as_deref();
         out.push(b'{');
         let mut is_first = true;
         for (name, raw) in self.members() {
+            if [FORMATTED, MATCHES_POSITION, SCORE, DETAILS].contains(&name)
+                && let Some((name, raw)) = added.take()
+            {
+                write_member(out, &mut is_first, name, raw.as_bytes());
+            }
             match name {
                 DETAILS if shape.shows_details => {
                     write_name(out, &mut is_first, name);
@@ -130,6 +146,9 @@ impl<'a> Hit<'a> {
                     write_document_member(out, &mut is_first, (name, raw), kept);
                 }
             }
+        }
+        if let Some((name, raw)) = added {
+            write_member(out, &mut is_first, name, raw.as_bytes());
         }
         out.push(b'}');
     }

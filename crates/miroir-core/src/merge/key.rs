@@ -149,7 +149,7 @@ fn compare_exactness(a: Exactness, b: Exactness) -> Ordering {
     a_class.cmp(&b_class).then(b_words.cmp(&a_words))
 }
 
-fn compare_sort(a: &SortValue<'_>, b: &SortValue<'_>, is_descending: bool) -> Ordering {
+pub(super) fn compare_sort(a: &SortValue<'_>, b: &SortValue<'_>, is_descending: bool) -> Ordering {
     let ascending = match (a, b) {
         (SortValue::Number(a), SortValue::Number(b)) => compare_numbers(*a, *b),
         (SortValue::Text(a), SortValue::Text(b)) => a.as_bytes().cmp(b.as_bytes()),

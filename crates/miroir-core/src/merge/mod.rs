@@ -26,9 +26,13 @@
 mod answer;
 mod attribute;
 mod body;
+mod compatible;
 mod detail;
 mod distinct;
 mod facet;
+mod facet_search;
+mod federated;
+mod fields;
 mod hit;
 mod key;
 mod members;
@@ -36,19 +40,28 @@ mod page;
 mod plan;
 mod response;
 mod score;
+mod similar;
 mod strip;
 mod view;
 mod walk;
+mod weighted;
 
+#[cfg(test)]
+mod federated_law;
 #[cfg(test)]
 mod law;
 #[cfg(test)]
 mod sample;
 
 pub use answer::{AnswerFault, MergeError, NodeAnswer};
+pub use compatible::find_incompatible;
 pub use facet::normalize_facet;
+pub use facet_search::{FacetHit, FacetSearchPlan, FacetSearchRequest};
+pub use federated::{FederatedPage, FederatedPlan, FederatedQuery, FederatedRequest};
+pub use fields::{FieldsRequest, merge_fields};
 pub use page::Totals;
 pub use plan::{SearchPlan, SearchPlanError};
-pub use response::MergedPage;
+pub use response::{MergedPage, ResponseTemplate};
+pub use similar::{SimilarPage, SimilarPlan, SimilarRequest};
 pub use strip::{strip_document, strip_field_distribution};
 pub use view::{FacetOrder, IndexView};

@@ -60,6 +60,43 @@ pub enum Totals {
 }
 
 impl Totals {
+    /// The number of documents found.
+    pub(super) fn hits(self) -> u64 {
+        match self {
+            Self::Offset {
+                estimated_total_hits,
+                ..
+            } => estimated_total_hits,
+            Self::Page { total_hits, .. } => total_hits,
+        }
+    }
+
+    /// Its members in the order of an answer.
+    pub(super) fn members(self) -> Vec<(&'static str, u64)> {
+        match self {
+            Self::Offset {
+                offset,
+                limit,
+                estimated_total_hits,
+            } => vec![
+                ("limit", limit as u64),
+                ("offset", offset as u64),
+                ("estimatedTotalHits", estimated_total_hits),
+            ],
+            Self::Page {
+                page,
+                hits_per_page,
+                total_pages,
+                total_hits,
+            } => vec![
+                ("hitsPerPage", hits_per_page as u64),
+                ("page", page as u64),
+                ("totalPages", total_pages),
+                ("totalHits", total_hits),
+            ],
+        }
+    }
+
     /// The totals of a page when `hits` documents were found.
     ///
     /// ```

@@ -158,7 +158,11 @@ impl SearchPlan {
             let answer = NodeAnswer::parse(body).map_err(|fault| MergeError { node, fault })?;
             Ok(answer.asked_for(asked.get(node).copied().unwrap_or(usize::MAX)))
         };
-        let answers: Vec<_> = answers.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
+        let answers: Vec<_> = answers
+            .iter()
+            .enumerate()
+            .map(parse)
+            .collect::<Result<_, _>>()?;
         let page = self.merge_parsed(&answers)?;
         Ok(match page.dry {
             Some(node) => Err(node),

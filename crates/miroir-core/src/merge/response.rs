@@ -64,58 +64,77 @@ impl MergedPage<'_> {
     /// assert_eq!(String::from_utf8(out).unwrap(), expected);
     /// ```
     pub fn write_response(&self, out: &mut Vec<u8>, processing_time_ms: u64, request_uid: &str) {
+        self.to_template()
+            .write(out, processing_time_ms, request_uid);
+    }
+
+    /// The answer but for what differs each time it is given.
+    #[must_use]
+    pub fn to_template(&self) -> ResponseTemplate {
+        let mut text = Vec::with_capacity(4096);
+        let out = &mut text;
+        // The first name follows the hits, so it needs its comma as all others do.
+        let mut is_first = false;
         out.extend_from_slice(br#"{"hits":"#);
         self.write_hits(out);
-        let mut is_first = false;
-        let mut put = |name: &str, value: &dyn Fn(&mut Vec<u8>)| {
-            write_name(out, &mut is_first, name);
-            value(out);
-        };
-        put("query", &|out| write_value(out, &self.plan.query));
+        write_name(out, &mut is_first, "query");
+        write_value(out, &self.plan.query);
         if let Some(vector) = self.query_vector {
-            put("queryVector", &|out| {
-                out.extend_from_slice(vector.get().as_bytes())
-            });
+            write_name(out, &mut is_first, "queryVector");
+            out.extend_from_slice(vector.get().as_bytes());
         }
-        put("processingTimeMs", &|out| {
-            write_value(out, &processing_time_ms)
-        });
-        match self.totals {
-            Totals::Offset {
-                offset,
-                limit,
-                estimated_total_hits,
-            } => {
-                put("limit", &|out| write_value(out, &limit));
-                put("offset", &|out| write_value(out, &offset));
-                put("estimatedTotalHits", &|out| {
-                    write_value(out, &estimated_total_hits)
-                });
-            }
-            Totals::Page {
-                page,
-                hits_per_page,
-                total_pages,
-                total_hits,
-            } => {
-                put("hitsPerPage", &|out| write_value(out, &hits_per_page));
-                put("page", &|out| write_value(out, &page));
-                put("totalPages", &|out| write_value(out, &total_pages));
-                put("totalHits", &|out| write_value(out, &total_hits));
-            }
+        write_name(out, &mut is_first, "processingTimeMs");
+        let time_at = out.len();
+        for (name, number) in self.totals.members() {
+            write_name(out, &mut is_first, name);
+            write_value(out, &number);
         }
         for (name, facets) in [
             ("facetDistribution", &self.facet_distribution),
             ("facetStats", &self.facet_stats),
         ] {
             if let Some(facets) = facets {
-                put(name, &|out| write_value(out, facets));
+                write_name(out, &mut is_first, name);
+                write_value(out, facets);
             }
         }
-        put("requestUid", &|out| write_value(out, request_uid));
+        write_name(out, &mut is_first, "requestUid");
+        let uid_at = out.len();
         if let Some(count) = self.semantic_hit_count {
-            put("semanticHitCount", &|out| write_value(out, &count));
+            write_name(out, &mut is_first, "semanticHitCount");
+            write_value(out, &count);
         }
         out.push(b'}');
+        ResponseTemplate {
+            text,
+            time_at,
+            uid_at,
+        }
+    }
+}
+
+/// A whole answer without its processing time and its request uid, so that it can be given again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResponseTemplate {
+    text: Vec<u8>,
+    time_at: usize,
+    uid_at: usize,
+}
+
+impl ResponseTemplate {
+    /// Its length in bytes, nearly that of the answer.
+    #[must_use]
+    pub fn byte_count(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Appends the answer.
+    pub fn write(&self, out: &mut Vec<u8>, processing_time_ms: u64, request_uid: &str) {
+        out.reserve(self.text.len() + 64);
+        out.extend_from_slice(&self.text[..self.time_at]);
+        write_value(out, &processing_time_ms);
+        out.extend_from_slice(&self.text[self.time_at..self.uid_at]);
+        write_value(out, &request_uid);
+        out.extend_from_slice(&self.text[self.uid_at..]);
     }
 }

@@ -64,7 +64,8 @@ impl Default for IndexView {
 
 impl IndexView {
     /// The order of the values of facet `name`.
-    pub(super) fn facet_order(&self, name: &str) -> FacetOrder {
+    #[must_use]
+    pub fn facet_order(&self, name: &str) -> FacetOrder {
         let by = &self.sort_facet_values_by;
         by.get(name)
             .or_else(|| by.get("*"))

@@ -16,9 +16,11 @@
 //!
 //! Settings that are not named here pass as they are, so a newer node's work too.
 
+mod features;
 mod node;
 mod read;
 
+pub use features::{FilterFeatures, facet_search_refusal, filter_features};
 pub use node::{from_node_settings, initial_node_settings, recover_logical, to_node_settings};
 pub use read::{
     displayed_attributes, distinct_attribute, filterable_patterns, has_embedders, index_view,

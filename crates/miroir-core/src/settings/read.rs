@@ -103,7 +103,7 @@ pub fn is_filterable(logical: &Settings, field: &str) -> bool {
 }
 
 /// Whether `field` is `name` or nested in it: `a` stands for `a.b` too.
-fn is_field_or_below(name: &str, field: &str) -> bool {
+pub(super) fn is_field_or_below(name: &str, field: &str) -> bool {
     field
         .strip_prefix(name)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))

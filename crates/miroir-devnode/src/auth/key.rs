@@ -1,12 +1,10 @@
 //! One API key.
 
-use crate::auth::action::grants;
 use crate::clock::{Nanos, now, to_rfc3339};
-use hmac::{Hmac, Mac as _};
+use miroir_api::action::Action;
+use miroir_api::key::{DEFAULT_KEYS, covers_all, is_covered};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::Sha256;
-use std::fmt::Write as _;
 use uuid::Uuid;
 
 /// An API key without its value, which is computed.
@@ -26,60 +24,42 @@ pub(crate) struct Key {
 impl Key {
     /// The keys a new server with a master key has.
     pub(crate) fn defaults() -> Vec<Self> {
-        let default = |name: &str, description: &str, actions: &[&str]| {
+        let default = |default: miroir_api::key::DefaultKey| {
             let created_at = now();
+            let actions = default.actions.iter();
             Self {
                 uid: Uuid::new_v4(),
-                name: Some(name.to_owned()),
-                description: Some(description.to_owned()),
-                actions: actions.iter().map(|action| (*action).to_owned()).collect(),
+                name: Some(default.name.to_owned()),
+                description: Some(default.description.to_owned()),
+                actions: actions.map(|action| action.name().to_owned()).collect(),
                 indexes: vec!["*".to_owned()],
                 expires_at: None,
                 created_at,
                 updated_at: created_at,
             }
         };
-        vec![
-            default(
-                "Default Chat API Key",
-                "For chats and searches",
-                &["chatCompletions", "search"],
-            ),
-            default(
-                "Default Read-Only Admin API Key",
-                "Reads everything, for servers only",
-                &["*.get", "keys.get"],
-            ),
-            default(
-                "Default Admin API Key",
-                "Does everything, for servers only",
-                &["*"],
-            ),
-            default(
-                "Default Search API Key",
-                "For searches from the front end",
-                &["search"],
-            ),
-        ]
+        DEFAULT_KEYS.map(default).into()
     }
 
     pub(crate) fn allows(&self, action: &str) -> bool {
-        self.actions.iter().any(|granted| grants(granted, action))
+        let Some(asked) = Action::from_name(action) else {
+            return false;
+        };
+        let mut own = self
+            .actions
+            .iter()
+            .filter_map(|name| Action::from_name(name));
+        own.any(|granted| granted.grants(asked))
     }
 
     pub(crate) fn covers(&self, index_uid: &str) -> bool {
-        self.covers_all()
-            || self
-                .indexes
-                .iter()
-                .any(|pattern| match pattern.strip_suffix('*') {
-                    Some(prefix) => index_uid.starts_with(prefix),
-                    None => index_uid == pattern,
-                })
+        self.indexes
+            .iter()
+            .any(|pattern| is_covered(pattern, index_uid))
     }
 
     pub(crate) fn covers_all(&self) -> bool {
-        self.indexes.is_empty() || self.indexes.iter().any(|pattern| pattern == "*")
+        covers_all(&self.indexes)
     }
 
     pub(crate) fn is_expired(&self, now: Nanos) -> bool {
@@ -102,30 +82,9 @@ impl Key {
     }
 }
 
-/// The value of the key with this uid: lower-case hex of HMAC-SHA256(master key, uid as text).
-pub(super) fn value(master_key: &str, uid: Uuid) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(master_key.as_bytes())
-        .expect("HMAC takes a secret of any length");
-    mac.update(uid.hyphenated().to_string().as_bytes());
-    let mut hex = String::new();
-    for byte in mac.finalize().into_bytes() {
-        // Writing to a text cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_value_is_the_hmac_of_the_uid_under_the_master_key() {
-        let uid = Uuid::parse_str("6062abda-a5aa-4414-ac91-ecd7944c0f8d").unwrap();
-        // Computed with another HMAC implementation.
-        let expected = "0d030b69eea2dde1af6e6b714146c4dc942d4b2725c173e5d132c60aad9782f5";
-        assert_eq!(value("masterKey", uid), expected);
-    }
 
     #[test]
     fn index_patterns_are_exact_prefixed_or_everything() {
@@ -134,6 +93,6 @@ mod tests {
         assert!(key.covers("movies") && key.covers("books_fr"));
         assert!(!key.covers("movies2") && !key.covers_all());
         key.indexes = Vec::new();
-        assert!(key.covers_all());
+        assert!(!key.covers_all() && !key.covers("movies"));
     }
 }

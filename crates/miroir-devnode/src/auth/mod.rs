@@ -4,16 +4,15 @@
 //! HMAC-SHA256 of its uid under the master key, so the same master key and uid give the same key
 //! on every server.
 
-mod action;
 mod key;
 
-pub(crate) use action::{KNOWN_ACTIONS, is_global};
 pub(crate) use key::Key;
 
 use crate::clock::now;
 use crate::error::ApiError;
 use crate::store::Store;
 use http::{HeaderMap, header};
+use miroir_api::key::KeyValue;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use subtle::ConstantTimeEq as _;
@@ -145,7 +144,9 @@ impl KeyRing {
     pub(crate) fn value_of(&self, uid: Uuid) -> String {
         self.master_key
             .as_ref()
-            .map_or_else(String::new, |master_key| key::value(master_key, uid))
+            .map_or_else(String::new, |master_key| {
+                KeyValue::derive(master_key, uid).to_hex()
+            })
     }
 
     fn find_by_value(&self, value: &str) -> Option<Key> {

@@ -1,6 +1,6 @@
 //! API keys: list, create, show, rename, remove.
 
-use crate::auth::{KNOWN_ACTIONS, Key, is_global};
+use crate::auth::Key;
 use crate::clock::{Nanos, from_date, now};
 use crate::error::ApiError;
 use crate::http::object::{quoted, wrong_type};
@@ -9,6 +9,7 @@ use crate::route::{Answer, ok, page};
 use axum::extract::Path;
 use axum::response::IntoResponse as _;
 use http::StatusCode;
+use miroir_api::action::{Action, Reach};
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -25,14 +26,13 @@ const CREATE_FIELDS: &[&str] = &[
 ];
 
 /// Fields of a key that cannot be changed, and how that is said.
-const IMMUTABLE_FIELDS: [(&str, &str); 7] = [
+const IMMUTABLE_FIELDS: [(&str, &str); 6] = [
     ("uid", "immutable_api_key_uid"),
     ("actions", "immutable_api_key_actions"),
     ("indexes", "immutable_api_key_indexes"),
     ("expiresAt", "immutable_api_key_expires_at"),
     ("createdAt", "immutable_api_key_created_at"),
     ("updatedAt", "immutable_api_key_updated_at"),
-    ("key", "immutable_api_key_key"),
 ];
 
 pub(super) async fn list(call: Call) -> Answer {
@@ -140,12 +140,12 @@ fn read_key(body: &Value) -> Result<Key, ApiError> {
         .strings("actions", "invalid_api_key_actions")?
         .unwrap_or_default();
     for (action_idx, action) in actions.iter().enumerate() {
-        if !KNOWN_ACTIONS.contains(&action.as_str()) {
+        if !Action::NAMES.contains(&action.as_str()) {
             return Err(ApiError::new(
                 "invalid_api_key_actions",
                 format!(
                     "Unknown value `{action}` at `.actions[{action_idx}]`: expected one of {}",
-                    quoted(KNOWN_ACTIONS)
+                    quoted(Action::NAMES)
                 ),
             ));
         }
@@ -176,10 +176,17 @@ fn read_key(body: &Value) -> Result<Key, ApiError> {
         created_at,
         updated_at: created_at,
     };
-    match key.actions.iter().find(|action| is_global(action)) {
-        Some(action) if !key.covers_all() => Err(ApiError::new(
+    let is_for_all = key.indexes.is_empty() || key.covers_all();
+    let reaches_instance =
+        |name: &&String| Action::from_name(name).is_some_and(|a| a.reach() == Reach::Instance);
+    match key.actions.iter().find(reaches_instance) {
+        Some(action) if !is_for_all => Err(ApiError::new(
             "index_scoped_api_key_with_global_action",
-            format!("The action `{action}` concerns all indexes, but the key does not."),
+            format!(
+                "cannot create index-scoped API key with global action `\"{action}\"`\n  - Hint: \
+                 remove action `\"{action}\"` from the action list, or remove `indexes` to make \
+                 the key global"
+            ),
         )),
         _ => Ok(key),
     }

@@ -150,11 +150,9 @@ impl IdSplitter {
         match self.state {
             State::End => Ok(self.count),
             State::Start if self.line == 0 && self.column == 0 => Err(missing_payload("json")),
-            State::Start => Err(self.malformed("EOF while parsing a value")),
+            State::Start | State::Element => Err(self.malformed("EOF while parsing a value")),
             State::NoArray => Err(self.no_array()),
-            State::First | State::Element | State::Inside { .. } => {
-                Err(self.malformed("EOF while parsing a list"))
-            }
+            State::First | State::Inside { .. } => Err(self.malformed("EOF while parsing a list")),
             State::Text { .. } => Err(self.malformed("EOF while parsing a string")),
         }
     }
@@ -237,7 +235,8 @@ mod tests {
             let message = format!("The json payload provided is malformed. `{cause}`.");
             check(body, "malformed_payload", &message);
         };
-        malformed("[1,", "EOF while parsing a list at line 1 column 3");
+        malformed("[1,", "EOF while parsing a value at line 1 column 3");
+        malformed("[1", "EOF while parsing a list at line 1 column 2");
         malformed("[1,]", "expected value at line 1 column 4");
         malformed("[,]", "expected value at line 1 column 2");
         malformed("[\"a", "EOF while parsing a string at line 1 column 3");

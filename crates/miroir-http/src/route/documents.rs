@@ -69,9 +69,16 @@ async fn read(
     if let Some(filter) = &listing.filter {
         // A missing index is reported before a malformed filter.
         app.engine.index(uid)?;
-        if !check_filter(filter, Code::InvalidDocumentFilter)? {
+        if check_filter(filter, Code::InvalidDocumentFilter)? {
+            let code = Code::InvalidDocumentFilter.name();
+            app.engine.check_filter_fields(uid, filter, code)?;
+        } else {
             listing.filter = None;
         }
+    }
+    if let Some(sort) = &listing.sort {
+        let code = Code::InvalidDocumentSort.name();
+        app.engine.check_sort_fields(uid, sort, code)?;
     }
     Ok(ready_json(
         app.engine.documents(uid, documents_query(listing)).await?,
@@ -99,29 +106,32 @@ async fn show(
 // --- Adding -----------------------------------------------------------------------------------
 
 async fn replace(
-    _: Permit,
+    permit: Permit,
     Index(uid): Index,
     Query(addition): Query<Addition>,
     State(app): State<AppState>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    add(&app, uid, addition, AdditionMethod::Replace, &headers, body).await
+    let method = AdditionMethod::Replace;
+    add(&app, &permit, uid, addition, method, &headers, body).await
 }
 
 async fn update(
-    _: Permit,
+    permit: Permit,
     Index(uid): Index,
     Query(addition): Query<Addition>,
     State(app): State<AppState>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    add(&app, uid, addition, AdditionMethod::Update, &headers, body).await
+    let method = AdditionMethod::Update;
+    add(&app, &permit, uid, addition, method, &headers, body).await
 }
 
 async fn add(
     app: &App,
+    permit: &Permit,
     uid: IndexUid,
     addition: Addition,
     method: AdditionMethod,
@@ -134,8 +144,7 @@ async fn add(
         method,
         primary_key: addition.primary_key,
         skip_creation: addition.skip_creation,
-        // True for the master key and without keys, which is all there is yet.
-        may_create_index: true,
+        may_create_index: permit.may_create(uid.as_str()),
         document_count: count,
     };
     let write = Write {
@@ -205,11 +214,12 @@ async fn delete_by_filter(
     State(app): State<AppState>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
+    let filter = read_deletion_filter(&body)?;
+    let code = Code::InvalidDocumentFilter.name();
+    app.engine.check_filter_syntax(&filter, code).await?;
     let write = Write {
         index_uid: Some(uid),
-        operation: Operation::DeleteByFilter {
-            filter: read_deletion_filter(&body)?,
-        },
+        operation: Operation::DeleteByFilter { filter },
         payload: None,
         custom_metadata,
     };

@@ -22,11 +22,13 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn list(
-    _: Permit,
+    permit: Permit,
     Query(paging): Query<Paging>,
     State(app): State<AppState>,
 ) -> Json<Page<IndexView>> {
-    let indexes = app.engine.indexes().into_iter().map(index_view).collect();
+    let seen = app.engine.indexes().into_iter();
+    let seen = seen.filter(|index| permit.covers(index.uid.as_str()));
+    let indexes = seen.map(index_view).collect();
     Json(Page::cut(indexes, paging))
 }
 
@@ -39,12 +41,13 @@ async fn show(
 }
 
 async fn create(
-    _: Permit,
+    permit: Permit,
     State(app): State<AppState>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let creation = read_creation(&body)?;
     let uid = IndexUid::new(creation.uid).map_err(|error| invalid_index_uid(&error.0))?;
+    permit.require(uid.as_str())?;
     let operation = Operation::CreateIndex {
         primary_key: creation.primary_key,
     };

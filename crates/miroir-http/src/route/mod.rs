@@ -1,10 +1,15 @@
 //! The routes of the Meilisearch API, one resource a file.
 
 mod documents;
+mod facet_search;
+mod fields;
 mod health;
 mod indexes;
+mod keys;
+mod multi_search;
 mod search;
 mod settings;
+mod similar;
 mod stats;
 mod tasks;
 pub(crate) mod unsupported;
@@ -30,7 +35,12 @@ pub(crate) fn routes() -> Router<AppState> {
         .merge(documents::routes())
         .merge(settings::routes())
         .merge(search::routes())
+        .merge(multi_search::routes())
+        .merge(facet_search::routes())
+        .merge(similar::routes())
+        .merge(fields::routes())
         .merge(tasks::routes())
+        .merge(keys::routes())
 }
 
 /// Appends a write to the log and answers with its task.

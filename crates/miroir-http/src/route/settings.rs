@@ -36,12 +36,12 @@ async fn show_all(
 }
 
 async fn change_all(
-    _: Permit,
+    permit: Permit,
     Index(uid): Index,
     State(app): State<AppState>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    accept(&app.engine, change(uid, check_settings(&body)?)).await
+    accept(&app.engine, change(&permit, uid, check_settings(&body)?)).await
 }
 
 async fn reset_whole(
@@ -57,12 +57,12 @@ fn sub_route(setting: &'static Setting) -> MethodRouter<AppState> {
         let settings = app.engine.settings(&uid).await?;
         Ok::<_, ApiError>(Json(setting_of(settings, setting.name)))
     };
-    let update = async |_: Permit,
+    let update = async |permit: Permit,
                         Index(uid): Index,
                         State(app): State<AppState>,
                         JsonBody(body): JsonBody| {
         let settings = single(setting, setting.check(&body)?);
-        accept(&app.engine, change(uid, settings)).await
+        accept(&app.engine, change(&permit, uid, settings)).await
     };
     let remove = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {
         accept(&app.engine, reset(uid, single(setting, Value::Null))).await
@@ -78,22 +78,29 @@ fn single(setting: &Setting, value: Value) -> Map<String, Value> {
     Map::from_iter([(setting.name.to_owned(), value)])
 }
 
-fn change(uid: IndexUid, settings: Map<String, Value>) -> Write {
-    settings_write(uid, settings, false)
+/// May create the index if the asker may.
+fn change(permit: &Permit, uid: IndexUid, settings: Map<String, Value>) -> Write {
+    let may_create_index = permit.may_create(uid.as_str());
+    settings_write(uid, settings, false, may_create_index)
 }
 
 /// Unlike a change, a reset never creates the index.
 fn reset(uid: IndexUid, settings: Map<String, Value>) -> Write {
-    settings_write(uid, settings, true)
+    settings_write(uid, settings, true, false)
 }
 
-fn settings_write(uid: IndexUid, settings: Map<String, Value>, is_reset: bool) -> Write {
+fn settings_write(
+    uid: IndexUid,
+    settings: Map<String, Value>,
+    is_reset: bool,
+    may_create_index: bool,
+) -> Write {
     Write {
         index_uid: Some(uid),
         operation: Operation::UpdateSettings {
             settings: Value::Object(settings),
             is_reset,
-            may_create_index: !is_reset,
+            may_create_index,
         },
         payload: None,
         custom_metadata: None,

@@ -9,6 +9,8 @@ use axum::extract::State;
 use axum::routing::get;
 use miroir_api::error::{Code, ResponseError};
 use miroir_api::query::{Parameter, parameters, unknown_parameter};
+use miroir_api::task::format_date;
+use miroir_engine::Engine;
 use serde_json::{Map, Value};
 
 pub(super) fn routes() -> Router<AppState> {
@@ -47,11 +49,13 @@ impl FromQuery for StatsQuery {
 }
 
 async fn stats(
-    _: Permit,
+    permit: Permit,
     Query(StatsQuery): Query<StatsQuery>,
     State(app): State<AppState>,
 ) -> Result<Json<Map<String, Value>>, ApiError> {
-    Ok(Json(app.engine.stats().await?))
+    let mut stats = app.engine.stats().await?;
+    strip(&mut stats, &permit, &app.engine);
+    Ok(Json(stats))
 }
 
 async fn index_stats(
@@ -61,4 +65,19 @@ async fn index_stats(
     State(app): State<AppState>,
 ) -> Result<Json<Map<String, Value>>, ApiError> {
     Ok(Json(app.engine.index_stats(&uid).await?))
+}
+
+/// Takes out the indexes that the asker may not see. The sizes stay those of everything.
+fn strip(stats: &mut Map<String, Value>, permit: &Permit, engine: &Engine) {
+    if permit.covers_all() {
+        return;
+    }
+    if let Some(Value::Object(indexes)) = stats.get_mut("indexes") {
+        indexes.retain(|uid, _| permit.covers(uid));
+    }
+    let seen = engine.indexes().into_iter();
+    let seen = seen.filter(|index| permit.covers(index.uid.as_str()));
+    let last_update = seen.map(|index| index.updated_at).max();
+    let last_update = last_update.map(format_date);
+    stats.insert("lastUpdate".to_owned(), last_update.into());
 }

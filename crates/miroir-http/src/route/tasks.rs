@@ -11,7 +11,9 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use http::StatusCode;
-use miroir_api::task::{TaskAction, TaskList, TaskListing, TaskView, read_choice, read_uid};
+use miroir_api::task::{
+    TaskAction, TaskList, TaskListing, TaskView, read_choice, read_uid, task_not_found,
+};
 use miroir_core::id::TaskUid;
 use miroir_core::task::Operation;
 use miroir_engine::engine::Write;
@@ -24,43 +26,56 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn list(
-    _: Permit,
+    permit: Permit,
     Query(listing): Query<TaskListing>,
     State(app): State<AppState>,
 ) -> Result<Json<TaskList>, ApiError> {
     let limit = listing.limit;
-    let page = app.engine.tasks(task_query(listing)).await?;
+    let page = app.engine.tasks(task_query(listing, &permit)).await?;
     Ok(Json(task_list(page, limit)))
 }
 
 async fn show(
-    _: Permit,
+    permit: Permit,
     PathId(uid): PathId,
     State(app): State<AppState>,
 ) -> Result<Json<TaskView>, ApiError> {
-    let task = app.engine.task(TaskUid(read_uid(&uid)?)).await?;
+    let uid = TaskUid(read_uid(&uid)?);
+    let task = app.engine.task(uid).await?;
+    let is_seen = match &task.index_uid {
+        Some(index) => permit.covers(index.as_str()),
+        None => permit.covers_all(),
+    };
+    if !is_seen {
+        return Err(task_not_found(uid.0).into());
+    }
     Ok(Json(task_view(task)))
 }
 
 async fn cancel(
-    _: Permit,
+    permit: Permit,
     RawQuery(raw): RawQuery,
     State(app): State<AppState>,
 ) -> Result<Response, ApiError> {
-    choose(&app, &raw.unwrap_or_default(), TaskAction::Cancel).await
+    choose(&app, &raw.unwrap_or_default(), TaskAction::Cancel, &permit).await
 }
 
 async fn delete(
-    _: Permit,
+    permit: Permit,
     RawQuery(raw): RawQuery,
     State(app): State<AppState>,
 ) -> Result<Response, ApiError> {
-    choose(&app, &raw.unwrap_or_default(), TaskAction::Delete).await
+    choose(&app, &raw.unwrap_or_default(), TaskAction::Delete, &permit).await
 }
 
 /// Registers a task about other tasks; unlike other writes it is answered with 200.
-async fn choose(app: &App, raw: &str, action: TaskAction) -> Result<Response, ApiError> {
-    let filter = task_filter(read_choice(raw, action)?);
+async fn choose(
+    app: &App,
+    raw: &str,
+    action: TaskAction,
+    permit: &Permit,
+) -> Result<Response, ApiError> {
+    let filter = task_filter(read_choice(raw, action)?, permit);
     let original_filter = format!("?{raw}");
     let operation = match action {
         TaskAction::Cancel => Operation::CancelTasks {

@@ -5,26 +5,16 @@
 
 use crate::app::AppState;
 use crate::error::ApiError;
-use crate::extract::{KeyPermit, Permit};
+use crate::extract::Permit;
 use axum::Router;
 use axum::routing::{MethodFilter, on};
 use miroir_api::error::{Code, ResponseError};
-
-/// Who gets to see the refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
-    /// Anyone who may use the API.
-    Api,
-    /// Only where there is a master key, as in Meilisearch.
-    Keys,
-}
 
 /// A route that is refused.
 #[derive(Debug, Clone, Copy)]
 struct Refused {
     path: &'static str,
     methods: &'static [&'static str],
-    access: Access,
     reason: &'static str,
 }
 
@@ -36,36 +26,16 @@ const fn refused(
     Refused {
         path,
         methods,
-        access: Access::Api,
         reason,
     }
 }
 
-const fn refused_keys(path: &'static str, methods: &'static [&'static str]) -> Refused {
-    let reason = "Use the master key: it opens every route.";
-    Refused {
-        path,
-        methods,
-        access: Access::Keys,
-        reason,
-    }
-}
-
-const MERGE: &str = "Its answers cannot be merged over shards yet.";
 const NODES: &str = "It acts on single nodes; ask the nodes themselves.";
 const EXPERIMENTAL: &str = "Experimental features of the nodes cannot be used through Miroir yet.";
 const BACKUP: &str = "Back up the nodes and Miroir's own data folder instead.";
 
 /// Every refused route.
 const REFUSED: &[Refused] = &[
-    refused(
-        "/multi-search",
-        &["POST"],
-        "Send the queries one by one to `/search`.",
-    ),
-    refused("/indexes/{uid}/facet-search", &["POST"], MERGE),
-    refused("/indexes/{uid}/similar", &["GET", "POST"], MERGE),
-    refused("/indexes/{uid}/fields", &["POST"], MERGE),
     refused("/indexes/{uid}/compact", &["POST"], NODES),
     refused(
         "/indexes/{uid}/documents/edit",
@@ -87,8 +57,6 @@ const REFUSED: &[Refused] = &[
         &["POST"],
         "Rename an index with `PATCH /indexes/{uid}`.",
     ),
-    refused_keys("/keys", &["GET", "POST"]),
-    refused_keys("/keys/{id}", &["GET", "PATCH", "DELETE"]),
     refused("/tasks/{id}/documents", &["GET"], EXPERIMENTAL),
     refused("/tasks/compact", &["POST"], EXPERIMENTAL),
     refused("/batches", &["GET"], "Ask `GET /tasks`."),
@@ -140,10 +108,7 @@ pub(crate) fn routes() -> Router<AppState> {
         for method in refused.methods {
             let error = refusal(refused, method);
             let filter = filter_of(method);
-            let method_router = match refused.access {
-                Access::Api => on(filter, async move |_: Permit| ApiError(error)),
-                Access::Keys => on(filter, async move |_: KeyPermit| ApiError(error)),
-            };
+            let method_router = on(filter, async move |_: Permit| ApiError(error));
             router = router.route(refused.path, method_router);
         }
     }

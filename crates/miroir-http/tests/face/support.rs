@@ -6,25 +6,34 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
-use miroir_core::id::{NodeId, NodeTaskUid};
+use miroir_core::id::{DocumentSeq, Epoch, IndexUid, NodeId, NodeTaskUid, PhysicalIndex, TaskUid};
 use miroir_engine::Engine;
 use miroir_engine::port::{
-    Clock, NodeClient, NodeError, NodeRead, NodeTask, NodeTaskQuery, NodeWrite, PayloadStore,
-    Timestamp,
+    Change, Clock, IndexRecord, NodeClient, NodeError, NodeRead, NodeTask, NodeTaskQuery,
+    NodeWrite, PayloadStore, Timestamp,
 };
 use miroir_engine::state::{Config, NodeSpec, Ports};
 use miroir_http::{Options, router};
 use miroir_store::{MemoryPayloads, MemoryStore};
-use serde_json::Value;
-use std::sync::Arc;
+use serde_json::{Map, Value};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tower::ServiceExt;
 
-/// Nodes that are all away: every write stays in the log.
-struct AwayNodes;
+/// Nodes that are all away: every write stays in the log. They note what they were asked to read.
+#[derive(Default)]
+pub(crate) struct AwayNodes {
+    reads: Mutex<Vec<String>>,
+}
 
 impl AwayNodes {
+    /// What was asked so far, in words.
+    pub(crate) fn reads(&self) -> Vec<String> {
+        self.reads.lock().expect("no test panics here").clone()
+    }
+
     fn away(node: &NodeId) -> NodeError {
         NodeError::Unreachable {
             node: node.clone(),
@@ -35,7 +44,9 @@ impl AwayNodes {
 
 #[async_trait]
 impl NodeClient for AwayNodes {
-    async fn read(&self, node: &NodeId, _: NodeRead, _: Duration) -> Result<Bytes, NodeError> {
+    async fn read(&self, node: &NodeId, read: NodeRead, _: Duration) -> Result<Bytes, NodeError> {
+        let mut reads = self.reads.lock().expect("no test panics here");
+        reads.push(format!("{read:?}"));
         Err(Self::away(node))
     }
     async fn submit(
@@ -56,13 +67,22 @@ impl NodeClient for AwayNodes {
     }
 }
 
-/// A clock that stands still and never wakes anyone: no loop of the engine gets ahead of a test.
-struct StillClock;
+/// A clock that only tests set and that never wakes anyone: no loop of the engine gets ahead of a
+/// test.
+#[derive(Default)]
+pub(crate) struct StillClock(AtomicI64);
+
+impl StillClock {
+    /// Seconds since the Unix epoch.
+    pub(crate) fn set(&self, seconds: i64) {
+        self.0.store(seconds, Ordering::SeqCst);
+    }
+}
 
 #[async_trait]
 impl Clock for StillClock {
     fn now(&self) -> Timestamp {
-        OffsetDateTime::UNIX_EPOCH
+        OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(self.0.load(Ordering::SeqCst))
     }
     fn monotonic(&self) -> Duration {
         Duration::ZERO
@@ -107,7 +127,9 @@ impl Answer {
 /// A face and what lies behind it.
 pub(crate) struct Face {
     pub(crate) router: Router,
+    pub(crate) engine: Engine,
     pub(crate) payloads: Arc<MemoryPayloads>,
+    pub(crate) clock: Arc<StillClock>,
 }
 
 impl Face {
@@ -126,13 +148,29 @@ impl Face {
     }
 
     pub(crate) async fn with(options: Options) -> Self {
+        Self::over(Arc::new(AwayNodes::default()), options, &[]).await
+    }
+
+    /// A face over these nodes (there is one, `a`) with these indexes.
+    pub(crate) async fn over(
+        nodes: Arc<dyn NodeClient>,
+        options: Options,
+        indexes: &[&str],
+    ) -> Self {
+        let clock = Arc::new(StillClock::default());
         let payloads = Arc::new(MemoryPayloads::new());
+        let store = Arc::new(MemoryStore::new());
         let ports = Ports {
-            nodes: Arc::new(AwayNodes),
-            store: Arc::new(MemoryStore::new()),
+            nodes,
+            store: store.clone(),
             payloads: payloads.clone(),
-            clock: Arc::new(StillClock),
+            api_keys: store,
+            clock: clock.clone(),
         };
+        for index in indexes {
+            let changes = index_changes(index);
+            ports.store.commit(changes).await.expect("a commit");
+        }
         let node = NodeSpec {
             id: NodeId::new("a"),
             url: "http://127.0.0.1:1".into(),
@@ -145,6 +183,7 @@ impl Face {
             shard_count: 2,
             replication_factor: 1,
             search_timeout: Duration::from_secs(1),
+            search_cache_bytes: 0,
             node_timeout: Duration::from_secs(1),
             probe_interval: Duration::from_secs(1),
             step_hook: None,
@@ -153,8 +192,10 @@ impl Face {
             .await
             .expect("an empty store can be opened");
         Self {
-            router: router(engine, options),
+            router: router(engine.clone(), options),
+            engine,
             payloads,
+            clock,
         }
     }
 
@@ -177,6 +218,20 @@ impl Face {
             headers: parts.headers,
             body,
         }
+    }
+
+    /// Sends a request with a key and, if there is one, a JSON body.
+    pub(crate) async fn ask(&self, key: &str, method: &str, path: &str, body: &Value) -> Answer {
+        let authorization = format!("Bearer {key}");
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("content-type", "application/json"),
+        ];
+        let body = match body {
+            Value::Null => Body::empty(),
+            body => Body::from(body.to_string()),
+        };
+        self.send(request(method, path, &headers, body)).await
     }
 
     /// Sends a request without a body.
@@ -252,4 +307,33 @@ pub(crate) fn request(
         request = request.header(*name, *value);
     }
     request.body(body).expect("a well-formed request")
+}
+
+/// What makes an index of two shards on the node `a`.
+fn index_changes(uid: &str) -> Vec<Change> {
+    let uid = IndexUid::new(uid).expect("an index uid");
+    let physical = PhysicalIndex::new(&uid, TaskUid(0));
+    let record = IndexRecord {
+        uid,
+        physical: physical.clone(),
+        primary_key: Some("id".into()),
+        shard_count: 2,
+        replication_factor: 1,
+        epoch: Epoch(1),
+        settings: Map::new(),
+        settings_version: None,
+        next_seq: DocumentSeq(0),
+        changed_by: None,
+        created_at: OffsetDateTime::UNIX_EPOCH,
+        updated_at: OffsetDateTime::UNIX_EPOCH,
+    };
+    let replica_sets = vec![vec![NodeId::new("a")]; 2];
+    vec![
+        Change::PutIndex(Box::new(record)),
+        Change::PutPlacement {
+            index: physical,
+            epoch: Epoch(1),
+            replica_sets,
+        },
+    ]
 }

@@ -7,15 +7,6 @@ use http::StatusCode;
 async fn every_route_not_there_yet_answers_501_and_names_itself() {
     let face = Face::open().await;
     let table = [
-        ("POST", "/multi-search", "/multi-search"),
-        (
-            "POST",
-            "/indexes/a/facet-search",
-            "/indexes/{uid}/facet-search",
-        ),
-        ("GET", "/indexes/a/similar", "/indexes/{uid}/similar"),
-        ("POST", "/indexes/a/similar", "/indexes/{uid}/similar"),
-        ("POST", "/indexes/a/fields", "/indexes/{uid}/fields"),
         ("POST", "/indexes/a/compact", "/indexes/{uid}/compact"),
         (
             "POST",
@@ -72,23 +63,6 @@ async fn every_route_not_there_yet_answers_501_and_names_itself() {
         assert!(message.starts_with(&start), "{message}");
     }
     assert_eq!(face.task_count().await, 0);
-}
-
-#[tokio::test]
-async fn the_keys_are_refused_by_name_where_there_is_a_master_key() {
-    let face = Face::locked("k").await;
-    let request = crate::support::request(
-        "GET",
-        "/keys",
-        &[("authorization", "Bearer k")],
-        axum::body::Body::empty(),
-    );
-    let (status, _, message) = face.send(request).await.refusal();
-    assert_eq!(status, 501);
-    assert!(
-        message.starts_with("`GET /keys` is not supported by Miroir yet."),
-        "{message}"
-    );
 }
 
 #[tokio::test]

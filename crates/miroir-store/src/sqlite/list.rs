@@ -76,6 +76,10 @@ fn names_tasks(filter: &TaskFilter) -> bool {
     filter.uids.is_some() || filter.batch_uids.is_some() || filter.canceled_by.is_some()
 }
 
+fn is_by_index(filter: &TaskFilter) -> bool {
+    filter.index_uids.is_some() || filter.index_patterns.is_some()
+}
+
 /// A JSON list of numbers; those that no row can have are left out.
 fn number_list(numbers: Option<&[u64]>) -> Option<String> {
     let stored = |numbers: &[u64]| -> Vec<i64> {
@@ -120,6 +124,13 @@ fn sort_conditions(filter: &TaskFilter) -> Conditions {
     conditions.push_list(
         "index_uid IN (SELECT value FROM json_each(?))",
         list(serde_json::json!(index_uids)),
+    );
+    // The empty name stands for "no index", which no pattern matches, not even `*`.
+    conditions.push_list(
+        "index_uid <> '' AND EXISTS (SELECT 1 FROM json_each(?) WHERE CASE substr(value, -1) \
+         WHEN '*' THEN substr(index_uid, 1, length(value) - 1) = substr(value, 1, length(value) - 1) \
+         ELSE index_uid = value END)",
+        list(serde_json::json!(filter.index_patterns)),
     );
     conditions
 }
@@ -194,8 +205,7 @@ struct Sort {
 fn walk(connection: &Connection, query: &TaskQuery) -> Sql<(Vec<i64>, u64)> {
     let filter = &query.filter;
     let moments = moment_conditions(filter);
-    let is_unsorted =
-        filter.statuses.is_none() && filter.types.is_none() && filter.index_uids.is_none();
+    let is_unsorted = filter.statuses.is_none() && filter.types.is_none() && !is_by_index(filter);
 
     let (sorts, mut total) = load_sorts(connection, filter)?;
     let mut uids = Vec::new();
@@ -249,7 +259,7 @@ fn walk(connection: &Connection, query: &TaskQuery) -> Sql<(Vec<i64>, u64)> {
 /// The sorts of tasks that match, and how many tasks they hold. By index only if the filter is.
 fn load_sorts(connection: &Connection, filter: &TaskFilter) -> Sql<(Vec<Sort>, u64)> {
     let conditions = sort_conditions(filter);
-    let index_uid = if filter.index_uids.is_some() {
+    let index_uid = if is_by_index(filter) {
         "index_uid"
     } else {
         "NULL"

@@ -45,7 +45,7 @@ async fn an_entry_comes_back_as_an_enqueued_task(store: &dyn Whole) {
         inline_payload: Some(Bytes::from_static(b"{\"id\":1}\n")),
         payload: None,
         canceled_by: None,
-        details: addition().initial_details(),
+        details: addition().initial_details(None),
         error: None,
         custom_metadata: Some("mine".to_owned()),
         enqueued_at: at(0),
@@ -345,6 +345,28 @@ async fn each_filter_finds_its_tasks(store: &dyn Whole) {
         (
             TaskFilter {
                 index_uids: Some(vec![String::new()]),
+                ..none()
+            },
+            vec![],
+        ),
+        (
+            TaskFilter {
+                index_patterns: Some(vec!["b*".into(), "aa*".into(), "c".into()]),
+                ..none()
+            },
+            vec![1],
+        ),
+        (
+            TaskFilter {
+                index_patterns: Some(vec!["*".into()]),
+                index_uids: Some(vec!["a".into()]),
+                ..none()
+            },
+            vec![2, 0],
+        ),
+        (
+            TaskFilter {
+                index_patterns: Some(vec![]),
                 ..none()
             },
             vec![],

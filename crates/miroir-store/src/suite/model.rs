@@ -208,21 +208,32 @@ fn query() -> impl Strategy<Value = TaskQuery> {
         TaskKind::IndexSwap,
     ];
     let names = list(pick(&INDEXES).prop_map(str::to_owned));
+    let pattern = (pick(&INDEXES), 0..3_usize).prop_map(|(name, cut)| match name.get(..cut) {
+        Some(prefix) => format!("{prefix}*"),
+        None => name.to_owned(),
+    });
     let filter = (
         (list(0..TASKS), list(0..BATCHES), list(0..TASKS)),
         list(prop::sample::select(kinds.to_vec())),
         list(pick(&TaskStatus::ALL)),
-        names,
+        (names, list(pattern)),
         (bound(), bound(), bound(), bound(), bound(), bound()),
     )
         .prop_map(
-            |((uids, batch_uids, canceled_by), types, statuses, index_uids, bounds)| TaskFilter {
+            |(
+                (uids, batch_uids, canceled_by),
+                types,
+                statuses,
+                (index_uids, index_patterns),
+                bounds,
+            )| TaskFilter {
                 uids,
                 batch_uids,
                 canceled_by,
                 types,
                 statuses,
                 index_uids,
+                index_patterns,
                 before_enqueued_at: bounds.0,
                 after_enqueued_at: bounds.1,
                 before_started_at: bounds.2,

@@ -277,6 +277,7 @@ fn proxy_config(
         default_shards: args.shards,
         replication_factor: record.replication_factor,
         search_deadline: config::DEFAULT_SEARCH_DEADLINE,
+        search_cache_bytes: config::DEFAULT_SEARCH_CACHE_BYTES,
         probe_interval: config::DEFAULT_PROBE_INTERVAL,
         log,
         nodes: nodes.collect(),

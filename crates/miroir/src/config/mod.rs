@@ -33,6 +33,8 @@ pub(crate) const DEFAULT_PAYLOAD_BYTES_MAX: u64 = 100_000_000;
 pub(crate) const DEFAULT_SHARDS: u32 = 32;
 /// Longer than any search that a person waits for.
 pub(crate) const DEFAULT_SEARCH_DEADLINE: Duration = Duration::from_secs(10);
+/// Some ten thousand first pages.
+pub(crate) const DEFAULT_SEARCH_CACHE_BYTES: u64 = 64 << 20;
 /// A node's death is noticed within about this time when nobody asks it anything.
 pub(crate) const DEFAULT_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -55,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) replication_factor: u32,
     /// The time a search may take over all its nodes.
     pub(crate) search_deadline: Duration,
+    /// Memory for answers that may be given again, in bytes; 0 for none.
+    pub(crate) search_cache_bytes: u64,
     /// The time between two probes of a node.
     pub(crate) probe_interval: Duration,
     /// What is logged, and how.
@@ -233,6 +237,7 @@ impl Check {
             env,
             master_key: self.master_key(env, secret(MASTER_KEY_ENV)),
             payload_bytes_max: self.payload_limit(payload),
+            search_cache_bytes: self.search_cache(raw.search_cache),
             default_shards: self.shards(raw.default_shards),
             replication_factor: self.replication_factor(raw.replication_factor, node_count),
             search_deadline: self.duration(
@@ -327,6 +332,17 @@ impl Check {
             Err(text) => self.add(line, format!("`http_payload_size_limit`: {text}")),
         }
         DEFAULT_PAYLOAD_BYTES_MAX
+    }
+
+    fn search_cache(&mut self, raw: Option<At<String>>) -> u64 {
+        let Some(At { value, line }) = raw else {
+            return DEFAULT_SEARCH_CACHE_BYTES;
+        };
+        match unit::parse_bytes(&value) {
+            Ok(bytes) => return bytes,
+            Err(text) => self.add(line, format!("`search_cache`: {text}")),
+        }
+        DEFAULT_SEARCH_CACHE_BYTES
     }
 
     fn shards(&mut self, raw: Option<At<i64>>) -> u32 {

@@ -44,6 +44,7 @@ fn a_file_with_nodes_only_gets_every_default() {
     assert_eq!(config.data_dir, PathBuf::from("./data.miroir"));
     assert_eq!(config.env, Environment::Development);
     assert_eq!(config.payload_bytes_max, 100_000_000);
+    assert_eq!(config.search_cache_bytes, 64 << 20);
     assert_eq!(config.default_shards, 32);
     assert_eq!(config.replication_factor, 2);
     assert_eq!(config.search_deadline, Duration::from_secs(10));
@@ -80,6 +81,7 @@ http_payload_size_limit = "64 MiB"
 default_shards = 8
 replication_factor = 2
 search_deadline = "1500 ms"
+search_cache = "0 B"
 probe_interval = "5 s"
 log_level = "info,miroir_engine=debug"
 log_format = "json"
@@ -92,6 +94,7 @@ log_format = "json"
     assert_eq!(config.payload_bytes_max, 64 << 20);
     assert_eq!((config.default_shards, config.replication_factor), (8, 2));
     assert_eq!(config.search_deadline, Duration::from_millis(1500));
+    assert_eq!(config.search_cache_bytes, 0);
     assert_eq!(config.probe_interval, Duration::from_secs(5));
     assert_eq!(config.log.level, "info,miroir_engine=debug");
     assert_eq!(config.log.format, LogFormat::Json);

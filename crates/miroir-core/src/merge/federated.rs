@@ -1,0 +1,579 @@
+//! Several weighted queries into one list.
+//!
+//! Each query is planned, sent and merged as a search of its own, down to the page's last rank, so
+//! that its list is the one a single node would have. Then, as a single node does it, the lists
+//! of one index are merged and a document that several queries found is kept where it comes first;
+//! the lists of the indexes are merged the same way, and the page is cut.
+//!
+//! Where several queries search one index, totals and facets count the documents that *any* of
+//! them finds. No sum tells that, so the nodes are asked for it ([`FederatedPlan::count_body`]).
+
+use super::answer::{AnswerFault, FacetCounts, MergeError, NodeAnswer};
+use super::attribute::matches_pattern;
+use super::body::fuse_filters;
+use super::distinct::Taken;
+use super::facet::{FieldStats, merge_distribution, merge_stats};
+use super::hit::HitShape;
+use super::key::SortValue;
+use super::members::{Members, write_name, write_value};
+use super::page::{Totals, Window};
+use super::plan::{SearchPlan, SearchPlanError};
+use super::response::MergedPage;
+use super::view::{FacetOrder, IndexView};
+use super::walk::RankedHit;
+use super::weighted::Standing;
+use crate::reserved::is_reserved;
+use crate::search::{Paging, SearchRequest};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+
+/// One query of a federated search.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FederatedQuery {
+    /// The client's name of the index.
+    pub uid: String,
+    /// The search; its paging and facets are the federation's.
+    pub request: SearchRequest,
+    /// What its scores are multiplied with.
+    pub weight: f64,
+}
+
+/// A federated search, as the client asked it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FederatedRequest {
+    /// The queries.
+    pub queries: Vec<FederatedQuery>,
+    /// The window of the whole list.
+    pub paging: Paging,
+    /// The facets to count, by index.
+    pub facets: BTreeMap<String, Vec<String>>,
+    /// Adds the facets of all indexes up, at most so many values each if a number is given.
+    pub merge_facets: Option<Option<usize>>,
+    /// Shows each value of this field once, whatever index it comes from.
+    pub distinct: Option<String>,
+}
+
+/// A federated search, ready to be sent query by query and to merge what comes back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FederatedPlan {
+    queries: Vec<Planned>,
+    paging: Paging,
+    /// Which hits of the merged list are shown.
+    window: Window,
+    facets: BTreeMap<String, Vec<String>>,
+    merge_facets: Option<Option<usize>>,
+    distinct: Option<String>,
+    views: BTreeMap<String, IndexView>,
+    retrieves_vectors: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Planned {
+    uid: String,
+    weight: f64,
+    plan: SearchPlan,
+    /// As the client asked; the plan's own always has the scores.
+    shape: HitShape,
+}
+
+/// One page of a federated search, ready to be written.
+#[derive(Debug)]
+pub struct FederatedPage<'a> {
+    plan: &'a FederatedPlan,
+    hits: Vec<Placed<'a>>,
+    query_vectors: Vec<(usize, &'a RawValue)>,
+    totals: Totals,
+    facets: BTreeMap<String, Facets>,
+    semantic_hit_count: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Placed<'a> {
+    query: usize,
+    standing: Standing<'a>,
+    ranked: RankedHit<'a>,
+}
+
+#[derive(Debug, Default)]
+struct Facets {
+    distribution: Map<String, Value>,
+    stats: Map<String, Value>,
+}
+
+impl FederatedPlan {
+    /// Plans `request` on the indexes that `views` describes, by the client's names.
+    ///
+    /// # Errors
+    /// [`SearchPlanError`], with the position of the query it is about.
+    pub fn new(
+        request: FederatedRequest,
+        views: BTreeMap<String, IndexView>,
+    ) -> Result<Self, (usize, SearchPlanError)> {
+        let window = Window::new(request.paging, usize::MAX);
+        let depth = window.depth();
+        // Page mode makes the nodes count exhaustively.
+        let paging = match request.paging {
+            Paging::Offset { .. } => Paging::Offset {
+                offset: 0,
+                limit: depth,
+            },
+            Paging::Page { .. } => Paging::Page {
+                page: 1,
+                hits_per_page: depth,
+            },
+        };
+        let mut plan = Self {
+            queries: Vec::with_capacity(request.queries.len()),
+            paging: request.paging,
+            window,
+            facets: request.facets,
+            merge_facets: request.merge_facets,
+            distinct: request.distinct,
+            views,
+            retrieves_vectors: request.queries.iter().any(|q| q.request.retrieve_vectors),
+        };
+        let uids: Vec<String> = request
+            .queries
+            .iter()
+            .map(|query| query.uid.clone())
+            .collect();
+        for (at, query) in request.queries.into_iter().enumerate() {
+            let is_only = uids.iter().filter(|uid| **uid == query.uid).count() == 1;
+            let mut search = query.request;
+            search.paging = paging;
+            search.facets = plan.facets.get(&query.uid).filter(|_| is_only).cloned();
+            if plan.distinct.is_some() {
+                if search.facets.is_some() || plan.facets.contains_key(&query.uid) {
+                    return Err((at, SearchPlanError::Unsupported(DISTINCT_FACETS)));
+                }
+                search.distinct.clone_from(&plan.distinct);
+            }
+            let shows_score = std::mem::replace(&mut search.show_ranking_score, true);
+            let default = IndexView::default();
+            let view = plan.views.get(&query.uid).unwrap_or(&default);
+            let search_plan = SearchPlan::new(&search, view).map_err(|error| (at, error))?;
+            let shape = HitShape {
+                shows_score,
+                ..search_plan.shape.clone()
+            };
+            plan.queries.push(Planned {
+                uid: query.uid,
+                weight: query.weight,
+                plan: search_plan,
+                shape,
+            });
+        }
+        Ok(plan)
+    }
+
+    /// The plan of each query, in their order.
+    pub fn query_plans(&self) -> impl Iterator<Item = &SearchPlan> {
+        self.queries.iter().map(|query| &query.plan)
+    }
+
+    /// The indexes that several queries search, with the positions of these.
+    #[must_use]
+    pub fn shared_indexes(&self) -> Vec<(&str, Vec<usize>)> {
+        let mut positions: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (at, query) in self.queries.iter().enumerate() {
+            positions.entry(&query.uid).or_default().push(at);
+        }
+        let all = positions.into_iter();
+        all.filter(|(_, positions)| positions.len() > 1).collect()
+    }
+
+    /// The body of a `POST /multi-search` to a node that counts what any query on the index finds.
+    #[must_use]
+    pub fn count_body(&self, uid: &str, shard_filter: Option<&str>) -> Vec<u8> {
+        let physical = self
+            .views
+            .get(uid)
+            .map_or(uid, |view| view.physical.as_str());
+        let of_index = self.queries.iter().filter(|query| query.uid == uid);
+        let queries: Vec<Value> = of_index
+            .map(|Planned { plan, .. }| {
+                let mut body = plan.body.clone();
+                for name in NOT_FOR_COUNTING {
+                    body.shift_remove(*name);
+                }
+                if self.distinct.is_some() {
+                    body.shift_remove("distinct");
+                }
+                body.insert("indexUid".to_owned(), json!(physical));
+                if let Some(filter) = fuse_filters(shard_filter, plan.filter.as_ref()) {
+                    body.insert("filter".to_owned(), filter);
+                }
+                Value::Object(body)
+            })
+            .collect();
+        let mut federation = match self.paging {
+            Paging::Offset { .. } => json!({"offset": 0, "limit": 0}),
+            Paging::Page { .. } => json!({"page": 1, "hitsPerPage": 0}),
+        };
+        if let Some(facets) = self.facets.get(uid) {
+            federation["facetsByIndex"] = json!({ physical: facets });
+        }
+        if let Some(distinct) = &self.distinct {
+            federation["distinct"] = json!(distinct);
+        }
+        json!({"federation": federation, "queries": queries})
+            .to_string()
+            .into_bytes()
+    }
+
+    /// Merges the pages of the queries, in their order, and the nodes' answers to
+    /// [`FederatedPlan::count_body`] by index.
+    ///
+    /// # Errors
+    /// [`MergeError`] with the position of the first counting answer that cannot be read.
+    pub fn merge<'a>(
+        &'a self,
+        pages: Vec<MergedPage<'a>>,
+        counts: &BTreeMap<String, Vec<&'a [u8]>>,
+    ) -> Result<FederatedPage<'a>, MergeError> {
+        let mut total = 0;
+        let mut facets = BTreeMap::new();
+        let mut query_vectors = Vec::new();
+        let mut is_semantic = false;
+        let mut lists: BTreeMap<&str, Vec<Vec<Placed<'a>>>> = BTreeMap::new();
+        for (at, (query, page)) in self.queries.iter().zip(pages).enumerate() {
+            query_vectors.extend(page.query_vector.map(|vector| (at, vector)));
+            is_semantic |= page.semantic_hit_count.is_some();
+            if !counts.contains_key(&query.uid) {
+                total += page.totals.hits();
+                if let Some(distribution) = page.facet_distribution {
+                    let stats = page.facet_stats.unwrap_or_default();
+                    facets.insert(
+                        query.uid.clone(),
+                        Facets {
+                            distribution,
+                            stats,
+                        },
+                    );
+                }
+            }
+            let place = |ranked: RankedHit<'a>| {
+                let score = ranked.adjusted.score.or(ranked.hit.score).unwrap_or(1.0);
+                let details = &ranked.hit.details;
+                let standing = Standing::new(details, score, ranked.adjusted, query.weight);
+                Placed {
+                    query: at,
+                    standing,
+                    ranked,
+                }
+            };
+            let list = page.hits.into_iter().map(place).collect();
+            lists.entry(&query.uid).or_default().push(list);
+        }
+        for (uid, answers) in counts {
+            let (count, counted) = self.merge_counts(uid, answers)?;
+            total += count;
+            facets.extend(counted.map(|counted| (uid.clone(), counted)));
+        }
+        let mut by_index = Vec::new();
+        for (uid, lists) in lists {
+            let view_max = self
+                .views
+                .get(uid)
+                .map_or(usize::MAX, |view| view.max_total_hits);
+            let depth = self.window.depth().min(view_max);
+            by_index.push(self.merge_index(lists, depth, &mut total));
+        }
+        let mut hits = self.merge_lists(by_index, &mut total);
+        hits.truncate(self.window.end.min(hits.len()));
+        hits.drain(..self.window.start.min(hits.len()));
+        let semantic = hits
+            .iter()
+            .filter(|hit| hit.ranked.hit.details.has_similarity());
+        let semantic_hit_count = is_semantic.then(|| semantic.count());
+        Ok(FederatedPage {
+            plan: self,
+            hits,
+            query_vectors,
+            totals: Totals::new(self.paging, total),
+            facets,
+            semantic_hit_count,
+        })
+    }
+
+    /// The lists of one index as one, each document once, no longer than `depth`.
+    fn merge_index<'a>(
+        &'a self,
+        lists: Vec<Vec<Placed<'a>>>,
+        depth: usize,
+        total: &mut u64,
+    ) -> Vec<Placed<'a>> {
+        let mut seen: HashSet<String> = HashSet::new();
+        let lists = merge_sorted(lists).into_iter().filter(|placed| {
+            // The place in the insertion order names a document of its index.
+            match &placed.ranked.hit.details.seq {
+                SortValue::Text(seq) => seen.insert(seq.clone().into_owned()),
+                _ => true,
+            }
+        });
+        let mut list = self.merge_lists(vec![lists.collect()], total);
+        list.truncate(depth);
+        list
+    }
+
+    /// Merges lists and keeps one hit for each value of the federation's distinct field; a hit
+    /// that is dropped does not count.
+    fn merge_lists<'a>(&'a self, lists: Vec<Vec<Placed<'a>>>, total: &mut u64) -> Vec<Placed<'a>> {
+        let mut taken = self.distinct.as_deref().map(Taken::new);
+        let mut list = merge_sorted(lists);
+        list.retain(|placed| {
+            let is_kept = taken
+                .as_mut()
+                .is_none_or(|taken| taken.take(&placed.ranked.hit));
+            if !is_kept {
+                *total = total.saturating_sub(1);
+            }
+            is_kept
+        });
+        list
+    }
+
+    fn merge_counts(
+        &self,
+        uid: &str,
+        answers: &[&[u8]],
+    ) -> Result<(u64, Option<Facets>), MergeError> {
+        let mut parts = Vec::with_capacity(answers.len());
+        for (node, body) in answers.iter().enumerate() {
+            parts.push(read_count(body).map_err(|fault| MergeError { node, fault })?);
+        }
+        let total = parts.iter().map(|part| part.total).sum();
+        let (Some(patterns), Some(view)) = (self.facets.get(uid), self.views.get(uid)) else {
+            return Ok((total, None));
+        };
+        let is_shown = |field: &str| {
+            !is_reserved(field)
+                && patterns
+                    .iter()
+                    .any(|pattern| matches_pattern(pattern, field))
+                && view.is_filterable(field)
+        };
+        let order_of = |field: &str| view.facet_order(field);
+        let limit = view.max_values_per_facet;
+        let distribution = merge_distribution(&parts, is_shown, order_of, limit, None);
+        let stats = merge_stats(&parts, is_shown).unwrap_or_default();
+        let facets = distribution.map(|distribution| Facets {
+            distribution,
+            stats,
+        });
+        Ok((total, facets))
+    }
+
+    /// The facets of all indexes added up by the text shown, as Meilisearch does it.
+    fn merge_facets(&self, limit: Option<usize>, facets: &BTreeMap<String, Facets>) -> Facets {
+        let mut merged = Facets::default();
+        let mut order_of: BTreeMap<&str, FacetOrder> = BTreeMap::new();
+        for (uid, of_index) in facets {
+            for (field, values) in &of_index.distribution {
+                let view = self.views.get(uid);
+                let order = view.map(|view| view.facet_order(field)).unwrap_or_default();
+                order_of.entry(field).or_insert(order);
+                let sums = merged
+                    .distribution
+                    .entry(field.clone())
+                    .or_insert_with(|| json!({}));
+                let (Value::Object(sums), Value::Object(values)) = (sums, values) else {
+                    continue;
+                };
+                for (value, count) in values {
+                    let sum = sums.get(value).and_then(Value::as_u64).unwrap_or(0);
+                    let sum = sum + count.as_u64().unwrap_or(0);
+                    sums.insert(value.clone(), sum.into());
+                }
+            }
+            for (field, range) in &of_index.stats {
+                let merged = merged
+                    .stats
+                    .entry(field.clone())
+                    .or_insert_with(|| range.clone());
+                widen(merged, range);
+            }
+        }
+        for (field, values) in &mut merged.distribution {
+            let Value::Object(values) = values else {
+                continue;
+            };
+            let mut sorted: Vec<(String, Value)> = std::mem::take(values).into_iter().collect();
+            match order_of.get(field.as_str()).copied().unwrap_or_default() {
+                FacetOrder::Alpha => sorted.sort_by(|(a, _), (b, _)| a.cmp(b)),
+                FacetOrder::Count => {
+                    sorted.sort_by_key(|(_, count)| Reverse(count.as_u64().unwrap_or(0)));
+                }
+            }
+            values.extend(sorted.into_iter().take(limit.unwrap_or(usize::MAX)));
+        }
+        merged.distribution.sort_keys();
+        merged.stats.sort_keys();
+        merged
+    }
+}
+
+const DISTINCT_FACETS: &str = "a federated search with both `distinct` and facets";
+
+/// What a query that only counts must not have.
+const NOT_FOR_COUNTING: &[&str] = &[
+    "offset",
+    "limit",
+    "page",
+    "hitsPerPage",
+    "facets",
+    "showRankingScore",
+    "showRankingScoreDetails",
+    "attributesToRetrieve",
+    "attributesToHighlight",
+    "attributesToCrop",
+    "retrieveVectors",
+    "showMatchesPosition",
+];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CountWire<'a> {
+    estimated_total_hits: Option<u64>,
+    total_hits: Option<u64>,
+    #[serde(borrow, default)]
+    facets_by_index: BTreeMap<String, FacetsWire<'a>>,
+}
+
+#[derive(Deserialize)]
+struct FacetsWire<'a> {
+    #[serde(borrow)]
+    distribution: FacetCounts<'a>,
+    #[serde(borrow)]
+    stats: Members<'a, FieldStats>,
+}
+
+/// An answer to a counting request as the answer to a search without hits.
+fn read_count(body: &[u8]) -> Result<NodeAnswer<'_>, AnswerFault> {
+    let wire: CountWire<'_> = serde_json::from_slice(body).map_err(AnswerFault::Json)?;
+    let total = wire
+        .estimated_total_hits
+        .or(wire.total_hits)
+        .ok_or(AnswerFault::NoTotal)?;
+    // The request named one index.
+    let facets = wire.facets_by_index.into_values().next();
+    let (facets, facet_stats) = facets.map(|f| (f.distribution, f.stats)).unzip();
+    Ok(NodeAnswer {
+        hits: Vec::new(),
+        total,
+        query_vector: None,
+        facets,
+        facet_stats,
+        has_semantic_count: false,
+        may_have_more: false,
+    })
+}
+
+/// Always takes the best head; equal heads come by the position of their query. A list keeps its
+/// own order, which is exact where the comparison between queries is not.
+fn merge_sorted<'a>(lists: Vec<Vec<Placed<'a>>>) -> Vec<Placed<'a>> {
+    let mut merged = Vec::with_capacity(lists.iter().map(Vec::len).sum());
+    let mut lists: Vec<_> = lists
+        .into_iter()
+        .map(|list| list.into_iter().peekable())
+        .collect();
+    loop {
+        let mut best: Option<(usize, &Placed<'a>)> = None;
+        for (at, list) in lists.iter_mut().enumerate() {
+            let Some(head) = list.peek() else { continue };
+            let is_better = best.is_none_or(|(_, best)| {
+                let by_standing = head.standing.compare(&best.standing);
+                by_standing.then(head.query.cmp(&best.query)).is_lt()
+            });
+            if is_better {
+                best = Some((at, head));
+            }
+        }
+        let Some((at, _)) = best else { return merged };
+        merged.extend(lists[at].next());
+    }
+}
+
+fn widen(range: &mut Value, other: &Value) {
+    for (name, wants_larger) in [("min", false), ("max", true)] {
+        let number = |value: &Value| value.get(name).and_then(Value::as_f64);
+        if let (Some(a), Some(b)) = (number(range), number(other))
+            && (if wants_larger { b > a } else { b < a })
+        {
+            range[name] = b.into();
+        }
+    }
+}
+
+impl FederatedPage<'_> {
+    /// Appends the whole answer, its members in Meilisearch's order.
+    pub fn write_response(&self, out: &mut Vec<u8>, processing_time_ms: u64, request_uid: &str) {
+        out.extend_from_slice(br#"{"hits":["#);
+        for (at, placed) in self.hits.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            let query = &self.plan.queries[placed.query];
+            let federation = json!({
+                "indexUid": query.uid,
+                "queriesPosition": placed.query,
+                "weightedRankingScore": placed.standing.score,
+            });
+            let added = ("_federation", federation.to_string());
+            let RankedHit { hit, adjusted } = &placed.ranked;
+            hit.write_with(out, &query.shape, *adjusted, Some((added.0, &added.1)));
+        }
+        out.push(b']');
+        let mut is_first = false;
+        if self.plan.retrieves_vectors {
+            write_name(out, &mut is_first, "queryVectors");
+            out.push(b'{');
+            let mut is_first = true;
+            for (query, vector) in &self.query_vectors {
+                write_name(out, &mut is_first, &query.to_string());
+                out.extend_from_slice(vector.get().as_bytes());
+            }
+            out.push(b'}');
+        }
+        write_name(out, &mut is_first, "processingTimeMs");
+        write_value(out, &processing_time_ms);
+        for (name, number) in self.totals.members() {
+            write_name(out, &mut is_first, name);
+            write_value(out, &number);
+        }
+        if !self.facets.is_empty() {
+            self.write_facets(out);
+        }
+        write_name(out, &mut is_first, "requestUid");
+        write_value(out, request_uid);
+        if let Some(count) = self.semantic_hit_count {
+            write_name(out, &mut is_first, "semanticHitCount");
+            write_value(out, &count);
+        }
+        out.push(b'}');
+    }
+
+    fn write_facets(&self, out: &mut Vec<u8>) {
+        let mut is_first = false;
+        if let Some(limit) = self.plan.merge_facets {
+            let merged = self.plan.merge_facets(limit, &self.facets);
+            write_name(out, &mut is_first, "facetDistribution");
+            write_value(out, &merged.distribution);
+            write_name(out, &mut is_first, "facetStats");
+            write_value(out, &merged.stats);
+            return;
+        }
+        write_name(out, &mut is_first, "facetsByIndex");
+        out.push(b'{');
+        let mut is_first = true;
+        for (uid, facets) in &self.facets {
+            write_name(out, &mut is_first, uid);
+            let facets = json!({"distribution": facets.distribution, "stats": facets.stats});
+            write_value(out, &facets);
+        }
+        out.push(b'}');
+    }
+}

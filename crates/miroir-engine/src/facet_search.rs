@@ -1,0 +1,84 @@
+//! A search for the values of a facet: plan, scatter, merge.
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::port::NodeRead;
+use crate::scatter::Scatter;
+use crate::search::elapsed_ms;
+use bytes::Bytes;
+use miroir_core::cover::CoverPart;
+use miroir_core::hash::document_hash;
+use miroir_core::id::IndexUid;
+use miroir_core::merge::{FacetHit, FacetSearchPlan, FacetSearchRequest};
+use miroir_core::reserved::is_reserved;
+use miroir_core::settings::facet_search_refusal;
+use serde_json::{Map, Value, json};
+
+/// The code of a facet whose values cannot be searched.
+const NOT_SEARCHABLE: &str = "invalid_facet_search_facet_name";
+
+impl Engine {
+    /// The values of a facet and how many documents have them, as the whole JSON body.
+    ///
+    /// # Errors
+    /// As [`Engine::search`].
+    pub async fn facet_search(
+        &self,
+        uid: &IndexUid,
+        request: FacetSearchRequest,
+    ) -> Result<Bytes, EngineError> {
+        let shared = self.shared();
+        let started = shared.ports.clock.monotonic();
+        let snapshot = shared.snapshot.load_full();
+        let entry = snapshot.index(uid)?;
+        let refusal = facet_search_refusal(&entry.record.settings, &request.facet);
+        let plan = FacetSearchPlan::new(&request, &entry.view);
+        let scatter = Scatter {
+            shared,
+            snapshot: &snapshot,
+            entry,
+            shards: None,
+            affinity: document_hash(&request.facet),
+            request: |part: &CoverPart| NodeRead::Raw {
+                path: format!("/indexes/{}/facet-search", entry.record.physical),
+                body: Some(plan.node_body(part.filter.as_deref()).into()),
+            },
+        };
+        let answers = match scatter.gather().await {
+            Ok(answers) => answers,
+            // Nodes count their rules from the hidden one; the client's own are told instead.
+            Err(EngineError::Refused { body, .. })
+                if refusal.is_some() && body.get("code") == Some(&json!(NOT_SEARCHABLE)) =>
+            {
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(message) = refusal {
+            return Err(EngineError::Client {
+                code: NOT_SEARCHABLE,
+                message,
+            });
+        }
+        let hits = if is_reserved(&request.facet) {
+            // A wildcard of the client's covers it, and no document of the client's has it.
+            Vec::new()
+        } else {
+            let bodies: Vec<&[u8]> = answers.iter().map(|answer| &answer.body[..]).collect();
+            plan.merge(&bodies)
+                .map_err(|error| EngineError::Answer(error.to_string()))?
+        };
+        Ok(body(hits, request.query, elapsed_ms(shared, started)))
+    }
+}
+
+fn body(hits: Vec<FacetHit>, query: Option<String>, processing_time_ms: u64) -> Bytes {
+    let mut body = Map::new();
+    let hits = hits
+        .into_iter()
+        .map(|hit| json!({"value": hit.value, "count": hit.count}));
+    body.insert("facetHits".to_owned(), Value::Array(hits.collect()));
+    body.insert("facetQuery".to_owned(), query.into());
+    body.insert("processingTimeMs".to_owned(), processing_time_ms.into());
+    Bytes::from(Value::Object(body).to_string())
+}

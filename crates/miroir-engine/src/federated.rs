@@ -1,0 +1,392 @@
+//! Several weighted queries into one list: each query is a search of its own, then they are merged.
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::port::NodeRead;
+use crate::refusal::plan_error;
+use crate::scatter::{PartAnswer, Scatter};
+use crate::search::elapsed_ms;
+use crate::state::{IndexEntry, Snapshot};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
+use miroir_core::cover::CoverPart;
+use miroir_core::hash::document_hash;
+use miroir_core::id::IndexUid;
+use miroir_core::merge::{
+    FacetOrder, FederatedPlan, FederatedRequest, IndexView, SearchPlan, find_incompatible,
+};
+use miroir_core::settings::ranking_rules;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Queries of one request that are on their way at once: enough that several small ones overlap,
+/// few enough that one request cannot fill the nodes' queues.
+pub const QUERIES_AT_ONCE: usize = 4;
+/// The first version of Meilisearch that counts for several queries at once.
+const FEDERATION_SINCE: (u32, u32) = (1, 10);
+
+/// A federated search failed.
+#[derive(Debug, thiserror::Error)]
+#[error("query {query:?} of a federated search failed")]
+pub struct FederatedError {
+    /// The position of the query whose fault it is, if it is one's.
+    pub query: Option<usize>,
+    /// What is wrong.
+    #[source]
+    pub error: EngineError,
+}
+
+impl FederatedError {
+    fn of(query: usize, error: EngineError) -> Self {
+        Self {
+            query: Some(query),
+            error,
+        }
+    }
+}
+
+impl From<EngineError> for FederatedError {
+    fn from(error: EngineError) -> Self {
+        Self { query: None, error }
+    }
+}
+
+impl Engine {
+    /// The page of all queries' hits that one Meilisearch would show, as the whole JSON body.
+    ///
+    /// # Errors
+    /// As [`Engine::search`], with the query it is about.
+    pub async fn federated_search(
+        &self,
+        request: FederatedRequest,
+    ) -> Result<Bytes, FederatedError> {
+        let shared = self.shared();
+        let started = shared.ports.clock.monotonic();
+        let snapshot = shared.snapshot.load_full();
+        let entries = entries_of(&snapshot, &request)?;
+        check_compatible(&request, &entries, shared.has_legacy_nodes())?;
+        check_facets(&snapshot, &request, &entries)?;
+        let views: BTreeMap<String, IndexView> = entries
+            .iter()
+            .map(|(uid, entry)| (uid.clone(), (*entry.view).clone()))
+            .collect();
+        let uids: Vec<String> = request
+            .queries
+            .iter()
+            .map(|query| query.uid.clone())
+            .collect();
+        let plan = FederatedPlan::new(request, views).map_err(|(at, error)| {
+            FederatedError::of(at, plan_error(error, &entries[&uids[at]].record))
+        })?;
+        let counts = self.count(&snapshot, &entries, &plan).await?;
+
+        let mut searches: Vec<BoxFuture<'_, Result<Vec<PartAnswer>, FederatedError>>> = Vec::new();
+        for (at, (search, uid)) in plan.query_plans().zip(&uids).enumerate() {
+            let (snapshot, entry) = (&snapshot, &entries[uid]);
+            searches.push(Box::pin(async move {
+                let answers = self.scatter_query(snapshot, entry, search).await;
+                answers.map_err(|error| FederatedError::of(at, in_federation(error, uid)))
+            }));
+        }
+        // In the queries' order, so that the first error is that of the first query that fails.
+        let answers: Vec<Vec<PartAnswer>> = futures::stream::iter(searches)
+            .buffered(QUERIES_AT_ONCE)
+            .try_collect()
+            .await?;
+        let bodies: Vec<Vec<&[u8]>> = answers.iter().map(|parts| bodies_of(parts)).collect();
+        let garbled = |error: &dyn std::error::Error| EngineError::Answer(error.to_string());
+        let mut pages = Vec::with_capacity(bodies.len());
+        for (search, bodies) in plan.query_plans().zip(&bodies) {
+            pages.push(search.merge(bodies).map_err(|error| garbled(&error))?);
+        }
+        let counts = counts
+            .iter()
+            .map(|(uid, parts)| (uid.clone(), bodies_of(parts)))
+            .collect();
+        let page = plan
+            .merge(pages, &counts)
+            .map_err(|error| garbled(&error))?;
+        let mut body = Vec::new();
+        let request_uid = uuid::Uuid::now_v7().to_string();
+        page.write_response(&mut body, elapsed_ms(shared, started), &request_uid);
+        Ok(body.into())
+    }
+
+    async fn scatter_query(
+        &self,
+        snapshot: &Snapshot,
+        entry: &IndexEntry,
+        search: &SearchPlan,
+    ) -> Result<Vec<PartAnswer>, EngineError> {
+        let scatter = Scatter {
+            shared: self.shared(),
+            snapshot,
+            entry,
+            shards: None,
+            affinity: document_hash(entry.record.uid.as_str()),
+            request: |part: &CoverPart| NodeRead::Search {
+                index: entry.record.physical.clone(),
+                body: search.node_body(part.filter.as_deref()).into(),
+            },
+        };
+        scatter.gather().await
+    }
+
+    /// Asks how many documents any of several queries on one index finds.
+    async fn count(
+        &self,
+        snapshot: &Snapshot,
+        entries: &BTreeMap<String, Arc<IndexEntry>>,
+        plan: &FederatedPlan,
+    ) -> Result<BTreeMap<String, Vec<PartAnswer>>, FederatedError> {
+        let mut counts = BTreeMap::new();
+        for (uid, queries) in plan.shared_indexes() {
+            if !snapshot.knows_since(FEDERATION_SINCE) {
+                let what = "A federated search with several queries on one index over nodes \
+                            older than Meilisearch 1.10";
+                return Err(EngineError::Unsupported(what.into()).into());
+            }
+            let entry = &entries[uid];
+            let scatter = Scatter {
+                shared: self.shared(),
+                snapshot,
+                entry,
+                shards: None,
+                affinity: document_hash(uid),
+                request: |part: &CoverPart| NodeRead::Raw {
+                    path: "/multi-search".to_owned(),
+                    body: Some(plan.count_body(uid, part.filter.as_deref()).into()),
+                },
+            };
+            let answers = scatter.gather().await;
+            let answers = answers.map_err(|error| counting_error(error, &queries))?;
+            counts.insert(uid.to_owned(), answers);
+        }
+        Ok(counts)
+    }
+}
+
+/// The indexes searched, or the first by name that does not exist.
+fn entries_of(
+    snapshot: &Snapshot,
+    request: &FederatedRequest,
+) -> Result<BTreeMap<String, Arc<IndexEntry>>, FederatedError> {
+    let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+    for (at, query) in request.queries.iter().enumerate() {
+        first.entry(&query.uid).or_insert(at);
+    }
+    let mut entries = BTreeMap::new();
+    for (uid, at) in first {
+        let found = find(snapshot, uid).map_err(|error| FederatedError::of(at, error))?;
+        entries.insert(uid.to_owned(), found.clone());
+    }
+    Ok(entries)
+}
+
+fn find<'s>(snapshot: &'s Snapshot, uid: &str) -> Result<&'s Arc<IndexEntry>, EngineError> {
+    let uid = IndexUid::new(uid).map_err(|error| EngineError::Client {
+        code: "invalid_index_uid",
+        message: error.to_string(),
+    })?;
+    snapshot.index(&uid)
+}
+
+fn check_compatible(
+    request: &FederatedRequest,
+    entries: &BTreeMap<String, Arc<IndexEntry>>,
+    is_legacy: bool,
+) -> Result<(), FederatedError> {
+    let rules: BTreeMap<&str, Vec<String>> = entries
+        .iter()
+        .map(|(uid, entry)| {
+            (
+                uid.as_str(),
+                ranking_rules(&entry.record.settings, is_legacy),
+            )
+        })
+        .collect();
+    // Index by index, as they are searched on one node.
+    let mut queries: Vec<_> = request.queries.iter().enumerate().collect();
+    queries.sort_by_key(|(_, query)| &query.uid);
+    let queries = queries.into_iter().map(|(at, query)| {
+        let rules = rules
+            .get(query.uid.as_str())
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        (at, &query.request, rules)
+    });
+    match find_incompatible(queries) {
+        None => Ok(()),
+        Some((at, message)) => {
+            let code = "invalid_multi_search_query_ranking_rules";
+            Err(FederatedError::of(
+                at,
+                EngineError::Client { code, message },
+            ))
+        }
+    }
+}
+
+/// Refuses facets of an index that does not exist, and facets that cannot be added up because
+/// their indexes order them differently.
+fn check_facets(
+    snapshot: &Snapshot,
+    request: &FederatedRequest,
+    entries: &BTreeMap<String, Arc<IndexEntry>>,
+) -> Result<(), FederatedError> {
+    for uid in request
+        .facets
+        .keys()
+        .filter(|uid| !entries.contains_key(*uid))
+    {
+        if find(snapshot, uid).is_err() {
+            let message = format!(
+                "Inside `.federation.facetsByIndex.{uid}`: Index `{uid}` not found.\n - Note: \
+                 index `{uid}` is not used in queries"
+            );
+            return Err(EngineError::Client {
+                code: "index_not_found",
+                message,
+            }
+            .into());
+        }
+    }
+    if request.merge_facets.is_none() {
+        return Ok(());
+    }
+    let mut seen: BTreeMap<&str, (&str, FacetOrder)> = BTreeMap::new();
+    for (uid, facets) in &request.facets {
+        let Some(entry) = entries.get(uid) else {
+            continue;
+        };
+        for facet in facets.iter().filter(|facet| !facet.contains('*')) {
+            let order = entry.view.facet_order(facet);
+            let (previous, previous_order) = *seen.entry(facet).or_insert((uid, order));
+            if previous_order != order {
+                let message = format!(
+                    "Inside `.federation.facetsByIndex.{uid}`: Inconsistent order for values in \
+                     facet `{facet}`: index `{previous}` orders {}, but index `{uid}` orders \
+                     {}.\n - Hint: Remove `federation.mergeFacets` or change \
+                     `faceting.sortFacetValuesBy` to be consistent in settings.",
+                    name_of(previous_order),
+                    name_of(order)
+                );
+                let code = "invalid_multi_search_facet_order";
+                let at = request.queries.iter().position(|query| query.uid == *uid);
+                return Err(FederatedError {
+                    query: at,
+                    error: EngineError::Client { code, message },
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn name_of(order: FacetOrder) -> &'static str {
+    match order {
+        FacetOrder::Alpha => "alphabetically",
+        FacetOrder::Count => "by count",
+    }
+}
+
+fn bodies_of(answers: &[PartAnswer]) -> Vec<&[u8]> {
+    answers.iter().map(|answer| &answer.body[..]).collect()
+}
+
+/// Facets are the federation's, so a mistake in them is told as its.
+fn in_federation(error: EngineError, uid: &str) -> EngineError {
+    let prefix = format!("Inside `.federation.facetsByIndex.{uid}`: ");
+    match error {
+        EngineError::Refused { status, mut body }
+            if body.get("code") == Some(&json!("invalid_search_facets")) =>
+        {
+            if let Some(Value::String(message)) = body.get_mut("message") {
+                message.insert_str(0, &prefix);
+            }
+            EngineError::Refused { status, body }
+        }
+        EngineError::Client {
+            code: "invalid_search_facets",
+            message,
+        } => EngineError::Client {
+            code: "invalid_search_facets",
+            message: prefix + &message,
+        },
+        other => other,
+    }
+}
+
+/// What a counting request is refused for. It holds only the queries on one index, which stand at
+/// these positions of the client's request.
+fn counting_error(error: EngineError, queries: &[usize]) -> FederatedError {
+    let EngineError::Refused { status, mut body } = error else {
+        return error.into();
+    };
+    let unsupported = match body.get("code").and_then(Value::as_str) {
+        // Compatible as the client sees them, so it is the hidden last rule that differs.
+        Some("invalid_multi_search_query_ranking_rules") => {
+            Some("A federated search with queries on one index that rank by different rules")
+        }
+        Some("invalid_multi_search_federated") => {
+            Some("A federated search with several queries on one index over nodes without any")
+        }
+        _ => None,
+    };
+    if let Some(what) = unsupported {
+        return EngineError::Unsupported(what.into()).into();
+    }
+    let mut query = None;
+    if let Some(Value::String(message)) = body.get_mut("message")
+        && let Some(rest) = message.strip_prefix("Inside `.queries[")
+        && let Some((position, rest)) = rest.split_once("]`: ")
+    {
+        query = position
+            .parse()
+            .ok()
+            .and_then(|at: usize| queries.get(at).copied());
+        *message = rest.to_owned();
+    }
+    FederatedError {
+        query,
+        error: EngineError::Refused { status, body },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counting_requests_refusal_is_told_of_the_clients_query() {
+        let refused = |code: &str, message: &str| EngineError::Refused {
+            status: 400,
+            body: json!({"code": code, "message": message}),
+        };
+        let error = refused("invalid_search_filter", "Inside `.queries[1]`: wrong");
+        let FederatedError { query, error } = counting_error(error, &[2, 5]);
+        assert_eq!(query, Some(5));
+        let EngineError::Refused { body, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(body["message"], "wrong");
+        let error = refused("invalid_multi_search_query_ranking_rules", "m");
+        let FederatedError { error, .. } = counting_error(error, &[0]);
+        assert!(matches!(error, EngineError::Unsupported(_)), "{error}");
+    }
+
+    #[test]
+    fn a_mistake_in_facets_is_the_federations() {
+        let code = "invalid_search_facets";
+        let error = EngineError::Client {
+            code,
+            message: "wrong".into(),
+        };
+        let EngineError::Client { message, .. } = in_federation(error, "a") else {
+            panic!("it stays what it is")
+        };
+        assert_eq!(message, "Inside `.federation.facetsByIndex.a`: wrong");
+    }
+}

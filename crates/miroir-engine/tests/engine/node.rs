@@ -1,0 +1,563 @@
+//! A fleet of nodes in memory: enough of Meilisearch for the engine's promises, with faults that a
+//! test switches.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use miroir_core::id::{NodeId, NodeTaskUid, PhysicalIndex};
+use miroir_core::task::{AdditionMethod, TaskStatus};
+use miroir_engine::port::{NodeClient, NodeError, NodeRead, NodeTask, NodeTaskQuery, NodeWrite};
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+type Document = Map<String, Value>;
+
+/// An index as a node holds it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Index {
+    pub(crate) primary_key: Option<String>,
+    pub(crate) documents: BTreeMap<String, Document>,
+    pub(crate) settings: Map<String, Value>,
+}
+
+/// What goes wrong on a node.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Faults {
+    /// Nothing reaches it.
+    pub(crate) is_unreachable: bool,
+    /// It takes tasks and works on none.
+    pub(crate) is_holding: bool,
+    /// It works on nothing from the first request on that is delivered with care.
+    pub(crate) is_holding_care: bool,
+    /// So many writes are refused for now.
+    pub(crate) busy: u32,
+    /// So many writes are accepted first; then `busy` and the like count.
+    pub(crate) spare: u32,
+    /// So many writes are done and their answers lost.
+    pub(crate) lost_answers: u32,
+    /// So many writes are swallowed; nothing is done.
+    pub(crate) swallowed: u32,
+    /// It works up to the next failure; once it has told of it, its next answer about tasks is lost.
+    pub(crate) is_shaky: bool,
+    loses_next_answer: bool,
+    /// Documents that make this node alone fail, by id.
+    pub(crate) allergies: BTreeSet<String>,
+    /// Every call takes this long.
+    pub(crate) delay: Duration,
+}
+
+struct Task {
+    write: NodeWrite,
+    told: NodeTask,
+}
+
+#[derive(Default)]
+pub(crate) struct Node {
+    pub(crate) indexes: BTreeMap<String, Index>,
+    pub(crate) faults: Faults,
+    tasks: Vec<Task>,
+    next_task: u64,
+}
+
+/// All nodes.
+#[derive(Default)]
+pub(crate) struct Fleet {
+    nodes: Mutex<BTreeMap<NodeId, Node>>,
+}
+
+fn error(code: &str, message: String) -> Value {
+    json!({"message": message, "code": code, "type": "invalid_request", "link": ""})
+}
+
+impl Fleet {
+    pub(crate) fn new(names: &[&str]) -> Self {
+        let nodes = names
+            .iter()
+            .map(|name| (NodeId::new(*name), Node::default()))
+            .collect();
+        Self {
+            nodes: Mutex::new(nodes),
+        }
+    }
+
+    /// Looks at a node, or changes it.
+    pub(crate) fn on<T>(&self, node: &str, look: impl FnOnce(&mut Node) -> T) -> T {
+        look(
+            self.nodes
+                .lock()
+                .get_mut(&NodeId::new(node))
+                .expect("a node of the fleet"),
+        )
+    }
+
+    pub(crate) fn set(&self, node: &str, change: impl FnOnce(&mut Faults)) {
+        self.on(node, |node| change(&mut node.faults));
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.nodes.lock().keys().map(ToString::to_string).collect()
+    }
+
+    /// The documents of the index whose physical name begins with `uid__`, without reserved fields.
+    pub(crate) fn documents(&self, node: &str, uid: &str) -> BTreeMap<String, Value> {
+        self.raw_documents(node, uid)
+            .into_iter()
+            .map(|(id, mut document)| {
+                document.retain(|field, _| !field.starts_with("_miroir_"));
+                (id, Value::Object(document))
+            })
+            .collect()
+    }
+
+    /// The same with reserved fields.
+    pub(crate) fn raw_documents(&self, node: &str, uid: &str) -> BTreeMap<String, Document> {
+        let prefix = format!("{uid}__");
+        self.on(node, |node| {
+            node.work();
+            let index = node
+                .indexes
+                .iter()
+                .find(|(name, _)| name.starts_with(&prefix));
+            index
+                .map(|(_, index)| index.documents.clone())
+                .unwrap_or_default()
+        })
+    }
+
+    /// Ids in the order of their sequence numbers, each with its number's text, over all nodes.
+    pub(crate) fn order(&self, uid: &str) -> Vec<String> {
+        let mut by_seq = BTreeSet::new();
+        for node in self.names() {
+            for (id, document) in self.raw_documents(&node, uid) {
+                let seq = document["_miroir_seq"]
+                    .as_str()
+                    .expect("a number")
+                    .to_owned();
+                by_seq.insert((seq, id));
+            }
+        }
+        by_seq.into_iter().map(|(_, id)| id).collect()
+    }
+}
+
+impl Node {
+    /// Everything is gone, the task list too.
+    pub(crate) fn wipe(&mut self) {
+        self.indexes.clear();
+        self.tasks.clear();
+        self.next_task = 0;
+    }
+
+    /// Forgets tasks that have not ended, as a node restored from a snapshot does.
+    pub(crate) fn forget_open_tasks(&mut self) {
+        self.tasks.retain(|task| task.told.status.is_final());
+    }
+
+    /// Cancels what waits.
+    pub(crate) fn cancel_open_tasks(&mut self) {
+        for task in &mut self.tasks {
+            if !task.told.status.is_final() {
+                task.told.status = TaskStatus::Canceled;
+            }
+        }
+    }
+
+    /// Markers of all tasks ever made and kept, oldest first.
+    pub(crate) fn markers(&self) -> Vec<String> {
+        self.tasks
+            .iter()
+            .filter_map(|task| task.told.marker.clone())
+            .collect()
+    }
+
+    pub(crate) fn task_count(&self) -> usize {
+        self.tasks.len()
+    }
+
+    fn work(&mut self) {
+        if self.faults.is_holding {
+            return;
+        }
+        for task in &mut self.tasks {
+            if task.told.status.is_final() {
+                continue;
+            }
+            // A marker of its own part for the task: `miroir/<cluster>/<batch>/<request>/<task>`.
+            let is_careful = |marker: &String| marker.split('/').count() > 4;
+            if self.faults.is_holding_care && task.told.marker.as_ref().is_some_and(is_careful) {
+                return;
+            }
+            match apply(&mut self.indexes, &self.faults.allergies, &task.write) {
+                Ok(details) => {
+                    task.told.status = TaskStatus::Succeeded;
+                    task.told.details = Some(details);
+                }
+                Err(error) => {
+                    task.told.status = TaskStatus::Failed;
+                    task.told.error = Some(error);
+                    if self.faults.is_shaky {
+                        self.faults.is_holding = true;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, write: NodeWrite) -> NodeTaskUid {
+        let uid = NodeTaskUid(self.next_task);
+        self.next_task += 1;
+        let (index, marker) = name_of(&write);
+        let told = NodeTask {
+            uid,
+            index: Some(index),
+            kind: None,
+            status: TaskStatus::Enqueued,
+            error: None,
+            details: None,
+            marker,
+            enqueued_at: "2026-01-01T00:00:00Z".into(),
+        };
+        self.tasks.push(Task { write, told });
+        uid
+    }
+}
+
+fn name_of(write: &NodeWrite) -> (PhysicalIndex, Option<String>) {
+    match write {
+        NodeWrite::CreateIndex { index, .. }
+        | NodeWrite::UpdateIndex { index, .. }
+        | NodeWrite::DeleteIndex { index }
+        | NodeWrite::UpdateSettings { index, .. } => (index.clone(), None),
+        NodeWrite::AddDocuments { index, marker, .. }
+        | NodeWrite::DeleteDocuments { index, marker, .. }
+        | NodeWrite::DeleteByFilter { index, marker, .. }
+        | NodeWrite::DeleteAllDocuments { index, marker } => (index.clone(), Some(marker.clone())),
+    }
+}
+
+/// Carries out one write: the details, or the error object.
+fn apply(
+    indexes: &mut BTreeMap<String, Index>,
+    allergies: &BTreeSet<String>,
+    write: &NodeWrite,
+) -> Result<Value, Value> {
+    let name = name_of(write).0.to_string();
+    let not_found = || error("index_not_found", format!("Index `{name}` not found."));
+    match write {
+        NodeWrite::CreateIndex { primary_key, .. } => {
+            if indexes.contains_key(&name) {
+                let message = format!("Index `{name}` already exists.");
+                return Err(error("index_already_exists", message));
+            }
+            let primary_key = primary_key.clone();
+            indexes.insert(
+                name,
+                Index {
+                    primary_key,
+                    ..Index::default()
+                },
+            );
+            Ok(json!({}))
+        }
+        NodeWrite::UpdateIndex { primary_key, .. } => {
+            let index = indexes.get_mut(&name).ok_or_else(not_found)?;
+            index.primary_key = Some(primary_key.clone());
+            Ok(json!({}))
+        }
+        NodeWrite::DeleteIndex { .. } => {
+            let index = indexes.remove(&name).ok_or_else(not_found)?;
+            Ok(json!({"deletedDocuments": index.documents.len()}))
+        }
+        NodeWrite::UpdateSettings { body, .. } => {
+            let patch: Map<String, Value> = serde_json::from_slice(body).expect("an object");
+            let index = indexes.entry(name.clone()).or_default();
+            if patch
+                .get("synonyms")
+                .is_some_and(|synonyms| synonyms.get("poison").is_some())
+            {
+                let message = format!("Index `{name}`: these settings are poison.");
+                return Err(error("invalid_settings_synonyms", message));
+            }
+            for (field, value) in patch {
+                index.settings.insert(field, value);
+            }
+            Ok(json!({}))
+        }
+        NodeWrite::AddDocuments {
+            method,
+            primary_key,
+            body,
+            skip_creation,
+            ..
+        } => {
+            let index = indexes.entry(name.clone()).or_default();
+            let body = body.concat();
+            let mut documents = Vec::new();
+            for line in body
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+            {
+                let document: Document = serde_json::from_slice(line).expect("a JSON object");
+                let id = id_text(&document[primary_key]);
+                if document.contains_key("poison") || allergies.contains(&id) {
+                    let message = format!("Index `{name}`: document `{id}` is poison.");
+                    return Err(error("internal", message));
+                }
+                documents.push((id, document));
+            }
+            index.primary_key = Some(primary_key.clone());
+            for (id, document) in documents {
+                if *skip_creation && !index.documents.contains_key(&id) {
+                    continue;
+                }
+                match method {
+                    AdditionMethod::Replace => {
+                        index.documents.insert(id, document);
+                    }
+                    AdditionMethod::Update => {
+                        index.documents.entry(id).or_default().extend(document);
+                    }
+                }
+            }
+            Ok(json!({"indexedDocuments": 1}))
+        }
+        NodeWrite::DeleteDocuments { body, .. } => {
+            let ids: Vec<String> = serde_json::from_slice(body).expect("ids");
+            let index = indexes.get_mut(&name).ok_or_else(not_found)?;
+            let deleted = ids
+                .iter()
+                .filter(|id| index.documents.remove(*id).is_some())
+                .count();
+            Ok(json!({"deletedDocuments": deleted}))
+        }
+        NodeWrite::DeleteByFilter { body, .. } => {
+            let body: Value = serde_json::from_slice(body).expect("an object");
+            let index = indexes.get_mut(&name).ok_or_else(not_found)?;
+            let before = index.documents.len();
+            let filter = body["filter"].as_str().expect("a filter text").to_owned();
+            let (field, value) = filter.split_once(" = ").expect("an equation");
+            index
+                .documents
+                .retain(|_, d| d.get(field).map(id_text).as_deref() != Some(value));
+            Ok(json!({"deletedDocuments": before - index.documents.len()}))
+        }
+        NodeWrite::DeleteAllDocuments { .. } => {
+            let index = indexes.get_mut(&name).ok_or_else(not_found)?;
+            let deleted = index.documents.len();
+            index.documents.clear();
+            Ok(json!({"deletedDocuments": deleted}))
+        }
+    }
+}
+
+fn id_text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn answer(value: &Value) -> Bytes {
+    Bytes::from(value.to_string())
+}
+
+/// The documents asked for, by their numbers.
+fn chosen<'i>(index: &'i Index, body: &Value) -> Vec<&'i Document> {
+    let ids = body.get("ids").and_then(Value::as_array);
+    let filter = body.get("filter").map(ToString::to_string);
+    let is_shown = |(id, document): &(&String, &Document)| {
+        let is_asked = ids.is_none_or(|ids| ids.iter().any(|asked| asked == id.as_str()));
+        let tag = document
+            .get("_miroir_shard")
+            .and_then(Value::as_str)
+            .unwrap_or("");
+        let is_matching = filter
+            .as_ref()
+            .filter(|filter| filter.contains("_miroir_shard"))
+            .is_none_or(|filter| filter.contains(tag) != filter.contains("NOT "));
+        is_asked && is_matching
+    };
+    let mut found: Vec<_> = index
+        .documents
+        .iter()
+        .filter(is_shown)
+        .map(|(_, d)| d)
+        .collect();
+    found.sort_by_key(|document| document["_miroir_seq"].as_str().map(str::to_owned));
+    found
+}
+
+fn read(node: &Node, id: &NodeId, read: NodeRead) -> Result<Bytes, NodeError> {
+    let find = |index: &PhysicalIndex| {
+        node.indexes
+            .get(index.as_str())
+            .ok_or_else(|| NodeError::Refused {
+                node: id.clone(),
+                status: 404,
+                code: "index_not_found".into(),
+                message: format!("Index `{index}` not found."),
+                body: error("index_not_found", format!("Index `{index}` not found.")),
+            })
+    };
+    let window = |body: &Value, len: usize| {
+        let number = |field: &str, other| body[field].as_u64().map_or(other, |n| n as usize);
+        let from = number("offset", 0).min(len);
+        from..from.saturating_add(number("limit", 20)).min(len)
+    };
+    match read {
+        NodeRead::Health => Ok(answer(&json!({"status": "available"}))),
+        NodeRead::Version => Ok(answer(&json!({"pkgVersion": "1.50.0"}))),
+        NodeRead::Index { index } => {
+            find(&index).map(|found| answer(&json!({"primaryKey": found.primary_key})))
+        }
+        NodeRead::Settings { index } => {
+            find(&index).map(|found| answer(&Value::Object(found.settings.clone())))
+        }
+        NodeRead::Documents { index, body } => {
+            let body: Value = serde_json::from_slice(&body).expect("a body");
+            let found = chosen(find(&index)?, &body);
+            let range = window(&body, found.len());
+            Ok(answer(
+                &json!({"results": &found[range], "total": found.len()}),
+            ))
+        }
+        NodeRead::Search { index, body } => {
+            let body: Value = serde_json::from_slice(&body).expect("a body");
+            let found = chosen(find(&index)?, &body);
+            let hits: Vec<Value> = found[window(&body, found.len())]
+                .iter()
+                .map(|document| {
+                    let mut hit = Value::Object((*document).clone());
+                    hit["_rankingScore"] = json!(1.0);
+                    hit["_rankingScoreDetails"] = json!({
+                        "_miroir_seq:asc": {"order": 0, "value": document["_miroir_seq"]},
+                    });
+                    hit
+                })
+                .collect();
+            Ok(answer(
+                &json!({"hits": hits, "estimatedTotalHits": found.len()}),
+            ))
+        }
+        other => panic!("the fleet does not answer {other:?}"),
+    }
+}
+
+impl Fleet {
+    /// Passes the faults that concern every call.
+    async fn enter(&self, id: &NodeId) -> Result<(), NodeError> {
+        let delay = self.on(id.as_str(), |node| node.faults.delay);
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        self.on(id.as_str(), |node| {
+            node.work();
+            if node.faults.is_unreachable {
+                let cause = "the test says so".into();
+                return Err(NodeError::Unreachable {
+                    node: id.clone(),
+                    cause,
+                });
+            }
+            Ok(())
+        })
+    }
+}
+
+enum Accepted {
+    Yes(NodeTaskUid),
+    Busy,
+    AnswerLost,
+    Swallowed,
+}
+
+#[async_trait]
+impl NodeClient for Fleet {
+    async fn read(
+        &self,
+        node: &NodeId,
+        what: NodeRead,
+        _timeout: Duration,
+    ) -> Result<Bytes, NodeError> {
+        self.enter(node).await?;
+        self.on(node.as_str(), |state| read(state, node, what))
+    }
+
+    async fn submit(
+        &self,
+        node: &NodeId,
+        write: NodeWrite,
+        timeout: Duration,
+    ) -> Result<NodeTaskUid, NodeError> {
+        self.enter(node).await?;
+        let accepted = self.on(node.as_str(), |state| {
+            let faults = &mut state.faults;
+            if faults.spare > 0 {
+                faults.spare -= 1;
+            } else if faults.busy > 0 {
+                faults.busy -= 1;
+                return Accepted::Busy;
+            } else if faults.swallowed > 0 {
+                faults.swallowed -= 1;
+                return Accepted::Swallowed;
+            } else if faults.lost_answers > 0 {
+                faults.lost_answers -= 1;
+                state.accept(write);
+                return Accepted::AnswerLost;
+            }
+            Accepted::Yes(state.accept(write))
+        });
+        let cause = "the test says so".to_owned();
+        match accepted {
+            Accepted::Yes(uid) => Ok(uid),
+            Accepted::Busy => Err(NodeError::Busy { node: node.clone() }),
+            Accepted::AnswerLost => Err(NodeError::UnknownOutcome {
+                node: node.clone(),
+                cause,
+            }),
+            Accepted::Swallowed => {
+                tokio::time::sleep(timeout).await;
+                Err(NodeError::UnknownOutcome {
+                    node: node.clone(),
+                    cause,
+                })
+            }
+        }
+    }
+
+    async fn fetch_tasks(
+        &self,
+        node: &NodeId,
+        query: NodeTaskQuery,
+        _timeout: Duration,
+    ) -> Result<Vec<NodeTask>, NodeError> {
+        self.enter(node).await?;
+        let is_lost = self.on(node.as_str(), |state| {
+            let is_lost = state.faults.loses_next_answer;
+            if is_lost {
+                state.faults = Faults::default();
+            }
+            is_lost
+        });
+        if is_lost {
+            let cause = "the test says so".into();
+            return Err(NodeError::UnknownOutcome {
+                node: node.clone(),
+                cause,
+            });
+        }
+        Ok(self.on(node.as_str(), |state| {
+            state.faults.loses_next_answer = state.faults.is_shaky && state.faults.is_holding;
+            let is_asked = |task: &&Task| {
+                (query.uids.is_empty() || query.uids.contains(&task.told.uid))
+                    && query.from.is_none_or(|from| task.told.uid <= from)
+            };
+            let tasks = state.tasks.iter().rev().filter(is_asked);
+            tasks
+                .take(query.limit as usize)
+                .map(|task| task.told.clone())
+                .collect()
+        }))
+    }
+}

@@ -1,0 +1,463 @@
+//! A cluster that a test can start, crash and start again on the same store: one runtime for each
+//! life of the proxy, on virtual time.
+
+use crate::node::Fleet;
+use crate::store::FlakyStore;
+use async_trait::async_trait;
+use bytes::Bytes;
+use miroir_core::hash::shard_of;
+use miroir_core::id::{IndexUid, NodeId, TaskUid};
+use miroir_core::task::{AdditionMethod, Operation, TaskFilter, TaskStatus};
+use miroir_engine::Engine;
+use miroir_engine::engine::Write;
+use miroir_engine::port::{
+    BatchRecord, Catalog, Clock, IndexRecord, NewEntry, NodeRecord, Payload, PayloadStore, TaskLog,
+    TaskQuery, TaskRecord, Timestamp,
+};
+use miroir_engine::state::{Config, NodeSpec, Ports, StepHook};
+use miroir_store::{MemoryPayloads, MemoryStore};
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// A condition is looked at this often, in virtual time, ...
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// ... and so many times before the test gives up: a hundred virtual seconds.
+const LOOKS_MAX: usize = 20_000;
+
+struct VirtualClock(Instant);
+
+#[async_trait]
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH + Duration::from_secs(1_750_000_000) + self.0.elapsed()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// What outlives a proxy.
+pub(crate) struct World {
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) store: Arc<FlakyStore>,
+    pub(crate) payloads: Arc<MemoryPayloads>,
+    shard_count: u32,
+    replication_factor: u32,
+}
+
+impl World {
+    pub(crate) fn new(nodes: &[&str], shard_count: u32, replication_factor: u32) -> Self {
+        Self {
+            fleet: Arc::new(Fleet::new(nodes)),
+            store: Arc::default(),
+            payloads: Arc::default(),
+            shard_count,
+            replication_factor,
+        }
+    }
+
+    /// Two nodes that both hold everything.
+    pub(crate) fn mirrored() -> Self {
+        Self::new(&["a", "b"], 4, 2)
+    }
+
+    /// One node.
+    pub(crate) fn single() -> Self {
+        Self::new(&["a"], 1, 1)
+    }
+
+    fn config(&self, step_hook: Option<StepHook>) -> Config {
+        let spec = |name: String| NodeSpec {
+            url: format!("http://{name}.invalid"),
+            id: NodeId::new(name),
+            zone: None,
+            weight_milli: 1000,
+        };
+        Config {
+            version: "0.0.0".into(),
+            nodes: self.fleet.names().into_iter().map(spec).collect(),
+            shard_count: self.shard_count,
+            replication_factor: self.replication_factor,
+            search_timeout: Duration::from_secs(2),
+            node_timeout: Duration::from_secs(2),
+            probe_interval: Duration::from_millis(200),
+            search_cache_bytes: 1024 * 1024,
+            step_hook,
+        }
+    }
+
+    fn ports(&self) -> Ports {
+        Ports {
+            nodes: self.fleet.clone(),
+            store: self.store.clone(),
+            payloads: self.payloads.clone(),
+            api_keys: Arc::new(MemoryStore::new()),
+            clock: Arc::new(VirtualClock(Instant::now())),
+        }
+    }
+
+    /// One life of the proxy, ended by a crash when `body` returns: every task of the engine is
+    /// dropped where it stands.
+    pub(crate) fn run<T>(&self, body: impl AsyncFnOnce(Engine) -> T) -> T {
+        runtime().block_on(async {
+            let engine = Engine::start(self.ports(), self.config(None))
+                .await
+                .expect("a start");
+            body(engine).await
+        })
+    }
+
+    /// The same, ended before its time at the `nth` passing of a step (from 0). Returns whether the
+    /// step was reached.
+    pub(crate) fn run_until_step(
+        &self,
+        step: &'static str,
+        nth: usize,
+        body: impl AsyncFnOnce(Engine),
+    ) -> bool {
+        let reached = Arc::new(Notify::new());
+        let passed = Arc::new(Mutex::new(0));
+        let hook: StepHook = {
+            let reached = reached.clone();
+            Arc::new(move |name| {
+                let is_here = name == step && {
+                    let mut passed = passed.lock();
+                    *passed += 1;
+                    *passed == nth + 1
+                };
+                let reached = reached.clone();
+                Box::pin(async move {
+                    if is_here {
+                        reached.notify_one();
+                        std::future::pending::<()>().await;
+                    }
+                })
+            })
+        };
+        runtime().block_on(async {
+            let life = async {
+                let engine = Engine::start(self.ports(), self.config(Some(hook))).await;
+                body(engine.expect("a start")).await;
+            };
+            tokio::select! {
+                () = life => false,
+                () = reached.notified() => true,
+            }
+        })
+    }
+
+    /// Makes the call on the world outside of any life of a proxy.
+    pub(crate) fn apart<T>(&self, work: impl AsyncFnOnce(&Self) -> T) -> T {
+        runtime().block_on(work(self))
+    }
+
+    /// Puts writes into the log while no proxy runs, so that one dispatch sees them all.
+    pub(crate) fn enqueue(&self, writes: Vec<Write>) -> Vec<TaskUid> {
+        let entry = |write: Write| NewEntry {
+            index_uid: write.index_uid,
+            operation: write.operation,
+            payload: write.payload,
+            custom_metadata: write.custom_metadata,
+            enqueued_at: Timestamp::UNIX_EPOCH,
+        };
+        let entries = writes.into_iter().map(entry).collect();
+        self.apart(async |world| {
+            world
+                .store
+                .append(entries)
+                .await
+                .expect("the store is well")
+        })
+    }
+
+    /// Everything a document index holds, the same on every replica.
+    pub(crate) fn documents(&self, uid: &str) -> BTreeMap<String, Value> {
+        let mut all = BTreeMap::new();
+        for node in self.fleet.names() {
+            for (id, document) in self.fleet.documents(&node, uid) {
+                let other = all.insert(id.clone(), document.clone());
+                assert!(
+                    other.is_none_or(|other| other == document),
+                    "replicas differ in document {id} of {uid}"
+                );
+            }
+        }
+        all
+    }
+
+    /// Every replica of a mirrored world holds every document.
+    pub(crate) fn assert_mirrored(&self, uid: &str) {
+        let mut names = self.fleet.names().into_iter();
+        let first = names.next().expect("a node");
+        for other in names {
+            assert_eq!(
+                self.fleet.raw_documents(&first, uid),
+                self.fleet.raw_documents(&other, uid),
+                "{first} and {other} hold different documents of {uid}"
+            );
+        }
+    }
+
+    pub(crate) async fn open_batches(&self) -> Vec<BatchRecord> {
+        self.store
+            .load_open_batches()
+            .await
+            .expect("the store is well")
+    }
+
+    pub(crate) async fn node(&self, name: &str) -> NodeRecord {
+        let nodes = self.store.load_nodes().await.expect("the store is well");
+        nodes
+            .into_iter()
+            .find(|node| node.id.as_str() == name)
+            .expect("a node of the store")
+    }
+
+    pub(crate) async fn index(&self, uid: &str) -> Option<IndexRecord> {
+        let indexes = self.store.load_indexes().await.expect("the store is well");
+        indexes.into_iter().find(|index| index.uid.as_str() == uid)
+    }
+
+    /// A document id whose replicas are these nodes.
+    pub(crate) async fn id_on(&self, index: &str, nodes: [&str; 2]) -> String {
+        let physical = self.index(index).await.expect("an index").physical;
+        let placement = self
+            .store
+            .load_placement(&physical)
+            .await
+            .expect("the store is well");
+        let (_, replica_sets) = placement.expect("a placement");
+        let shard_count = NonZeroU32::new(self.shard_count).expect("some shards");
+        let is_there = |id: &String| {
+            let replica_set = &replica_sets[shard_of(id, shard_count).0 as usize];
+            nodes
+                .iter()
+                .all(|node| replica_set.contains(&NodeId::new(*node)))
+        };
+        (0..10_000)
+            .map(|n| n.to_string())
+            .find(is_there)
+            .expect("a shard on these nodes")
+    }
+
+    pub(crate) async fn payload_count(&self) -> usize {
+        self.payloads.list().await.expect("payloads are well").len()
+    }
+
+    pub(crate) async fn all_tasks(&self) -> Vec<TaskRecord> {
+        let query = TaskQuery {
+            limit: 100_000,
+            is_reversed: true,
+            ..TaskQuery::default()
+        };
+        self.store
+            .list_tasks(query)
+            .await
+            .expect("the store is well")
+            .tasks
+    }
+
+    /// Nothing waits, nothing is owed to any node.
+    pub(crate) async fn settled(&self) {
+        for _ in 0..LOOKS_MAX {
+            let has_unfinished = self.all_tasks().await.iter().any(|t| !t.status.is_final());
+            if !has_unfinished && self.open_batches().await.is_empty() {
+                return;
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        panic!(
+            "work is left: {:#?} of {:#?}",
+            self.open_batches().await,
+            self.all_tasks()
+                .await
+                .iter()
+                .map(|t| (t.uid, t.status))
+                .collect::<Vec<_>>()
+        );
+    }
+
+    /// Waits for a change of the stored in-sync set.
+    pub(crate) async fn in_sync_is(&self, node: &str, expected: bool) {
+        for _ in 0..LOOKS_MAX {
+            if self.node(node).await.is_in_sync == expected {
+                return;
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        panic!("{node} is never in sync: {expected}");
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime")
+}
+
+/// Waits in virtual time; panics if the condition is never true.
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..LOOKS_MAX {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    panic!("never: {what}");
+}
+
+/// Lets virtual time pass, for what must *not* happen.
+pub(crate) async fn pass(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+pub(crate) fn uid(name: &str) -> IndexUid {
+    IndexUid::new(name).expect("a valid uid")
+}
+
+pub(crate) fn write(index: &str, operation: Operation) -> Write {
+    Write {
+        index_uid: Some(uid(index)),
+        operation,
+        payload: None,
+        custom_metadata: None,
+    }
+}
+
+fn lines(values: &[Value]) -> Bytes {
+    values
+        .iter()
+        .map(|value| format!("{value}\n"))
+        .collect::<String>()
+        .into()
+}
+
+/// Documents by the method given, inline.
+pub(crate) fn add_by(method: AdditionMethod, index: &str, documents: &[Value]) -> Write {
+    let operation = Operation::AddDocuments {
+        method,
+        primary_key: None,
+        skip_creation: false,
+        may_create_index: true,
+        document_count: documents.len() as u64,
+    };
+    Write {
+        payload: Some(Payload::Inline(lines(documents))),
+        ..write(index, operation)
+    }
+}
+
+pub(crate) fn add(index: &str, documents: &[Value]) -> Write {
+    add_by(AdditionMethod::Replace, index, documents)
+}
+
+pub(crate) fn delete_ids(index: &str, ids: &[&str]) -> Write {
+    let lines: String = ids.iter().map(|id| format!("\"{id}\"\n")).collect();
+    let operation = Operation::DeleteDocuments {
+        id_count: ids.len() as u64,
+    };
+    Write {
+        payload: Some(Payload::Inline(lines.into())),
+        ..write(index, operation)
+    }
+}
+
+pub(crate) fn create(index: &str) -> Write {
+    write(index, Operation::CreateIndex { primary_key: None })
+}
+
+pub(crate) fn drop_index(index: &str) -> Write {
+    write(index, Operation::DeleteIndex)
+}
+
+pub(crate) fn rename(index: &str, new: &str) -> Write {
+    write(
+        index,
+        Operation::UpdateIndex {
+            primary_key: None,
+            new_uid: Some(uid(new)),
+        },
+    )
+}
+
+pub(crate) fn settings(index: &str, patch: Value) -> Write {
+    let operation = Operation::UpdateSettings {
+        settings: patch,
+        is_reset: false,
+        may_create_index: true,
+    };
+    write(index, operation)
+}
+
+pub(crate) fn cancel(filter: TaskFilter) -> Write {
+    control(Operation::CancelTasks {
+        original_filter: "?statuses=enqueued".into(),
+        filter,
+    })
+}
+
+pub(crate) fn forget(filter: TaskFilter) -> Write {
+    control(Operation::DeleteTasks {
+        original_filter: "?statuses=succeeded".into(),
+        filter,
+    })
+}
+
+fn control(operation: Operation) -> Write {
+    Write {
+        index_uid: None,
+        operation,
+        payload: None,
+        custom_metadata: None,
+    }
+}
+
+/// Documents in a payload file, as large writes come.
+pub(crate) async fn add_file(engine: &Engine, index: &str, documents: &[Value]) -> Write {
+    let mut file = engine.create_payload().await.expect("payloads are well");
+    file.append(lines(documents))
+        .await
+        .expect("payloads are well");
+    let payload = Payload::Stored(file.finish().await.expect("payloads are well"));
+    Write {
+        payload: Some(payload),
+        ..add(index, documents)
+    }
+}
+
+pub(crate) async fn register(engine: &Engine, write: Write) -> TaskUid {
+    engine.register(write).await.expect("the store is well").uid
+}
+
+/// The task once it is final.
+pub(crate) async fn ended(engine: &Engine, task: TaskUid) -> TaskRecord {
+    for _ in 0..LOOKS_MAX {
+        let record = engine.task(task).await.expect("a task");
+        if record.status.is_final() {
+            return record;
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    panic!("task {task} never ends: {:?}", engine.topology().await);
+}
+
+/// Registers a write and waits for its success.
+pub(crate) async fn succeed(engine: &Engine, write: Write) -> TaskRecord {
+    let task = register(engine, write).await;
+    let record = ended(engine, task).await;
+    assert_eq!(record.status, TaskStatus::Succeeded, "{:?}", record.error);
+    record
+}

@@ -1,0 +1,48 @@
+//! `POST /indexes/{uid}/facet-search`.
+
+use super::search::refuse_unsupported;
+use crate::app::AppState;
+use crate::convert::search_request;
+use crate::error::ApiError;
+use crate::extract::{Index, JsonBody, Permit};
+use crate::response::ready_json;
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use miroir_api::error::Code;
+use miroir_api::facet_search::read_body;
+use miroir_api::filter::check_filter;
+use miroir_core::merge::FacetSearchRequest;
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new().route("/indexes/{uid}/facet-search", post(facet_search))
+}
+
+async fn facet_search(
+    permit: Permit,
+    Index(uid): Index,
+    State(app): State<AppState>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    let mut query = read_body(&body)?;
+    refuse_unsupported(&query.search)?;
+    if let Some(filter) = &query.search.filter {
+        // A missing index is reported before a malformed filter.
+        app.engine.index(&uid)?;
+        let code = Code::InvalidSearchFilter;
+        if check_filter(filter, code)? {
+            app.engine.check_filter_fields(&uid, filter, code.name())?;
+        } else {
+            query.search.filter = None;
+        }
+    }
+    permit.restrict(uid.as_str(), &mut query.search.filter);
+    let request = FacetSearchRequest {
+        facet: query.facet_name,
+        query: query.facet_query,
+        exhaustive_count: query.exhaustive_facet_count,
+        search: search_request(query.search),
+    };
+    Ok(ready_json(app.engine.facet_search(&uid, request).await?))
+}

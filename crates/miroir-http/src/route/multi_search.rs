@@ -1,0 +1,220 @@
+//! `POST /multi-search`.
+
+use super::search::{refuse_unsupported, search};
+use crate::app::{App, AppState};
+use crate::convert::search_request;
+use crate::error::{ApiError, unsupported};
+use crate::extract::{JsonBody, Permit};
+use crate::response::{ready_json, search_response};
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use http::HeaderMap;
+use miroir_api::error::{Code, ResponseError};
+use miroir_api::filter::check_filter;
+use miroir_api::index::invalid_index_uid;
+use miroir_api::multi_search::{Federation, IndexQuery, inside_query, read_body};
+use miroir_api::search::LIMIT_DEFAULT;
+use miroir_core::id::IndexUid;
+use miroir_core::merge::{FederatedQuery, FederatedRequest};
+use miroir_core::search::Paging;
+use miroir_engine::EngineError;
+use miroir_engine::engine::SearchAnswer;
+use miroir_engine::federated::{FederatedError, QUERIES_AT_ONCE};
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new().route("/multi-search", post(multi_search))
+}
+
+async fn multi_search(
+    permit: Permit,
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    let mut request = read_body(&body)?;
+    for (
+        idx,
+        IndexQuery {
+            index_uid, query, ..
+        },
+    ) in request.queries.iter_mut().enumerate()
+    {
+        permit
+            .require(index_uid)
+            .map_err(|error| inside_query(idx, error))?;
+        permit.restrict(index_uid, &mut query.filter);
+    }
+    if let Some(federation) = request.federation {
+        return Ok(ready_json(
+            federated(&app, request.queries, federation).await?,
+        ));
+    }
+    let uids: Vec<String> = request
+        .queries
+        .iter()
+        .map(|query| query.index_uid.clone())
+        .collect();
+    let searches = request.queries.into_iter().enumerate().map(|(idx, query)| {
+        let (app, headers) = (&app, &headers);
+        async move {
+            search_one(app, query, headers)
+                .await
+                .map_err(|error| inside(idx, error))
+        }
+    });
+    // In the queries' order, so that the first error is that of the first query that fails.
+    let answers: Vec<SearchAnswer> = futures::stream::iter(searches)
+        .buffered(QUERIES_AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(search_response(join(&uids, answers)))
+}
+
+async fn search_one(
+    app: &App,
+    query: IndexQuery,
+    headers: &HeaderMap,
+) -> Result<SearchAnswer, ApiError> {
+    query.check_alone()?;
+    let uid = IndexUid::new(query.index_uid).map_err(|error| invalid_index_uid(&error.0))?;
+    // Not found is the status of a path; here the name is in the body.
+    if app.engine.index(&uid).is_err() {
+        let error = ApiError::from(EngineError::IndexNotFound(uid));
+        return Err(ApiError(error.0.with_status(400)));
+    }
+    search(app, &uid, query.query, headers).await
+}
+
+fn inside(query: usize, error: ApiError) -> ApiError {
+    ApiError(inside_query(query, error.0))
+}
+
+async fn federated(
+    app: &App,
+    queries: Vec<IndexQuery>,
+    federation: Federation,
+) -> Result<Bytes, ApiError> {
+    if federation.show_performance_details {
+        return Err(unsupported("The search parameter `showPerformanceDetails`").into());
+    }
+    if federation.personalize.is_some() {
+        return Err(unsupported("The search parameter `personalize`").into());
+    }
+    let mut planned = Vec::with_capacity(queries.len());
+    for (idx, query) in queries.into_iter().enumerate() {
+        let query = federated_query(app, query, &federation);
+        planned.push(query.map_err(|error| inside(idx, error))?);
+    }
+    let paging = if federation.page.is_some() || federation.hits_per_page.is_some() {
+        Paging::Page {
+            page: federation.page.unwrap_or(1),
+            hits_per_page: federation.hits_per_page.unwrap_or(LIMIT_DEFAULT),
+        }
+    } else {
+        Paging::Offset {
+            offset: federation.offset,
+            limit: federation.limit,
+        }
+    };
+    let facets = federation.facets_by_index.into_iter();
+    let request = FederatedRequest {
+        queries: planned,
+        paging,
+        facets: facets
+            .filter_map(|(uid, facets)| Some((uid, facets?)))
+            .collect(),
+        merge_facets: federation
+            .merge_facets
+            .map(|merge| merge.max_values_per_facet),
+        distinct: federation.distinct,
+    };
+    app.engine
+        .federated_search(request)
+        .await
+        .map_err(|FederatedError { query, error }| {
+            let is_missing = matches!(error, EngineError::IndexNotFound(_));
+            let error = ApiError::from(error);
+            // Not found is the status of a path; here the name is in the body.
+            let status = if is_missing || error.0.code == "index_not_found" {
+                400
+            } else {
+                error.0.status()
+            };
+            let error = ApiError(error.0.with_status(status));
+            match query {
+                Some(query) => inside(query, error),
+                None => error,
+            }
+        })
+}
+
+fn federated_query(
+    app: &App,
+    mut query: IndexQuery,
+    federation: &Federation,
+) -> Result<FederatedQuery, ApiError> {
+    if let Some(filter) = &query.query.filter {
+        let code = Code::InvalidSearchFilter;
+        if check_filter(filter, code)? {
+            if let Ok(uid) = IndexUid::new(&*query.index_uid)
+                && app.engine.index(&uid).is_ok()
+            {
+                app.engine.check_filter_fields(&uid, filter, code.name())?;
+            }
+        } else {
+            query.query.filter = None;
+        }
+    }
+    query.check_federated(federation)?;
+    let options = query.options.clone().unwrap_or_default();
+    if options.remote.is_some() {
+        return Err(needs_network("Performing a remote federated search").into());
+    }
+    if options.query_position.is_some() {
+        return Err(needs_network("Using `federationOptions.queryPosition`").into());
+    }
+    refuse_unsupported(&query.query)?;
+    Ok(FederatedQuery {
+        uid: query.index_uid,
+        request: search_request(query.query),
+        weight: options.weight,
+    })
+}
+
+/// Miroir itself joins the nodes, so it is as a server on which that feature is off.
+fn needs_network(what: &str) -> ResponseError {
+    ResponseError::new(
+        Code::FeatureNotEnabled,
+        format!(
+            "{what} requires enabling the `network` experimental feature. See \
+             https://github.com/orgs/meilisearch/discussions/805"
+        ),
+    )
+}
+
+/// `{"results": [{"indexUid": …, …}]}` of answers that are JSON objects and never empty.
+fn join(uids: &[String], answers: Vec<SearchAnswer>) -> SearchAnswer {
+    let mut body = br#"{"results":["#.to_vec();
+    let mut joined = SearchAnswer {
+        body: Default::default(),
+        missing_shards: Vec::new(),
+        node_count: 0,
+    };
+    for (at, (uid, answer)) in uids.iter().zip(answers).enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        // A uid is letters, digits, hyphens and underscores: nothing to escape.
+        body.extend_from_slice(format!(r#"{{"indexUid":"{uid}","#).as_bytes());
+        body.extend_from_slice(answer.body.strip_prefix(b"{").unwrap_or(&answer.body));
+        joined.missing_shards.extend(answer.missing_shards);
+        joined.node_count += answer.node_count;
+    }
+    body.extend_from_slice(b"]}");
+    joined.body = body.into();
+    joined
+}
