@@ -30,7 +30,7 @@ const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 const WINDOW: usize = 64;
 /// With so many batches in flight the nodes have work, and small writes gain by going together:
 /// the dispatcher then waits for more of them, or for a batch to end, ...
-const GATHER_IN_FLIGHT: usize = 2;
+const GATHER_IN_FLIGHT: usize = 1;
 /// ... but no longer than this.
 const GATHER_MAX: Duration = Duration::from_millis(100);
 /// The wait before a failed step is tried again.
