@@ -17,7 +17,7 @@ use time::format_description::well_known::Rfc3339;
 /// The documents of an index, exactly: each counted on one replica.
 ///
 /// # Errors
-/// As [`Scatter::gather`].
+/// As [`Engine::search`].
 pub(crate) async fn count_documents(
     shared: &Shared,
     entry: &IndexEntry,
@@ -58,7 +58,7 @@ impl Engine {
     /// nearest estimate otherwise.
     ///
     /// # Errors
-    /// [`EngineError::IndexNotFound`]; as [`Scatter::gather`].
+    /// [`EngineError::IndexNotFound`]; as [`Engine::search`].
     pub async fn index_stats(&self, uid: &IndexUid) -> Result<Map<String, Value>, EngineError> {
         let shared = self.shared();
         let snapshot = shared.snapshot.load_full();

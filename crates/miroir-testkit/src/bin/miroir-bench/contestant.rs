@@ -27,16 +27,16 @@ pub(crate) struct Cpu {
 
 impl Contestant {
     /// Starts all three, the baseline first.
-    pub(crate) fn start_all(programs: &Programs, shards: u32) -> Result<Vec<Self>> {
+    pub(crate) fn start_all(programs: &Programs, shards: u32, copies: u32) -> Result<Vec<Self>> {
         let mut contestants = vec![Self::Alone(NodeProcess::start(
             &programs.node,
             NodeOptions::default(),
         )?)];
-        for nodes in [1, 3] {
+        for (nodes, copies) in [(1, 1), (3, copies)] {
             let options = ClusterOptions {
                 // What is measured is a search, not the memory of one.
                 config: vec!["search_cache = \"0 B\"".to_owned()],
-                ..ClusterOptions::new(nodes, 1, shards)
+                ..ClusterOptions::new(nodes, copies, shards)
             };
             contestants.push(Self::Striped(Cluster::start(programs, &options)?));
         }

@@ -57,6 +57,9 @@ struct Arguments {
     /// Shards of an index.
     #[arg(long, default_value_t = 32)]
     shards: u32,
+    /// Copies of each shard over three nodes.
+    #[arg(long, default_value_t = 1)]
+    copies: u32,
     /// Also writes the tables to this file.
     #[arg(long)]
     output: Option<PathBuf>,
@@ -78,7 +81,7 @@ fn main() -> Result<()> {
         data.documents.len(),
         data.text
     );
-    let contestants = Contestant::start_all(&programs, arguments.shards)?;
+    let contestants = Contestant::start_all(&programs, arguments.shards, arguments.copies)?;
 
     let mut text = facts(&arguments, &data, &contestants, &machine)?;
     for part in [bulk, searches, writes] {
@@ -119,10 +122,11 @@ fn facts(
         .and_then(|name| name.to_str())
         .unwrap_or("data");
     let mut text = format!(
-        "{machine}. Nodes of version {node}, {} documents of {name}, {} shards, replication \
-         factor 1; all processes on this machine.\n",
+        "{machine}. Nodes of version {node}, {} documents of {name}, {} shards; over three \
+         nodes replication factor {}; all processes on this machine.\n",
         data.documents.len(),
-        arguments.shards
+        arguments.shards,
+        arguments.copies
     );
     let _ = writeln!(text);
     println!("{text}");
