@@ -1,6 +1,7 @@
 //! The only doors out of the engine: nodes, the store, payloads, the clock.
 //!
 //! Each is a trait in the engine's own words; adapters (HTTP, SQLite, the simulator) implement it.
+//! One long file, because it is read as one list: what the engine asks of the world.
 
 use async_trait::async_trait;
 use bytes::Bytes;
