@@ -26,8 +26,8 @@ docs: doc
 
 # One node alone against Miroir over one and three nodes, then the micro benchmarks.
 bench *ARGS:
-    cargo build --release --locked -p miroir
-    cargo run --release --locked -p miroir-testkit --bin miroir-bench -- {{ ARGS }}
+    cargo build --profile dist --locked -p miroir
+    cargo run --profile dist --locked -p miroir-testkit --bin miroir-bench -- {{ ARGS }}
     cargo bench --locked -p miroir-core
 
 # Three nodes, a proxy, a data set and a few searches.

@@ -39,6 +39,7 @@ impl HttpNodeClient {
             .endpoints
             .write()
             .unwrap_or_else(PoisonError::into_inner) = endpoints;
+        self.http.close_idle();
     }
 
     fn endpoint(&self, node: &NodeId) -> Option<Arc<Endpoint>> {

@@ -2,9 +2,10 @@
 
 use crate::body::Pieces;
 use crate::error::{SendFailure, chain, classify_send, classify_status, garbled};
+use crate::kept::{Bounds, Kept};
 use crate::nodes::Endpoint;
 use crate::request::NodeRequest;
-use ::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
+use ::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST};
 use ::http::{HeaderValue, Request, Response, StatusCode, Uri};
 use ::http_body::Body as _;
 use bytes::{Bytes, BytesMut};
@@ -15,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use miroir_core::id::NodeId;
 use miroir_engine::port::NodeError;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A node in the same network answers a connection attempt within a millisecond or it is away.
@@ -37,7 +39,10 @@ const ANSWER_BYTES_TRUSTED: u64 = 1024 * 1024;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
+    /// For writes.
     client: Client<HttpConnector, Pieces>,
+    /// For reads.
+    kept: Arc<Kept>,
     answer_bytes_max: usize,
 }
 
@@ -59,8 +64,14 @@ impl Http {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_PER_NODE_MAX)
             .build(connector);
+        let kept = Arc::new(Kept::new(Bounds {
+            connect_timeout: CONNECT_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            idle_max: IDLE_PER_NODE_MAX,
+        }));
         Self {
             client,
+            kept,
             answer_bytes_max: ANSWER_BYTES_MAX,
         }
     }
@@ -74,6 +85,11 @@ impl Http {
         }
     }
 
+    /// Closes the connections that rest.
+    pub(crate) fn close_idle(&self) {
+        self.kept.clear();
+    }
+
     /// Sends a read. A kept connection may be closed by the node at the moment we use it: then the
     /// same is sent once more.
     pub(crate) async fn send_read(
@@ -84,8 +100,8 @@ impl Http {
         timeout: Duration,
     ) -> Result<Bytes, NodeError> {
         let twice = async {
-            match self.exchange(node, endpoint, request.clone()).await {
-                Err(Failure::Cut(_)) => self.exchange(node, endpoint, request).await,
+            match self.read_over(node, endpoint, request.clone(), false).await {
+                Err(Failure::Cut(_)) => self.read_over(node, endpoint, request, true).await,
                 outcome => outcome,
             }
         };
@@ -103,13 +119,52 @@ impl Http {
         within(node, timeout, self.exchange(node, endpoint, request)).await
     }
 
+    /// One exchange over a kept connection, or over a new one if `is_new`.
+    async fn read_over(
+        &self,
+        node: &NodeId,
+        endpoint: &Endpoint,
+        request: NodeRequest,
+        is_new: bool,
+    ) -> Result<Bytes, Failure> {
+        let unreachable = |cause| {
+            Failure::Final(NodeError::Unreachable {
+                node: node.clone(),
+                cause,
+            })
+        };
+        let base = endpoint.base.as_ref().map_err(|e| unreachable(e.clone()))?;
+        let mut request = build(endpoint, &base.path, request).map_err(unreachable)?;
+        request.headers_mut().insert(HOST, base.host.clone());
+        let line = if is_new {
+            self.kept.open(&base.address).await
+        } else {
+            self.kept.line(&base.address).await
+        };
+        let mut line = line.map_err(unreachable)?;
+        let response = line.send(request).await;
+        let response = response.map_err(|e| Failure::Cut(chain(&e)))?;
+        let status = response.status();
+        let reading = self.read_body(node, response);
+        let body = line.drive(reading).await.map_err(Failure::Final)?;
+        self.kept.put_back(&base.address, line);
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(Failure::Final(classify_status(node, status, &body)))
+    }
+
     async fn exchange(
         &self,
         node: &NodeId,
         endpoint: &Endpoint,
         request: NodeRequest,
     ) -> Result<Bytes, Failure> {
-        let request = build(endpoint, request).map_err(|cause| {
+        let built = match &endpoint.base {
+            Ok(base) => build(endpoint, &base.url, request),
+            Err(cause) => Err(cause.clone()),
+        };
+        let request = built.map_err(|cause| {
             Failure::Final(NodeError::Unreachable {
                 node: node.clone(),
                 cause,
@@ -207,8 +262,8 @@ async fn within(
     }
 }
 
-fn build(endpoint: &Endpoint, request: NodeRequest) -> Result<Request<Pieces>, String> {
-    let base = endpoint.base.as_ref().map_err(Clone::clone)?;
+/// The message whose address begins with `base`.
+fn build(endpoint: &Endpoint, base: &str, request: NodeRequest) -> Result<Request<Pieces>, String> {
     let mut url = String::with_capacity(base.len() + request.target.len());
     url.push_str(base);
     url.push_str(&request.target);

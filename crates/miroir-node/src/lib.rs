@@ -12,6 +12,7 @@ mod body;
 mod client;
 mod error;
 mod http;
+mod kept;
 mod nodes;
 mod request;
 mod tasks;

@@ -32,10 +32,23 @@ impl fmt::Debug for NodeAddress {
 /// A node's address, made ready once.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    /// The URL without a slash at its end, or why the node cannot be reached there.
-    pub(crate) base: Result<String, String>,
+    /// Where it is, or why the node cannot be reached there.
+    pub(crate) base: Result<Base, String>,
     /// The value of `Authorization`.
     pub(crate) authorization: Option<HeaderValue>,
+}
+
+/// An address, taken apart once.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Base {
+    /// The URL without a slash at its end.
+    pub(crate) url: String,
+    /// `host:port`, what to connect to.
+    pub(crate) address: String,
+    /// The value of `Host`.
+    pub(crate) host: HeaderValue,
+    /// The path that every route is appended to; empty for most.
+    pub(crate) path: String,
 }
 
 /// Reads never wait for long: the map is swapped whole.
@@ -82,23 +95,29 @@ fn bearer(key: &str) -> Result<HeaderValue, String> {
     Ok(value)
 }
 
-fn check_base(url: &str) -> Result<String, String> {
+fn check_base(url: &str) -> Result<Base, String> {
     let base = url.trim_end_matches('/');
-    let uri: Uri = base
-        .parse()
-        .map_err(|e| format!("`{url}` is not an address: {e}"))?;
+    let not_an_address = |e: &dyn fmt::Display| format!("`{url}` is not an address: {e}");
+    let uri: Uri = base.parse().map_err(|e| not_an_address(&e))?;
     if uri.scheme() == Some(&Scheme::HTTPS) {
         return Err(format!(
             "`{url}`: TLS to nodes is not built in, use http://"
         ));
     }
-    if uri.scheme() != Some(&Scheme::HTTP) || uri.authority().is_none() {
+    let (Some(authority), true) = (uri.authority(), uri.scheme() == Some(&Scheme::HTTP)) else {
         return Err(format!("`{url}` does not begin with http:// and a host"));
-    }
+    };
     if uri.query().is_some() {
         return Err(format!("`{url}` has a query, which an address cannot have"));
     }
-    Ok(base.to_owned())
+    let (host, port) = (authority.host(), authority.port_u16());
+    let named = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    Ok(Base {
+        address: format!("{host}:{}", port.unwrap_or(80)),
+        host: HeaderValue::from_str(&named).map_err(|e| not_an_address(&e))?,
+        path: uri.path().trim_end_matches('/').to_owned(),
+        url: base.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -107,13 +126,27 @@ mod tests {
 
     #[test]
     fn an_address_is_http_with_a_host_and_perhaps_a_path() {
+        let parts = |url: &str| {
+            let base = check_base(url).unwrap();
+            [
+                base.url,
+                base.address,
+                base.host.to_str().unwrap().to_owned(),
+                base.path,
+            ]
+        };
+        let ip = "127.0.0.1:7700";
         assert_eq!(
-            check_base("http://127.0.0.1:7700/").unwrap(),
-            "http://127.0.0.1:7700"
+            parts("http://127.0.0.1:7700/"),
+            ["http://127.0.0.1:7700", ip, ip, ""]
         );
         assert_eq!(
-            check_base("http://node/meili/").unwrap(),
-            "http://node/meili"
+            parts("http://node/meili/"),
+            ["http://node/meili", "node:80", "node", "/meili"]
+        );
+        assert_eq!(
+            parts("http://[::1]:7700"),
+            ["http://[::1]:7700", "[::1]:7700", "[::1]:7700", ""]
         );
         assert!(check_base("https://node:7700").unwrap_err().contains("TLS"));
         for url in [

@@ -122,6 +122,8 @@ impl NodeProcess {
                 let mut command = Command::new(path);
                 command.args(["--no-analytics", "--env", "development"]);
                 command.args(["--max-indexing-threads", "1"]);
+                // More costs processor time with every write, however small.
+                command.args(["--max-indexing-memory", "512MiB"]);
                 command.arg("--dump-dir").arg(folder.join("dumps"));
                 command.arg("--snapshot-dir").arg(folder.join("snapshots"));
                 if let Some(key) = &self.options.master_key {

@@ -140,7 +140,8 @@ async fn every_request_asks_for_identity_and_carries_the_key() {
 #[tokio::test]
 async fn a_node_without_a_key_gets_no_authorization() {
     let fake = FakeNode::answering(200, "{}").await;
-    let base = fake.client.endpoint(&node()).unwrap().base.clone().unwrap();
+    let endpoint = fake.client.endpoint(&node()).unwrap();
+    let base = endpoint.base.as_ref().unwrap().url.clone();
     fake.client.set_nodes(vec![NodeAddress {
         id: node(),
         url: base,

@@ -124,6 +124,7 @@ impl Program {
                     ("--dump-dir", Some(path("dumps"))),
                     ("--snapshot-dir", Some(path("snapshots"))),
                     ("--max-indexing-threads", Some(threads)),
+                    ("--max-indexing-memory", Some(INDEXING_MEMORY.to_owned())),
                 ];
                 for (flag, value) in defaults {
                     // Meilisearch refuses a flag that stands twice; the user's wins.
@@ -139,6 +140,11 @@ impl Program {
         line
     }
 }
+
+/// What a node may use to index. Left alone, each takes two thirds of the machine's memory, and pays
+/// for clearing a part of it with every write however small: a write of one document takes
+/// Meilisearch 1.50 0.06 s of processor time with up to 1 GiB, 0.2 s with 4 and 0.8 s with 16.
+const INDEXING_MEMORY: &str = "512MiB";
 
 /// Returns the absolute path of a program named by path, or found through `PATH`.
 fn find(binary: &Path) -> anyhow::Result<PathBuf> {
@@ -230,7 +236,8 @@ mod tests {
             line.join(" "),
             "guard --pid-file d/node-1/node.pid -- /opt/meili --http-addr 127.0.0.1:7 --db-path \
              d/node-1/data.ms --no-analytics --dump-dir d/node-1/dumps --snapshot-dir \
-             d/node-1/snapshots --env=production --max-indexing-threads 9"
+             d/node-1/snapshots --max-indexing-memory 512MiB --env=production \
+             --max-indexing-threads 9"
         );
     }
 
