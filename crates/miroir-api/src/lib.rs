@@ -16,7 +16,9 @@ pub mod locale;
 
 pub mod action;
 pub mod document;
+pub mod edit;
 pub mod facet_search;
+pub mod feature;
 pub mod field;
 pub mod index;
 pub mod key;
@@ -24,6 +26,7 @@ pub mod multi_search;
 pub mod search;
 pub mod settings;
 pub mod similar;
+pub mod swap;
 pub mod task;
 pub mod tenant;
 pub mod version;

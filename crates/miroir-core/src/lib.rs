@@ -16,6 +16,7 @@ pub mod id;
 pub mod batch;
 pub mod cover;
 pub mod document;
+pub mod edit;
 pub mod hash;
 pub mod payload;
 pub mod placement;

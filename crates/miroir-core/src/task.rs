@@ -10,7 +10,7 @@
 
 use crate::id::IndexUid;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Where a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -205,6 +205,17 @@ pub fn is_index_matched(pattern: &str, uid: &str) -> bool {
     }
 }
 
+/// Two index names, and whether the second has to be free. The stored form is part of the database
+/// format, and what clients see of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexSwap {
+    /// The names.
+    pub indexes: (IndexUid, IndexUid),
+    /// The first becomes the second, instead of trading places with it.
+    pub rename: bool,
+}
+
 /// What a client asked for: the content of a log entry. Payloads lie beside the log.
 ///
 /// The stored form (JSON) is part of the database format: renaming anything here is a migration.
@@ -236,6 +247,15 @@ pub enum Operation {
     },
     /// Delete every document.
     DeleteAllDocuments,
+    /// Run a function over the documents that match.
+    EditDocuments {
+        /// The filter as sent; `None` is every document.
+        filter: Option<Value>,
+        /// What the function sees beside the document.
+        context: Option<Map<String, Value>>,
+        /// The function as sent.
+        function: String,
+    },
     /// Change settings; `null` resets.
     UpdateSettings {
         /// The patch in the form of `PATCH /settings`.
@@ -259,6 +279,13 @@ pub enum Operation {
     },
     /// Remove an index.
     DeleteIndex,
+    /// Exchange names of indexes: all pairs or none.
+    SwapIndexes {
+        /// The pairs; no name stands twice.
+        swaps: Vec<IndexSwap>,
+    },
+    /// Rewrite the files of an index without the space it no longer needs.
+    CompactIndex,
     /// Withdraw tasks.
     CancelTasks {
         /// The query string, as sent, with its `?`.
@@ -288,6 +315,9 @@ impl Operation {
             Self::CreateIndex { .. } => TaskKind::IndexCreation,
             Self::UpdateIndex { .. } => TaskKind::IndexUpdate,
             Self::DeleteIndex => TaskKind::IndexDeletion,
+            Self::EditDocuments { .. } => TaskKind::DocumentEdition,
+            Self::SwapIndexes { .. } => TaskKind::IndexSwap,
+            Self::CompactIndex => TaskKind::IndexCompaction,
             Self::CancelTasks { .. } => TaskKind::TaskCancelation,
             Self::DeleteTasks { .. } => TaskKind::TaskDeletion,
         }
@@ -310,6 +340,20 @@ impl Operation {
                 "originalFilter": filter.to_string(),
             }),
             Self::DeleteAllDocuments | Self::DeleteIndex => json!({"deletedDocuments": null}),
+            Self::EditDocuments {
+                filter,
+                context,
+                function,
+            } => json!({
+                "deletedDocuments": null,
+                "editedDocuments": null,
+                "originalFilter": filter.as_ref().map(Value::to_string),
+                "context": context,
+                "function": function,
+            }),
+            Self::SwapIndexes { swaps } => json!({ "swaps": swaps }),
+            // The sizes are told when they are known.
+            Self::CompactIndex => json!({}),
             Self::UpdateSettings {
                 settings, is_reset, ..
             } => settings_details(settings, *is_reset),
@@ -402,6 +446,43 @@ mod tests {
         assert_eq!(
             operation.initial_details(IndexUid::new("a").ok().as_ref()),
             json!({"primaryKey": null, "oldIndexUid": "a", "newIndexUid": "b"})
+        );
+    }
+
+    #[test]
+    fn a_swap_tells_its_pairs_as_they_are_stored() {
+        let uid = |name| IndexUid::new(name).expect("a valid uid");
+        let swaps = vec![IndexSwap {
+            indexes: (uid("a"), uid("b")),
+            rename: true,
+        }];
+        let operation = Operation::SwapIndexes { swaps };
+        assert_eq!(
+            operation.initial_details(None),
+            json!({"swaps": [{"indexes": ["a", "b"], "rename": true}]})
+        );
+        assert_eq!(
+            serde_json::to_string(&operation).expect("an operation serializes"),
+            r#"{"op":"swapIndexes","swaps":[{"indexes":["a","b"],"rename":true}]}"#
+        );
+    }
+
+    #[test]
+    fn an_edition_tells_its_filter_as_text() {
+        let operation = Operation::EditDocuments {
+            filter: Some(json!("a = 1")),
+            context: None,
+            function: "doc.b = 1".into(),
+        };
+        assert_eq!(
+            operation.initial_details(None),
+            json!({
+                "deletedDocuments": null,
+                "editedDocuments": null,
+                "originalFilter": "\"a = 1\"",
+                "context": null,
+                "function": "doc.b = 1",
+            })
         );
     }
 

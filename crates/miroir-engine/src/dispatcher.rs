@@ -6,6 +6,7 @@
 
 use crate::completer::Event;
 use crate::error::EngineError;
+use crate::plan::Work;
 use crate::port::{BatchRecord, Change, Delivery, TaskQuery, TaskRecord};
 use crate::prepare::Preparer;
 use crate::state::{LaneMessage, LiveBatch, Shared};
@@ -253,6 +254,11 @@ impl Dispatcher {
         );
         self.commit(&changes).await?;
         self.next_batch = BatchUid(uid.0 + 1);
+        if prepared.plan.work == Work::DeleteIndex {
+            // Not before it is durable: what lanes skip for it is reported as done.
+            let physical = prepared.plan.physical.clone();
+            shared.removed.lock().insert(physical);
+        }
         shared.step("batch.committed").await;
         let batch = Arc::new(LiveBatch {
             uid,
@@ -349,9 +355,14 @@ impl Dispatcher {
                 task.batch_uid = Some(batch);
                 task.started_at = Some(now);
                 task.finished_at = Some(now);
-                for field in ["indexedDocuments", "deletedDocuments"] {
+                let counts: &[&str] = match task.operation {
+                    // As of one that failed.
+                    Operation::EditDocuments { .. } => &["editedDocuments"],
+                    _ => &["indexedDocuments", "deletedDocuments"],
+                };
+                for field in counts {
                     if task.details.get(field).is_some() {
-                        task.details[field] = json!(0);
+                        task.details[*field] = json!(0);
                     }
                 }
                 files.extend(task.payload.clone());

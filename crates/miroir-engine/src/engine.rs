@@ -127,7 +127,11 @@ impl Engine {
             .last_batch_uid()
             .await?
             .map_or(0, |uid| uid.0 + 1);
+        let features = ports.instance.load_features().await?;
         let shared = Shared::new(ports, config, cluster, found.snapshot, senders);
+        if !features.is_empty() {
+            shared.features.replace(features);
+        }
         let engine = Self {
             shared: shared.clone(),
             keeper,
@@ -164,8 +168,13 @@ impl Engine {
         let indexes = found
             .planned
             .into_iter()
-            .map(|(record, replica_sets)| {
-                (record.uid.clone(), PlannedIndex::new(record, replica_sets))
+            .map(|(record, replica_sets, patches)| {
+                let uid = record.uid.clone();
+                let planned = PlannedIndex {
+                    patches,
+                    ..PlannedIndex::new(record, replica_sets)
+                };
+                (uid, planned)
             })
             .collect();
         let preparer = Preparer {

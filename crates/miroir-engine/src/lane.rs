@@ -13,6 +13,7 @@
 use crate::completer::{Event, NodeOutcome, Ruling};
 use crate::deliver::Requests;
 use crate::error::EngineError;
+use crate::features;
 use crate::plan::Work;
 use crate::port::{NodeError, NodeTask, NodeTaskQuery, NodeWrite};
 use crate::prober;
@@ -419,6 +420,14 @@ impl Lane {
                         }
                         task
                     }
+                    Err(error @ NodeError::Refused { .. })
+                        if is_edit(batch) && features::is_missing(&error) =>
+                    {
+                        // Switched off behind our back: it is switched on again, and this waits.
+                        shared.features.forget(&self.node);
+                        self.adoptable.extend(made);
+                        return Err(error.into());
+                    }
                     Err(NodeError::Refused { body, .. }) => {
                         parts.push(Part {
                             task: NodeTaskUid(u64::MAX),
@@ -641,10 +650,19 @@ impl Lane {
 /// After a failure what had been sent behind it is sent again, over documents that have seen it
 /// once. That comes to the same unless what a request does depends on the documents it finds; such
 /// a request is never sent together with others that change documents of its index.
+///
+/// An edit by function must not be done twice at all, and a failure has everything sent behind it
+/// sent again, of whatever index: it is sent alone, when all before it has ended.
+///
+/// A node compacts an index before older tasks that wait, which may be those that make it.
 fn must_follow_the_end_of(earlier: &LiveBatch, later: &LiveBatch) -> bool {
+    if is_edit(later) {
+        return true;
+    }
     let is_filter = |batch: &LiveBatch| matches!(batch.plan.work, Work::DeleteByFilter { .. });
     let depends = |batch: &LiveBatch| {
         is_filter(batch)
+            || is_edit(batch)
             || matches!(
                 batch.plan.work,
                 Work::AddDocuments {
@@ -655,9 +673,13 @@ fn must_follow_the_end_of(earlier: &LiveBatch, later: &LiveBatch) -> bool {
     };
     earlier.plan.physical == later.plan.physical
         && later.plan.work != Work::DeleteIndex
-        && (depends(earlier) || depends(later))
+        && (depends(earlier) || depends(later) || later.plan.work == Work::CompactIndex)
         // Deletions alone remove the same, however often.
         && !(is_filter(earlier) && is_filter(later))
+}
+
+fn is_edit(batch: &LiveBatch) -> bool {
+    matches!(batch.plan.work, Work::EditDocuments { .. })
 }
 
 fn refused(body: Value) -> NodeTask {
@@ -682,6 +704,14 @@ fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
             .as_ref()
             .and_then(|details| details.get("deletedDocuments"));
         total.deleted_documents += deleted.and_then(Value::as_u64).unwrap_or(0);
+        let edited = task
+            .details
+            .as_ref()
+            .and_then(|details| details.get("editedDocuments"));
+        total.edited_documents += edited.and_then(Value::as_u64).unwrap_or(0);
+        if batch.plan.work == Work::CompactIndex {
+            total.details = task.details.clone();
+        }
         let error = match task.status {
             TaskStatus::Failed => task.error.clone().unwrap_or(Value::Null),
             TaskStatus::Canceled => serde_json::json!({

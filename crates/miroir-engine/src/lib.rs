@@ -14,6 +14,7 @@
 pub mod coordination;
 pub mod engine;
 pub mod error;
+pub mod features;
 pub mod keys;
 pub mod plan;
 pub mod port;
@@ -33,6 +34,7 @@ mod admin;
 mod broadcast;
 mod cache;
 mod document;
+mod edit;
 mod facet_search;
 pub mod federated;
 mod fields;

@@ -39,6 +39,39 @@ pub struct BatchPlan {
     pub shards: Option<BTreeSet<ShardId>>,
     /// Where requests are cut; fixed here so that a new version cuts an old plan alike.
     pub request_bytes_max: u64,
+    /// Pairs of names that trade places when the batch is done, in order. The catalog has them so
+    /// from the moment the batch is stored; readers see it when it is done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exchanges: Vec<(IndexUid, IndexUid)>,
+    /// What a change of settings was made upon, to be gone back to if the nodes refuse it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings_step: Option<SettingsStep>,
+}
+
+impl BatchPlan {
+    /// Every name and physical name of an index that the batch speaks of: what it must not overtake.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        let exchanged = self.exchanges.iter();
+        let exchanged = exchanged.flat_map(|(a, b)| [a.as_str(), b.as_str()]);
+        [self.index_uid.as_str(), self.physical.as_str()]
+            .into_iter()
+            .chain(exchanged)
+            .collect()
+    }
+}
+
+/// One step in the history of an index's settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SettingsStep {
+    /// The logical settings before it, supposing that the steps in flight then succeed.
+    pub before: Map<String, Value>,
+    /// The task of the step before, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<TaskUid>,
+    /// No step was in flight, so `before` is no supposition.
+    pub is_settled: bool,
 }
 
 /// How an index is made on a node.
@@ -76,6 +109,17 @@ pub enum Work {
     /// To every node.
     DeleteAllDocuments,
     /// To every node.
+    EditDocuments {
+        /// The client's filter.
+        filter: Option<Value>,
+        /// What the function sees beside the document.
+        context: Option<Map<String, Value>>,
+        /// The client's function; nodes get it wrapped (see [`miroir_core::edit`]).
+        function: String,
+    },
+    /// To every node.
+    CompactIndex,
+    /// To every node.
     UpdateSettings {
         /// The patch in the node's terms.
         patch: Map<String, Value>,
@@ -103,6 +147,7 @@ impl Work {
                 | Self::DeleteDocuments
                 | Self::DeleteByFilter { .. }
                 | Self::DeleteAllDocuments
+                | Self::EditDocuments { .. }
         )
     }
 }
@@ -196,6 +241,8 @@ mod tests {
             }],
             shards: Some(BTreeSet::from([ShardId(3)])),
             request_bytes_max: 1024,
+            exchanges: Vec::new(),
+            settings_step: None,
         };
         let text = serde_json::to_string(&plan).expect("a plan serializes");
         assert_eq!(

@@ -60,6 +60,9 @@ pub enum NodeRead {
         id: String,
         query: String,
     },
+    /// `PATCH /experimental-features` with a JSON body. Makes no task, and comes to the same however
+    /// often it is sent.
+    SetFeatures { body: Bytes },
     /// Anything else: a `GET` or `POST` (when there is a body) of a path that begins with `/`.
     Raw { path: String, body: Option<Bytes> },
 }
@@ -108,6 +111,14 @@ pub enum NodeWrite {
         index: PhysicalIndex,
         marker: String,
     },
+    /// `POST /indexes/{index}/documents/edit` with `{"function": ...}`. Not the same when sent twice.
+    EditDocuments {
+        index: PhysicalIndex,
+        body: Bytes,
+        marker: String,
+    },
+    /// `POST /indexes/{index}/compact`.
+    CompactIndex { index: PhysicalIndex },
 }
 
 /// Which of its tasks a node is asked for; newest first.
@@ -399,6 +410,17 @@ pub struct Delivery {
     pub error: Option<Value>,
     /// `deletedDocuments` summed over its node tasks.
     pub deleted_documents: u64,
+    /// `editedDocuments` summed over its node tasks.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub edited_documents: u64,
+    /// The details of its last node task, where they are shown as one node's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+}
+
+/// By reference, as serde asks it.
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A run of adjacent entries delivered as one.
@@ -510,8 +532,15 @@ pub enum Change {
     PutIndex(Box<IndexRecord>),
     /// Removes an index, its placement and its node settings versions.
     RemoveIndex(IndexUid),
-    /// Gives an index another name; the tasks' `index_uid` is rewritten with it.
+    /// Gives an index another, free name; what hangs on its physical name stays. The tasks keep
+    /// the names they have (see [`Change::ExchangeTaskNames`]).
     RenameIndex { from: IndexUid, to: IndexUid },
+    /// In all tasks before this one, the first name takes the place of the second and the other way
+    /// round: as `index_uid`, and in the details of index swaps.
+    ExchangeTaskNames {
+        before: TaskUid,
+        names: (IndexUid, IndexUid),
+    },
     /// Writes the replica sets of a physical index, by shard, replacing those there.
     PutPlacement {
         index: PhysicalIndex,

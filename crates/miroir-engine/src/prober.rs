@@ -2,6 +2,7 @@
 //! holds what it held.
 
 use crate::error::EngineError;
+use crate::features;
 use crate::plan::Work;
 use crate::port::{NodeError, NodeRead};
 use crate::recover::parse_plan;
@@ -26,17 +27,19 @@ pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
     let mut probe_count = 0u32;
     let mut was_up = false;
     loop {
-        let result = shared
+        let switched = shared.features.changed.notified();
+        let mut result = shared
             .ports
             .nodes
             .read(&node, NodeRead::Health, PROBE_TIMEOUT)
             .await;
-        let is_well = result.is_ok();
-        if is_well && !was_up {
-            // Before it counts as up: what it is and what it holds.
-            learn_version(&node, &shared).await;
-            check_contents(&node, &shared).await;
+        if result.is_ok() {
+            // Before it counts as up: what it is and what it holds, and what it has to know.
+            if let Err(error) = introduce(&node, &shared, was_up).await {
+                result = Err(error);
+            }
         }
+        let is_well = result.is_ok();
         shared.observe_read(&node, &result);
         was_up = is_well && shared.is_up(&node);
         probe_count = probe_count.saturating_add(1);
@@ -51,17 +54,47 @@ pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
         };
         tokio::select! {
             () = shared.shutdown.cancelled() => return,
+            () = switched => {}
             () = shared.ports.clock.sleep(interval) => {}
         }
     }
 }
 
-async fn learn_version(node: &NodeId, shared: &Shared) {
+/// Whether a node whose process is healthy can be worked with.
+///
+/// # Errors
+/// It turns Miroir's key away (its health anyone may ask), or cannot be told of the experimental
+/// features.
+async fn introduce(node: &NodeId, shared: &Shared, was_up: bool) -> Result<(), NodeError> {
+    if !was_up {
+        learn_version(node, shared).await?;
+        check_contents(node, shared).await;
+    }
+    features::bring_up(node, shared).await
+}
+
+/// Whether this is what a node says to a key it does not know.
+fn is_denial(error: &NodeError) -> bool {
+    matches!(
+        error,
+        NodeError::Failed {
+            status: 401 | 403,
+            ..
+        }
+    )
+}
+
+async fn learn_version(node: &NodeId, shared: &Shared) -> Result<(), NodeError> {
     let answer = shared
         .ports
         .nodes
         .read(node, NodeRead::Version, PROBE_TIMEOUT)
         .await;
+    if let Err(error) = &answer
+        && is_denial(error)
+    {
+        return Err(error.clone());
+    }
     let version = answer.ok().and_then(|body| {
         let value: Value = serde_json::from_slice(&body).ok()?;
         value.get("pkgVersion")?.as_str().map(str::to_owned)
@@ -73,6 +106,7 @@ async fn learn_version(node: &NodeId, shared: &Shared) {
             }
         });
     }
+    Ok(())
 }
 
 /// A node must hold every index that clients see and that is placed on it. One that came back

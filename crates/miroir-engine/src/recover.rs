@@ -1,14 +1,19 @@
 //! What a start finds in the store, and what it makes of it. Nothing depends on memory: a start
 //! after a crash is a start.
 
+mod settings;
+
 use crate::error::EngineError;
 use crate::plan::BatchPlan;
 use crate::port::{
-    BatchRecord, IndexRecord, NodeRecord, PayloadRef, Store, StoreError, TaskRecord,
+    BatchRecord, Change, IndexRecord, NodeRecord, PayloadRef, Store, StoreError, TaskRecord,
 };
-use crate::state::{Config, Effect, IndexEntry, LiveBatch, NodeView, Ports, Shared, Snapshot};
+use crate::state::{
+    Config, Effect, IndexEntry, LiveBatch, NodeView, Ports, Shared, Snapshot, exchange_names,
+};
 use miroir_core::health::NodeHealth;
-use miroir_core::id::{NodeId, PhysicalIndex, TaskUid};
+use miroir_core::id::{BatchUid, NodeId, PhysicalIndex, TaskUid};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,10 +22,17 @@ pub(crate) struct Found {
     /// For readers.
     pub(crate) snapshot: Snapshot,
     /// For the dispatcher: every index, also those still being made.
-    pub(crate) planned: Vec<(IndexRecord, Arc<Vec<Vec<NodeId>>>)>,
+    pub(crate) planned: Vec<FoundIndex>,
     /// Batches not done, or not applied everywhere, oldest first.
     pub(crate) open: Vec<BatchRecord>,
 }
+
+/// An index as planned, where it lies, and the changes of its settings that are in flight.
+pub(crate) type FoundIndex = (
+    IndexRecord,
+    Arc<Vec<Vec<NodeId>>>,
+    Vec<(BatchUid, Map<String, Value>)>,
+);
 
 /// Reads the store and notes the configured nodes in it.
 pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, EngineError> {
@@ -29,6 +41,7 @@ pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, Engine
     let open = store.load_open_batches().await?;
     let mut in_making = BTreeSet::new();
     let mut in_flight = BTreeSet::new();
+    let mut exchanges = Vec::new();
     for batch in &open {
         let plan = parse_plan(batch)?;
         if !batch.is_done {
@@ -37,13 +50,25 @@ pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, Engine
         if plan.creation.is_some() && !batch.is_done {
             in_making.insert(plan.physical);
         }
+        if !batch.is_done {
+            exchanges.extend(plan.exchanges);
+        }
     }
     let mut snapshot = Snapshot::default();
     let mut planned = Vec::new();
-    for record in store.load_indexes().await? {
+    let mut mended = Vec::new();
+    for mut record in store.load_indexes().await? {
         let replica_sets = load_replica_sets(store, &record.physical).await?;
+        let history = settings::read(store, &record).await?;
+        if history.planned != record.settings {
+            record.settings = history.planned;
+            mended.push(Change::PutIndex(Box::new(record.clone())));
+        }
         if !in_making.contains(&record.physical) {
-            let mut shown = record.clone();
+            let mut shown = IndexRecord {
+                settings: history.shown,
+                ..record.clone()
+            };
             if in_flight.contains(&record.physical) {
                 // The record names a batch that readers do not see yet; answers given until it is
                 // done must not pass for answers given after.
@@ -52,7 +77,14 @@ pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, Engine
             let entry = IndexEntry::new(shown, replica_sets.clone());
             snapshot.indexes.insert(record.uid.clone(), Arc::new(entry));
         }
-        planned.push((record, replica_sets));
+        planned.push((record, replica_sets, history.in_flight));
+    }
+    if !mended.is_empty() {
+        store.commit(mended).await?;
+    }
+    // The catalog has names exchanged by batches that readers do not see yet.
+    for names in exchanges.iter().rev() {
+        exchange_names(&mut snapshot.indexes, names);
     }
     snapshot.nodes = nodes
         .into_iter()
@@ -104,7 +136,7 @@ async fn load_nodes(store: &dyn Store, config: &Config) -> Result<Vec<NodeRecord
             applied_batch: None,
         };
         if old != Some(&record) {
-            changes.push(crate::port::Change::PutNode(Box::new(record.clone())));
+            changes.push(Change::PutNode(Box::new(record.clone())));
         }
         records.push(record);
     }
@@ -184,7 +216,16 @@ fn lost_task(uid: TaskUid) -> EngineError {
 
 /// After a start readers see the catalog as it was planned last, so an index that was being made
 /// appears, whole, when the batch that makes it is done; everything else is there already.
+///
+/// It appears under the name it had when the batch was made: batches after it may exchange names, and
+/// do so for readers when they are done.
 async fn effect_of(ports: &Ports, plan: &BatchPlan) -> Result<Effect, EngineError> {
+    if !plan.exchanges.is_empty() {
+        return Ok(Effect::Exchange {
+            names: plan.exchanges.clone(),
+            record: None,
+        });
+    }
     if plan.creation.is_none() {
         return Ok(Effect::None);
     }
@@ -192,7 +233,12 @@ async fn effect_of(ports: &Ports, plan: &BatchPlan) -> Result<Effect, EngineErro
     let record = indexes
         .into_iter()
         .find(|record| record.physical == plan.physical);
-    Ok(record.map_or(Effect::None, |record| Effect::Put(Box::new(record))))
+    Ok(record.map_or(Effect::None, |record| {
+        Effect::Put(Box::new(IndexRecord {
+            uid: plan.index_uid.clone(),
+            ..record
+        }))
+    }))
 }
 
 /// Removes payload files that no entry and no batch names: the leavings of a crash between a

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// A name that no node has: those of physical indexes end with a number.
-const NO_INDEX: &str = "miroir-no-such-index";
+pub(crate) const NO_INDEX: &str = "miroir-no-such-index";
 
 impl Engine {
     /// Checks the syntax of a filter, which Meilisearch does before it looks for the index: a node is

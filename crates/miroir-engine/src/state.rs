@@ -2,8 +2,9 @@
 //! of the cluster that readers take whole and its owners replace whole.
 
 use crate::cache::SearchCache;
-use crate::coordination::ApiKeys;
+use crate::coordination::{ApiKeys, InstanceSettings};
 use crate::error::EngineError;
+use crate::features::FeatureBoard;
 use crate::plan::{BatchPlan, Source};
 use crate::port::{
     Clock, IndexRecord, NodeClient, NodeError, NodeRecord, PayloadStore, Store, TaskRecord,
@@ -33,6 +34,8 @@ pub struct Ports {
     pub payloads: Arc<dyn PayloadStore>,
     /// API keys.
     pub api_keys: Arc<dyn ApiKeys>,
+    /// Experimental features.
+    pub instance: Arc<dyn InstanceSettings>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -135,6 +138,27 @@ pub fn shards_of(replica_sets: &[Vec<NodeId>], node: &NodeId) -> Vec<ShardId> {
         .collect()
 }
 
+/// Exchanges two names: what is under the first is found under the second, and the other way round.
+pub fn exchange_names(
+    indexes: &mut BTreeMap<IndexUid, Arc<IndexEntry>>,
+    names: &(IndexUid, IndexUid),
+) {
+    let named = |entry: Arc<IndexEntry>, uid: &IndexUid| {
+        let record = IndexRecord {
+            uid: uid.clone(),
+            ..entry.record.clone()
+        };
+        Arc::new(IndexEntry::new(record, entry.replica_sets.clone()))
+    };
+    let (first, second) = (indexes.remove(&names.0), indexes.remove(&names.1));
+    if let Some(entry) = first {
+        indexes.insert(names.1.clone(), named(entry, &names.1));
+    }
+    if let Some(entry) = second {
+        indexes.insert(names.0.clone(), named(entry, &names.0));
+    }
+}
+
 /// The cluster at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -220,12 +244,12 @@ pub enum Effect {
     Put(Box<IndexRecord>),
     /// The index is gone.
     Remove(IndexUid),
-    /// The index has another name.
-    Rename {
-        /// The old name.
-        from: IndexUid,
-        /// As it is under the new name.
-        record: Box<IndexRecord>,
+    /// Names of indexes trade places, in order; then an index is as given, under its new name.
+    Exchange {
+        /// The pairs.
+        names: Vec<(IndexUid, IndexUid)>,
+        /// What else changed of the index that was renamed.
+        record: Option<Box<IndexRecord>>,
     },
 }
 
@@ -276,6 +300,8 @@ pub struct Shared {
     pub body_budget: Arc<Semaphore>,
     /// Answers that may be given again.
     pub(crate) cache: SearchCache,
+    /// Experimental features.
+    pub(crate) features: FeatureBoard,
     /// Asks everything to end.
     pub shutdown: CancellationToken,
 }
@@ -315,6 +341,7 @@ impl Shared {
             nodes_changed: watch::Sender::new(0),
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET_KIB)),
             cache,
+            features: FeatureBoard::default(),
             shutdown: CancellationToken::new(),
         })
     }

@@ -38,6 +38,18 @@ pub(crate) fn classify_status(node: &NodeId, status: StatusCode, body: &[u8]) ->
         | StatusCode::TOO_MANY_REQUESTS => return NodeError::Busy { node },
         _ => {}
     }
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        // Clients' keys never reach a node: whatever is asked, it is Miroir that is turned away.
+        // That is no answer to the request; the node is of no use until it knows the key.
+        return NodeError::Failed {
+            node,
+            status: status.as_u16(),
+            cause: format!(
+                "it turns Miroir's key away; give Miroir a key of this node that may do anything: {}",
+                excerpt(body)
+            ),
+        };
+    }
     if status.is_client_error()
         && let Ok(body) = serde_json::from_slice::<Value>(body)
         && let Some(code) = body.get("code").and_then(Value::as_str)

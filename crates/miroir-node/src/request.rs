@@ -65,6 +65,9 @@ pub(crate) fn from_read(read: NodeRead) -> NodeRequest {
             }
             NodeRequest::get(target)
         }
+        NodeRead::SetFeatures { body } => {
+            NodeRequest::json(Method::PATCH, "/experimental-features".to_owned(), body)
+        }
         NodeRead::Raw { path, body: None } => NodeRequest::get(path),
         NodeRead::Raw {
             path,
@@ -133,6 +136,18 @@ pub(crate) fn from_write(write: NodeWrite) -> NodeRequest {
         NodeWrite::DeleteAllDocuments { index, marker } => {
             delete(marked_target(&index, "/documents", &marker))
         }
+        NodeWrite::EditDocuments {
+            index,
+            body,
+            marker,
+        } => {
+            let target = marked_target(&index, "/documents/edit", &marker);
+            NodeRequest::json(Method::POST, target, body)
+        }
+        NodeWrite::CompactIndex { index } => NodeRequest {
+            method: Method::POST,
+            ..NodeRequest::get(index_target(&index, "/compact"))
+        },
     }
 }
 

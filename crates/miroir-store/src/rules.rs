@@ -1,8 +1,8 @@
 //! The decisions that every store takes alike, as functions of values. A store loads what is there,
 //! asks here, and writes the answer.
 
-use miroir_core::id::TaskUid;
-use miroir_core::task::{TaskFilter, is_index_matched};
+use miroir_core::id::{IndexUid, TaskUid};
+use miroir_core::task::{Operation, TaskFilter, is_index_matched};
 use miroir_engine::coordination::{
     AliasChange, AliasTarget, JobClaim, JobEnd, JobRecord, JobState, Lease, LeaseEpoch,
     LeaseOutcome, NewJob, SessionRecord,
@@ -90,6 +90,42 @@ pub(crate) fn task_matches(task: &TaskRecord, filter: &TaskFilter) -> bool {
             filter.before_finished_at,
             task.finished_at,
         )
+}
+
+/// Exchanges two names in a task's index; `false` if it has neither.
+pub(crate) fn exchange_uid(uid: &mut Option<IndexUid>, names: &(IndexUid, IndexUid)) -> bool {
+    let other = match uid.as_ref() {
+        Some(uid) if *uid == names.0 => &names.1,
+        Some(uid) if *uid == names.1 => &names.0,
+        _ => return false,
+    };
+    *uid = Some(other.clone());
+    true
+}
+
+/// Exchanges two names in what an index swap shows; `false` if nothing changed.
+pub(crate) fn exchange_details(
+    operation: &Operation,
+    details: &mut Value,
+    names: &(IndexUid, IndexUid),
+) -> bool {
+    let mut is_changed = false;
+    if !matches!(operation, Operation::SwapIndexes { .. }) {
+        return is_changed;
+    }
+    let swaps = details.get_mut("swaps").and_then(Value::as_array_mut);
+    let pairs = swaps.into_iter().flatten();
+    let shown = pairs.filter_map(|pair| pair.get_mut("indexes").and_then(Value::as_array_mut));
+    for name in shown.flatten() {
+        let other = match name.as_str() {
+            Some(text) if text == names.0.as_str() => &names.1,
+            Some(text) if text == names.1.as_str() => &names.0,
+            _ => continue,
+        };
+        *name = Value::from(other.as_str());
+        is_changed = true;
+    }
+    is_changed
 }
 
 /// The batch still needs work: its tasks are not final, or some node has not applied it.

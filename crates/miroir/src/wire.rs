@@ -62,6 +62,7 @@ pub(crate) async fn start(config: &Config) -> anyhow::Result<Running> {
         nodes: Arc::new(HttpNodeClient::new(addresses.collect())),
         payloads: store.payloads(),
         api_keys: store.clone(),
+        instance: store.clone(),
         store,
         clock: Arc::new(SystemClock::new()),
     };

@@ -412,6 +412,16 @@ fn searches_are_answered_and_refused_as_by_one_meilisearch() {
 }
 
 #[test]
+fn indexes_are_swapped_and_compacted_as_on_one_meilisearch() {
+    check(&["swaps"]);
+}
+
+#[test]
+fn features_are_switched_and_documents_edited_as_on_one_meilisearch() {
+    check(&["features", "editing"]);
+}
+
+#[test]
 fn tasks_are_listed_canceled_and_deleted_as_on_one_meilisearch() {
     check(&["tasks"]);
 }

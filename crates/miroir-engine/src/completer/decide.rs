@@ -1,10 +1,9 @@
 //! What one round decides: who leaves and joins the in-sync set, which tasks end and how, which
 //! payloads are needed no more. Nothing here changes anything.
 
-use super::{Completer, Round, Ruling, Tally};
+use super::{Completer, NodeOutcome, Round, Ruling, Tally};
 use crate::plan::{PlannedEntry, Source, Work};
 use crate::port::{Change, NodeSettingsVersion, TaskRecord, Timestamp};
-use crate::state::Effect;
 use crate::translate::translate_error;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{BatchUid, NodeId, ShardId};
@@ -89,7 +88,10 @@ impl Completer {
             });
             if (is_waited_for || lost.is_some()) && self.may_leave(id, in_sync) {
                 in_sync.remove(id);
-                let reason = lost.unwrap_or_else(|| "it did not answer while writes came".into());
+                let reason = lost.unwrap_or_else(|| match &view.last_error {
+                    Some(error) => format!("it did not answer while writes came: {error}"),
+                    None => "it did not answer while writes came".into(),
+                });
                 round.left.push((id.clone(), reason));
             }
         }
@@ -103,12 +105,7 @@ impl Completer {
             if tally.done.is_some() {
                 continue;
             }
-            let plan = &tally.batch.plan;
-            let new_name = match &tally.batch.effect {
-                Effect::Rename { record, .. } => record.uid.as_str(),
-                _ => plan.index_uid.as_str(),
-            };
-            let names = [plan.index_uid.as_str(), new_name, plan.physical.as_str()];
+            let names = tally.batch.plan.names();
             let required: BTreeSet<&NodeId> = tally
                 .batch
                 .nodes
@@ -204,6 +201,20 @@ impl Completer {
                     }));
             }
         }
+        if let Some(last) = batch
+            .plan
+            .entries
+            .last()
+            .filter(|_| failed_tasks.is_empty())
+        {
+            // What came before under these names has ended, here or in an earlier round.
+            for names in &batch.plan.exchanges {
+                round.changes.push(Change::ExchangeTaskNames {
+                    before: last.task,
+                    names: names.clone(),
+                });
+            }
+        }
         round.changes.push(Change::FinishBatch {
             uid,
             finished_at: now,
@@ -233,23 +244,37 @@ impl Completer {
             task.details["indexedDocuments"] =
                 json!(if has_failed { 0 } else { entry.distinct_ids });
         } else if task.details.get("deletedDocuments").is_some() {
-            let sum = tally
-                .outcomes
-                .values()
-                .map(|outcome| outcome.deleted_documents)
-                .sum();
             let covered = touched
                 .iter()
                 .flat_map(|(_, replica_set)| replica_set)
                 .filter(|node| tally.outcomes.contains_key(*node))
                 .count() as u64;
-            let count = if has_failed {
-                0
-            } else {
+            let count = |of: fn(&NodeOutcome) -> u64| {
+                if has_failed {
+                    return 0;
+                }
+                let sum = tally.outcomes.values().map(of).sum();
                 logical_count(sum, touched.len() as u64, covered)
             };
-            task.details["deletedDocuments"] = json!(count);
+            task.details["deletedDocuments"] = json!(count(|outcome| outcome.deleted_documents));
+            if let Operation::EditDocuments { .. } = task.operation {
+                if has_failed {
+                    // Of an edition that failed Meilisearch tells the one count and not the other.
+                    task.details["deletedDocuments"] = Value::Null;
+                }
+                task.details["editedDocuments"] = json!(count(|outcome| outcome.edited_documents));
+            }
+        } else if let Operation::CompactIndex = task.operation
+            && !has_failed
+        {
+            // Sizes of one node's files: the first by name that told them.
+            let told = tally.outcomes.values().find_map(|o| o.details.clone());
+            task.details = told.unwrap_or_else(|| json!({}));
         }
+        let error = match task.operation {
+            Operation::EditDocuments { .. } => error.map(miroir_core::edit::translate_error),
+            _ => error,
+        };
         task.error = error.map(|error| translate_error(error, &plan.physical, &plan.index_uid));
         task.status = if has_failed {
             TaskStatus::Failed
@@ -337,6 +362,8 @@ impl Completer {
                     delivery.is_applied = true;
                     delivery.error = outcome.error.clone();
                     delivery.deleted_documents = outcome.deleted_documents;
+                    delivery.edited_documents = outcome.edited_documents;
+                    delivery.details = outcome.details.clone();
                 }
                 round.changes.push(Change::PutDelivery {
                     batch: *uid,

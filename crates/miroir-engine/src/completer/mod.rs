@@ -9,7 +9,7 @@ mod decide;
 
 use crate::plan::Work;
 use crate::port::{Change, Delivery, IndexRecord, PayloadRef};
-use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, Shared};
+use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, Shared, exchange_names};
 use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, PhysicalIndex, TaskUid};
 use miroir_core::task::{Operation, TaskStatus};
 use serde_json::{Map, Value};
@@ -28,6 +28,10 @@ const EVENTS_MAX: usize = 4096;
 pub(crate) struct NodeOutcome {
     /// `deletedDocuments` of its node tasks, summed.
     pub(crate) deleted_documents: u64,
+    /// `editedDocuments` of its node tasks, summed.
+    pub(crate) edited_documents: u64,
+    /// The details of its last node task, where they are shown as one node's.
+    pub(crate) details: Option<Value>,
     /// The whole batch failed.
     pub(crate) error: Option<Value>,
     /// Single entries failed.
@@ -100,6 +104,8 @@ impl Tally {
             .map(|(node, delivery)| {
                 let outcome = NodeOutcome {
                     deleted_documents: delivery.deleted_documents,
+                    edited_documents: delivery.edited_documents,
+                    details: delivery.details.clone(),
                     error: delivery.error.clone(),
                     task_errors: BTreeMap::new(),
                     is_moot: false,
@@ -411,9 +417,13 @@ fn apply_effect(
         Effect::Remove(uid) => {
             snapshot.indexes.remove(uid);
         }
-        Effect::Rename { from, record } => {
-            snapshot.indexes.remove(from);
-            snapshot.indexes.insert(record.uid.clone(), entry(record));
+        Effect::Exchange { names, record } => {
+            for pair in names {
+                exchange_names(&mut snapshot.indexes, pair);
+            }
+            if let Some(record) = record {
+                snapshot.indexes.insert(record.uid.clone(), entry(record));
+            }
         }
     }
 }

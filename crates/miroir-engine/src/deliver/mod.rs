@@ -13,6 +13,7 @@ use crate::port::{NodeWrite, PayloadStore, StoreError};
 use crate::state::{LiveBatch, shards_of};
 use bytes::BytesMut;
 use miroir_core::document::inject_reserved;
+use miroir_core::edit;
 use miroir_core::hash::shard_of;
 use miroir_core::id::{DocumentSeq, NodeId, ShardId, TaskUid};
 use miroir_core::reserved::shard_tag;
@@ -182,6 +183,27 @@ impl<'a> Requests<'a> {
                 },
                 marker,
             ),
+            Work::EditDocuments {
+                filter,
+                context,
+                function,
+            } => {
+                let mut body = serde_json::json!({ "function": edit::wrap(function) });
+                // Said only when it is meant: `null` is no context on a node.
+                if let Some(filter) = filter {
+                    body["filter"] = filter.clone();
+                }
+                if let Some(context) = context {
+                    body["context"] = context.clone().into();
+                }
+                let write = NodeWrite::EditDocuments {
+                    index,
+                    body: body.to_string().into(),
+                    marker: marker.clone(),
+                };
+                marked(write, marker)
+            }
+            Work::CompactIndex => Some(unmarked(NodeWrite::CompactIndex { index })),
             Work::UpdateSettings { patch } => {
                 let body = serde_json::to_vec(patch).unwrap_or_default().into();
                 Some(unmarked(NodeWrite::UpdateSettings { index, body }))

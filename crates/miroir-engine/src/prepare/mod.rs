@@ -2,10 +2,13 @@
 //! cuts. Any violation fails the whole task before a node sees a byte.
 
 mod documents;
+mod swap;
 
 use crate::error::EngineError;
 use crate::overlay::Overlay;
-use crate::plan::{BatchPlan, Creation, Cut, PlannedEntry, REQUEST_BYTES_MAX, Source, Work};
+use crate::plan::{
+    BatchPlan, Creation, Cut, PlannedEntry, REQUEST_BYTES_MAX, SettingsStep, Source, Work,
+};
 use crate::port::{Change, IndexRecord, TaskRecord, Timestamp};
 use crate::refusal::reserved_filter;
 use crate::state::{Effect, Shared};
@@ -105,6 +108,9 @@ impl Preparer {
         let Some(first) = tasks.first() else {
             return Err(EngineError::Answer("an empty group".into()));
         };
+        if let Operation::SwapIndexes { swaps } = &first.operation {
+            return Ok(self.prepare_swaps(swaps, first));
+        }
         let Some(uid) = first.index_uid.clone() else {
             return Err(EngineError::Answer(format!(
                 "task {} names no index",
@@ -126,10 +132,7 @@ impl Preparer {
                 self.prepare_deletion(batch, &uid, first, payloads).await
             }
             Operation::DeleteByFilter { filter } => {
-                if let Some(index) = self.indexes.get(&uid)
-                    && let Some(message) = reserved_filter(filter, &index.record, true)
-                {
-                    let error = error_value("invalid_document_filter", message);
+                if let Some(error) = self.filter_error(&uid, Some(filter)) {
                     return Ok(self.nothing(&uid, first, Some(error)));
                 }
                 let work = Work::DeleteByFilter {
@@ -158,10 +161,39 @@ impl Preparer {
                     .await
             }
             Operation::DeleteIndex => Ok(self.prepare_removal(&uid, first)),
-            Operation::CancelTasks { .. } | Operation::DeleteTasks { .. } => Err(
-                EngineError::Answer(format!("task {} is not of an index", first.uid)),
-            ),
+            Operation::EditDocuments {
+                filter,
+                context,
+                function,
+            } => {
+                if let Some(error) = self.filter_error(&uid, filter.as_ref()) {
+                    return Ok(self.nothing(&uid, first, Some(error)));
+                }
+                let work = Work::EditDocuments {
+                    filter: filter.clone(),
+                    context: context.clone(),
+                    function: function.clone(),
+                };
+                Ok(self.prepare_broadcast(&uid, first, work, |index| index.overlay.bar(batch)))
+            }
+            Operation::CompactIndex => {
+                Ok(self.prepare_broadcast(&uid, first, Work::CompactIndex, |_| {}))
+            }
+            Operation::SwapIndexes { .. }
+            | Operation::CancelTasks { .. }
+            | Operation::DeleteTasks { .. } => Err(EngineError::Answer(format!(
+                "task {} is not of an index",
+                first.uid
+            ))),
         }
+    }
+
+    /// What is wrong with a filter that chooses documents of an index to be changed, if it names a
+    /// field which only nodes have.
+    fn filter_error(&self, uid: &IndexUid, filter: Option<&Value>) -> Option<Value> {
+        let index = self.indexes.get(uid)?;
+        let message = reserved_filter(filter?, &index.record, true)?;
+        Some(error_value("invalid_document_filter", message))
     }
 
     /// The change that stores the settings of an index as they are after some were refused.
@@ -307,15 +339,12 @@ impl Preparer {
             return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
         };
         let mut changes = Vec::new();
+        let new_uid = new_uid.filter(|new_uid| new_uid != uid);
         if let Some(new_uid) = &new_uid {
             index.record.uid = new_uid.clone();
-            // Removed and put, not renamed in place: the tasks keep the names they were sent to.
-            // Those that wait behind this one and name the old index mean another index.
-            changes.push(Change::RemoveIndex(uid.clone()));
-            changes.push(Change::PutPlacement {
-                index: index.record.physical.clone(),
-                epoch: index.record.epoch,
-                replica_sets: index.replica_sets.to_vec(),
+            changes.push(Change::RenameIndex {
+                from: uid.clone(),
+                to: new_uid.clone(),
             });
         }
         let mut work = Work::Nothing;
@@ -327,12 +356,16 @@ impl Preparer {
         changes.push(Change::PutIndex(Box::new(index.record.clone())));
         let mut prepared = self.broadcast(&index, work, vec![bare(task)]);
         prepared.plan.index_uid = uid.clone();
+        let record = Box::new(index.record.clone());
         prepared.effect = match new_uid {
-            Some(_) => Effect::Rename {
-                from: uid.clone(),
-                record: Box::new(index.record.clone()),
-            },
-            None => Effect::Put(Box::new(index.record.clone())),
+            Some(new_uid) => {
+                prepared.plan.exchanges = vec![(uid.clone(), new_uid)];
+                Effect::Exchange {
+                    names: prepared.plan.exchanges.clone(),
+                    record: Some(record),
+                }
+            }
+            None => Effect::Put(record),
         };
         prepared.changes = changes;
         self.indexes.insert(index.record.uid.clone(), index);
@@ -356,10 +389,6 @@ impl Preparer {
         let Some(index) = self.indexes.remove(uid) else {
             return self.nothing(uid, task, Some(index_not_found(uid)));
         };
-        self.shared
-            .removed
-            .lock()
-            .insert(index.record.physical.clone());
         let mut prepared = self.broadcast(&index, Work::DeleteIndex, vec![bare(task)]);
         prepared.effect = Effect::Remove(uid.clone());
         prepared.changes = vec![Change::RemoveIndex(uid.clone())];
@@ -411,7 +440,12 @@ impl Preparer {
         let patch = patch.as_object().unwrap_or(&empty);
         let merged = settings::merge_patch(&index.record.settings, patch);
         let node_patch = settings::to_node_settings(patch, &merged, &facts);
-        index.record.settings = merged;
+        let before = std::mem::replace(&mut index.record.settings, merged);
+        let step = SettingsStep {
+            before,
+            follows: index.record.settings_version,
+            is_settled: index.patches.is_empty(),
+        };
         index.patches.push((batch, patch.clone()));
         index.record.settings_version = Some(task.uid);
         index.record.changed_by = Some(batch);
@@ -427,6 +461,7 @@ impl Preparer {
             Work::UpdateSettings { patch: node_patch },
             vec![bare(task)],
         );
+        prepared.plan.settings_step = Some(step);
         if is_new {
             prepared.plan.creation = Some(self.creation(&index.record));
         }
@@ -451,6 +486,8 @@ impl Preparer {
                 entries,
                 shards: None,
                 request_bytes_max: REQUEST_BYTES_MAX,
+                exchanges: Vec::new(),
+                settings_step: None,
             },
             nodes,
             replica_sets: index.replica_sets.clone(),
@@ -475,6 +512,8 @@ impl Preparer {
                 }],
                 shards: Some(BTreeSet::new()),
                 request_bytes_max: REQUEST_BYTES_MAX,
+                exchanges: Vec::new(),
+                settings_step: None,
             },
             nodes: BTreeSet::new(),
             replica_sets: Arc::default(),

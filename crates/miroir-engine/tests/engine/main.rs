@@ -3,12 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod chaos;
+mod compaction;
+mod denial;
+mod editing;
 mod failure;
+mod features;
 mod node;
 mod order;
 mod outage;
 mod reads;
 mod recovery;
+mod settings;
 mod store;
+mod swaps;
 mod tasks;
 mod world;

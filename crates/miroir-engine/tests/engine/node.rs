@@ -45,6 +45,8 @@ pub(crate) struct Faults {
     pub(crate) allergies: BTreeSet<String>,
     /// Every call takes this long.
     pub(crate) delay: Duration,
+    /// It does not know Miroir's key.
+    pub(crate) is_denying: bool,
 }
 
 struct Task {
@@ -56,6 +58,8 @@ struct Task {
 pub(crate) struct Node {
     pub(crate) indexes: BTreeMap<String, Index>,
     pub(crate) faults: Faults,
+    /// The experimental features it was told of.
+    pub(crate) features: Map<String, Value>,
     tasks: Vec<Task>,
     next_task: u64,
 }
@@ -229,10 +233,12 @@ fn name_of(write: &NodeWrite) -> (PhysicalIndex, Option<String>) {
         NodeWrite::CreateIndex { index, .. }
         | NodeWrite::UpdateIndex { index, .. }
         | NodeWrite::DeleteIndex { index }
+        | NodeWrite::CompactIndex { index }
         | NodeWrite::UpdateSettings { index, .. } => (index.clone(), None),
         NodeWrite::AddDocuments { index, marker, .. }
         | NodeWrite::DeleteDocuments { index, marker, .. }
         | NodeWrite::DeleteByFilter { index, marker, .. }
+        | NodeWrite::EditDocuments { index, marker, .. }
         | NodeWrite::DeleteAllDocuments { index, marker } => (index.clone(), Some(marker.clone())),
     }
 }
@@ -343,6 +349,14 @@ fn apply(
                 .retain(|_, d| d.get(field).map(id_text).as_deref() != Some(value));
             Ok(json!({"deletedDocuments": before - index.documents.len()}))
         }
+        NodeWrite::EditDocuments { body, .. } => {
+            let body: Value = serde_json::from_slice(body).expect("an object");
+            edit(indexes.get_mut(&name).ok_or_else(not_found)?, &name, &body)
+        }
+        NodeWrite::CompactIndex { .. } => {
+            indexes.get(&name).ok_or_else(not_found)?;
+            Ok(json!({"preCompactionSize": "2 KiB", "postCompactionSize": "1 KiB"}))
+        }
         NodeWrite::DeleteAllDocuments { .. } => {
             let index = indexes.get_mut(&name).ok_or_else(not_found)?;
             let deleted = index.documents.len();
@@ -350,6 +364,46 @@ fn apply(
             Ok(json!({"deletedDocuments": deleted}))
         }
     }
+}
+
+/// Runs a function of this fleet's own little language, which stands on a line of its own: `n += 1`
+/// adds to a field, `doc = ()` deletes, `throw` fails where a document is `poison`.
+fn edit(index: &mut Index, name: &str, body: &Value) -> Result<Value, Value> {
+    let function = body["function"].as_str().expect("a function").to_owned();
+    let line = function
+        .lines()
+        .nth(1)
+        .expect("the client's function")
+        .to_owned();
+    let filter = body.get("filter").and_then(Value::as_str);
+    let is_chosen = |document: &Document| {
+        filter.is_none_or(|filter| {
+            let (field, value) = filter.split_once(" = ").expect("an equation");
+            document.get(field).map(id_text).as_deref() == Some(value)
+        })
+    };
+    let chosen: Vec<String> = index
+        .documents
+        .iter()
+        .filter(|(_, document)| is_chosen(document))
+        .map(|(id, _)| id.clone())
+        .collect();
+    for id in &chosen {
+        if line.contains("throw") && index.documents[id].contains_key("poison") {
+            let message = format!("Index `{name}`: it threw (line 2, position 1)");
+            return Err(error("edit_documents_by_function_error", message));
+        }
+    }
+    for id in &chosen {
+        if line == "doc = ()" {
+            index.documents.remove(id);
+        } else if line == "n += 1" {
+            let document = index.documents.get_mut(id).expect("it was chosen");
+            let n = document.get("n").and_then(Value::as_u64).unwrap_or(0);
+            document.insert("n".into(), json!(n + 1));
+        }
+    }
+    Ok(json!({"deletedDocuments": chosen.len(), "editedDocuments": chosen.len()}))
 }
 
 fn id_text(value: &Value) -> String {
@@ -407,6 +461,8 @@ fn read(node: &Node, id: &NodeId, read: NodeRead) -> Result<Bytes, NodeError> {
     };
     match read {
         NodeRead::Health => Ok(answer(&json!({"status": "available"}))),
+        // Its health is told to everyone, all else only to one whose key it knows.
+        _ if node.faults.is_denying => Err(denial(id)),
         NodeRead::Version => Ok(answer(&json!({"pkgVersion": "1.50.0"}))),
         NodeRead::Index { index } => {
             find(&index).map(|found| answer(&json!({"primaryKey": found.primary_key})))
@@ -465,6 +521,15 @@ impl Fleet {
     }
 }
 
+/// What the client of nodes makes of a 403.
+fn denial(node: &NodeId) -> NodeError {
+    NodeError::Failed {
+        node: node.clone(),
+        status: 403,
+        cause: "it turns Miroir's key away".into(),
+    }
+}
+
 enum Accepted {
     Yes(NodeTaskUid),
     Busy,
@@ -481,7 +546,15 @@ impl NodeClient for Fleet {
         _timeout: Duration,
     ) -> Result<Bytes, NodeError> {
         self.enter(node).await?;
-        self.on(node.as_str(), |state| read(state, node, what))
+        self.on(node.as_str(), |state| {
+            if let NodeRead::SetFeatures { body } = &what
+                && !state.faults.is_denying
+            {
+                state.features = serde_json::from_slice(body).expect("an object");
+                return Ok(body.clone());
+            }
+            read(state, node, what)
+        })
     }
 
     async fn submit(
@@ -491,6 +564,9 @@ impl NodeClient for Fleet {
         timeout: Duration,
     ) -> Result<NodeTaskUid, NodeError> {
         self.enter(node).await?;
+        if self.on(node.as_str(), |state| state.faults.is_denying) {
+            return Err(denial(node));
+        }
         let accepted = self.on(node.as_str(), |state| {
             let faults = &mut state.faults;
             if faults.spare > 0 {
@@ -533,6 +609,9 @@ impl NodeClient for Fleet {
         _timeout: Duration,
     ) -> Result<Vec<NodeTask>, NodeError> {
         self.enter(node).await?;
+        if self.on(node.as_str(), |state| state.faults.is_denying) {
+            return Err(denial(node));
+        }
         let is_lost = self.on(node.as_str(), |state| {
             let is_lost = state.faults.loses_next_answer;
             if is_lost {

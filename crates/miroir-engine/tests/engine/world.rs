@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use miroir_core::hash::shard_of;
 use miroir_core::id::{IndexUid, NodeId, TaskUid};
-use miroir_core::task::{AdditionMethod, Operation, TaskFilter, TaskStatus};
+use miroir_core::task::{AdditionMethod, IndexSwap, Operation, TaskFilter, TaskStatus};
 use miroir_engine::Engine;
 use miroir_engine::engine::Write;
 use miroir_engine::port::{
@@ -52,6 +52,7 @@ pub(crate) struct World {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) store: Arc<FlakyStore>,
     pub(crate) payloads: Arc<MemoryPayloads>,
+    instance: Arc<MemoryStore>,
     shard_count: u32,
     replication_factor: u32,
 }
@@ -62,6 +63,7 @@ impl World {
             fleet: Arc::new(Fleet::new(nodes)),
             store: Arc::default(),
             payloads: Arc::default(),
+            instance: Arc::default(),
             shard_count,
             replication_factor,
         }
@@ -103,6 +105,7 @@ impl World {
             store: self.store.clone(),
             payloads: self.payloads.clone(),
             api_keys: Arc::new(MemoryStore::new()),
+            instance: self.instance.clone(),
             clock: Arc::new(VirtualClock(Instant::now())),
         }
     }
@@ -391,6 +394,26 @@ pub(crate) fn rename(index: &str, new: &str) -> Write {
             new_uid: Some(uid(new)),
         },
     )
+}
+
+pub(crate) fn swap(pairs: &[(&str, &str, bool)]) -> Write {
+    let swaps = pairs.iter().map(|(first, second, rename)| IndexSwap {
+        indexes: (uid(first), uid(second)),
+        rename: *rename,
+    });
+    control(Operation::SwapIndexes {
+        swaps: swaps.collect(),
+    })
+}
+
+/// An edition in the little language of the fleet.
+pub(crate) fn edit(index: &str, function: &str, filter: Option<&str>) -> Write {
+    let operation = Operation::EditDocuments {
+        filter: filter.map(Value::from),
+        context: None,
+        function: function.to_owned(),
+    };
+    write(index, operation)
 }
 
 pub(crate) fn settings(index: &str, patch: Value) -> Write {

@@ -17,11 +17,14 @@ use http::HeaderMap;
 use miroir_api::document::{
     Addition, DocumentListing, DocumentView, read_deletion_filter, read_listing_body,
 };
+use miroir_api::edit::{read_context, read_edition};
 use miroir_api::error::Code;
+use miroir_api::feature::edit_not_enabled;
 use miroir_api::filter::check_filter;
 use miroir_core::id::IndexUid;
 use miroir_core::task::{AdditionMethod, Operation};
 use miroir_engine::engine::Write;
+use miroir_engine::features::EDIT_BY_FUNCTION;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -32,6 +35,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/indexes/{uid}/documents/fetch", post(fetch))
         .route("/indexes/{uid}/documents/delete-batch", post(delete_batch))
         .route("/indexes/{uid}/documents/delete", post(delete_by_filter))
+        .route("/indexes/{uid}/documents/edit", post(edit))
         .route(
             "/indexes/{uid}/documents/{id}",
             get(show).delete(delete_one),
@@ -220,6 +224,35 @@ async fn delete_by_filter(
     let write = Write {
         index_uid: Some(uid),
         operation: Operation::DeleteByFilter { filter },
+        payload: None,
+        custom_metadata,
+    };
+    accept(&app.engine, write).await
+}
+
+// --- Editing ----------------------------------------------------------------------------------
+
+async fn edit(
+    _: Permit,
+    Index(uid): Index,
+    Query(CustomMetadata(custom_metadata)): Query<CustomMetadata>,
+    State(app): State<AppState>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    let edition = read_edition(&body)?;
+    if !app.engine.has_feature(EDIT_BY_FUNCTION) {
+        return Err(edit_not_enabled().into());
+    }
+    app.engine
+        .check_edit(&uid, &edition.function, edition.filter.as_ref())
+        .await?;
+    let write = Write {
+        index_uid: Some(uid),
+        operation: Operation::EditDocuments {
+            filter: edition.filter,
+            context: read_context(edition.context)?,
+            function: edition.function,
+        },
         payload: None,
         custom_metadata,
     };

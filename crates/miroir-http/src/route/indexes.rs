@@ -9,7 +9,7 @@ use crate::response::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use miroir_api::index::{IndexView, Page, Paging, invalid_index_uid, read_change, read_creation};
 use miroir_core::id::IndexUid;
 use miroir_core::task::Operation;
@@ -19,6 +19,7 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/indexes", get(list).post(create))
         .route("/indexes/{uid}", get(show).patch(change).delete(remove))
+        .route("/indexes/{uid}/compact", post(compact))
 }
 
 async fn list(
@@ -78,6 +79,14 @@ async fn remove(
     State(app): State<AppState>,
 ) -> Result<Response, ApiError> {
     accept(&app.engine, index_write(uid, Operation::DeleteIndex)).await
+}
+
+async fn compact(
+    _: Permit,
+    Index(uid): Index,
+    State(app): State<AppState>,
+) -> Result<Response, ApiError> {
+    accept(&app.engine, index_write(uid, Operation::CompactIndex)).await
 }
 
 fn index_write(uid: IndexUid, operation: Operation) -> Write {

@@ -2,6 +2,7 @@
 
 mod documents;
 mod facet_search;
+mod features;
 mod fields;
 mod health;
 mod indexes;
@@ -11,6 +12,7 @@ mod search;
 mod settings;
 mod similar;
 mod stats;
+mod swap;
 mod tasks;
 pub(crate) mod unsupported;
 mod version;
@@ -41,6 +43,8 @@ pub(crate) fn routes() -> Router<AppState> {
         .merge(fields::routes())
         .merge(tasks::routes())
         .merge(keys::routes())
+        .merge(swap::routes())
+        .merge(features::routes())
 }
 
 /// Appends a write to the log and answers with its task.

@@ -36,12 +36,6 @@ const BACKUP: &str = "Back up the nodes and Miroir's own data folder instead.";
 
 /// Every refused route.
 const REFUSED: &[Refused] = &[
-    refused("/indexes/{uid}/compact", &["POST"], NODES),
-    refused(
-        "/indexes/{uid}/documents/edit",
-        &["POST"],
-        "Edit by sending the new documents.",
-    ),
     refused(
         "/indexes/{uid}/settings/chat",
         &["GET", "PATCH", "DELETE"],
@@ -52,11 +46,6 @@ const REFUSED: &[Refused] = &[
         &["GET", "PUT", "DELETE"],
         EXPERIMENTAL,
     ),
-    refused(
-        "/swap-indexes",
-        &["POST"],
-        "Rename an index with `PATCH /indexes/{uid}`.",
-    ),
     refused("/tasks/{id}/documents", &["GET"], EXPERIMENTAL),
     refused("/tasks/compact", &["POST"], EXPERIMENTAL),
     refused("/batches", &["GET"], "Ask `GET /tasks`."),
@@ -64,7 +53,6 @@ const REFUSED: &[Refused] = &[
     refused("/dumps", &["POST"], BACKUP),
     refused("/snapshots", &["POST"], BACKUP),
     refused("/export", &["POST"], NODES),
-    refused("/experimental-features", &["GET", "PATCH"], EXPERIMENTAL),
     refused(
         "/network",
         &["GET", "PATCH"],

@@ -9,6 +9,7 @@ mod indexes;
 mod keys;
 mod layers;
 mod leaks;
+mod operations;
 mod rights;
 mod search;
 mod serving;

@@ -164,7 +164,8 @@ impl Face {
             nodes,
             store: store.clone(),
             payloads: payloads.clone(),
-            api_keys: store,
+            api_keys: store.clone(),
+            instance: store,
             clock: clock.clone(),
         };
         for index in indexes {

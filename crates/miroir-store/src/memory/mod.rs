@@ -204,6 +204,9 @@ impl State {
                 }
             }
             Change::RenameIndex { from, to } => self.rename_index(&from, to)?,
+            Change::ExchangeTaskNames { before, names } => {
+                self.exchange_task_names(before, &names);
+            }
             Change::PutPlacement {
                 index,
                 epoch,
@@ -260,22 +263,24 @@ impl State {
         if self.indexes.get(&to).is_some() {
             return Err(StoreError::Conflict(format!("there is an index {to}")));
         }
-        let renamed: Vec<TaskRecord> = self
-            .tasks
-            .rows()
-            .values()
-            .filter(|task| task.index_uid.as_ref() == Some(from))
-            .map(|task| TaskRecord {
-                index_uid: Some(to.clone()),
-                ..task.clone()
-            })
-            .collect();
-        for task in renamed {
-            self.tasks.put(task.uid, task);
-        }
         self.indexes
             .put(to.clone(), IndexRecord { uid: to, ..index });
         Ok(())
+    }
+
+    fn exchange_task_names(&mut self, before: TaskUid, names: &(IndexUid, IndexUid)) {
+        let earlier = self.tasks.rows().values().filter(|task| task.uid < before);
+        let changed: Vec<TaskRecord> = earlier
+            .filter_map(|task| {
+                let mut task = task.clone();
+                let is_named = rules::exchange_uid(&mut task.index_uid, names);
+                (rules::exchange_details(&task.operation, &mut task.details, names) || is_named)
+                    .then_some(task)
+            })
+            .collect();
+        for task in changed {
+            self.tasks.put(task.uid, task);
+        }
     }
 }
 

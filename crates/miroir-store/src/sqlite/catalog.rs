@@ -63,9 +63,6 @@ pub(super) fn rename_index(connection: &Connection, from: &IndexUid, to: &IndexU
     connection
         .prepare_cached("UPDATE indexes SET uid = ?2 WHERE uid = ?1")?
         .execute([from.as_str(), to.as_str()])?;
-    connection
-        .prepare_cached("UPDATE tasks SET index_uid = ?2 WHERE index_uid = ?1")?
-        .execute([from.as_str(), to.as_str()])?;
     Ok(())
 }
 

@@ -27,6 +27,7 @@ fn apply(tx: &Tx<'_>, change: Change) -> Sql<()> {
         Change::PutIndex(index) => catalog::put_index(tx, &index),
         Change::RemoveIndex(uid) => catalog::remove_index(tx, &uid),
         Change::RenameIndex { from, to } => catalog::rename_index(tx, &from, &to),
+        Change::ExchangeTaskNames { before, names } => tasks::exchange_names(tx, before, &names),
         Change::PutPlacement {
             index,
             epoch,

@@ -5,8 +5,8 @@ use super::row;
 use super::writer::Tx;
 use crate::rules;
 use bytes::Bytes;
-use miroir_core::id::{BatchUid, TaskUid};
-use miroir_core::task::TaskStatus;
+use miroir_core::id::{BatchUid, IndexUid, TaskUid};
+use miroir_core::task::{TaskKind, TaskStatus};
 use miroir_engine::port::{NewEntry, StoreError, TaskRecord};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
@@ -99,6 +99,37 @@ pub(super) fn remove(connection: &Connection, uid: TaskUid) -> Sql<()> {
         .prepare_cached("DELETE FROM inline_payloads WHERE task_uid = ?1")?
         .execute([row::int(uid.0)?])?;
     Ok(())
+}
+
+/// Exchanges two names in all tasks before one: a statement over the index for those that belong to
+/// one of them, and a walk over the swaps, of which there are few.
+pub(super) fn exchange_names(
+    connection: &Connection,
+    before: TaskUid,
+    names: &(IndexUid, IndexUid),
+) -> Sql<()> {
+    let before = row::int(before.0)?;
+    connection
+        .prepare_cached(
+            "UPDATE tasks SET index_uid = CASE index_uid WHEN ?1 THEN ?2 ELSE ?1 END
+             WHERE index_uid IN (?1, ?2) AND uid < ?3",
+        )?
+        .execute(params![names.0.as_str(), names.1.as_str(), before])?;
+    let mut changed = Vec::new();
+    {
+        let mut statement = connection.prepare_cached(&format!(
+            "{SELECT} WHERE index_uid = '' AND status IN (0, 1, 2, 3, 4) AND kind = ?1 AND uid < ?2"
+        ))?;
+        let swap = row::kind_code(TaskKind::IndexSwap);
+        let mut rows = statement.query(params![swap, before])?;
+        while let Some(found) = rows.next()? {
+            let mut task = decode(found)?;
+            if rules::exchange_details(&task.operation, &mut task.details, names) {
+                changed.push(task);
+            }
+        }
+    }
+    changed.iter().try_for_each(|task| update(connection, task))
 }
 
 /// The statement that loads one task by uid.

@@ -20,6 +20,8 @@ fn delivery(is_applied: bool) -> Delivery {
         is_applied,
         error: Some(json!({"code": "c"})),
         deleted_documents: 5,
+        edited_documents: 2,
+        details: Some(json!({"of": "one"})),
     }
 }
 

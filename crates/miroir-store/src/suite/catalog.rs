@@ -2,14 +2,15 @@
 
 use super::*;
 use miroir_core::id::{BatchUid, Epoch};
-use miroir_core::task::TaskFilter;
+use miroir_core::task::{IndexSwap, TaskFilter};
 use miroir_engine::port::{NodeRecord, NodeSettingsVersion, TaskQuery};
 
 on_every_store!(
     indexes_come_back_sorted_and_rewritten,
     two_indexes_may_exchange_their_physical_index,
     removing_an_index_takes_its_placement_and_settings_versions,
-    renaming_an_index_renames_it_in_its_tasks,
+    renaming_an_index_keeps_what_hangs_on_its_physical_name,
+    names_are_exchanged_in_earlier_tasks_alone,
     a_rename_needs_its_index_and_a_free_name,
     a_placement_is_replaced_whole,
     nodes_come_back_sorted_and_rewritten,
@@ -109,10 +110,18 @@ async fn removing_an_index_takes_its_placement_and_settings_versions(store: &dyn
     assert_eq!(versions, [version("b__1", "n1", 3)]);
 }
 
-async fn renaming_an_index_renames_it_in_its_tasks(store: &dyn Whole) {
+async fn renaming_an_index_keeps_what_hangs_on_its_physical_name(store: &dyn Whole) {
     let task = append(store, entry("a")).await;
-    let other = append(store, entry("other")).await;
-    store.commit(vec![put("a", "a__0")]).await.unwrap();
+    let placement = Change::PutPlacement {
+        index: physical("a__0"),
+        epoch: Epoch(1),
+        replica_sets: vec![vec![node("n1")]],
+    };
+    let noted = Change::PutNodeSettingsVersion(version("a__0", "n1", 2));
+    store
+        .commit(vec![put("a", "a__0"), placement, noted])
+        .await
+        .unwrap();
     let rename = Change::RenameIndex {
         from: index("a"),
         to: index("b"),
@@ -122,16 +131,57 @@ async fn renaming_an_index_renames_it_in_its_tasks(store: &dyn Whole) {
         store.load_indexes().await.unwrap(),
         [index_record("b", "a__0")]
     );
-    let renamed = TaskRecord {
-        index_uid: Some(index("b")),
-        ..task
-    };
-    assert_eq!(
-        store.load_task(renamed.uid).await.unwrap(),
-        Some(renamed.clone())
+    assert!(
+        store
+            .load_placement(&physical("a__0"))
+            .await
+            .unwrap()
+            .is_some()
     );
-    assert_eq!(store.load_task(other.uid).await.unwrap(), Some(other));
-    for (name, found) in [("a", 0), ("b", 1)] {
+    let versions = store.load_node_settings_versions().await.unwrap();
+    assert_eq!(versions, [version("a__0", "n1", 2)]);
+    assert_eq!(store.load_task(task.uid).await.unwrap(), Some(task));
+}
+
+async fn names_are_exchanged_in_earlier_tasks_alone(store: &dyn Whole) {
+    let pair = |a, b| IndexSwap {
+        indexes: (index(a), index(b)),
+        rename: false,
+    };
+    let swap = NewEntry {
+        operation: Operation::SwapIndexes {
+            swaps: vec![pair("a", "c"), pair("d", "b")],
+        },
+        ..global_entry()
+    };
+    let mut tasks = Vec::new();
+    for entry in [
+        entry("a"),
+        entry("b"),
+        entry("c"),
+        swap.clone(),
+        global_entry(),
+        entry("a"),
+        swap,
+    ] {
+        tasks.push(append(store, entry).await);
+    }
+    let exchange = Change::ExchangeTaskNames {
+        before: tasks[5].uid,
+        names: (index("a"), index("b")),
+    };
+    store.commit(vec![exchange]).await.unwrap();
+    tasks[0].index_uid = Some(index("b"));
+    tasks[1].index_uid = Some(index("a"));
+    tasks[3].details = json!({"swaps": [
+        {"indexes": ["b", "c"], "rename": false},
+        {"indexes": ["d", "a"], "rename": false},
+    ]});
+    for expected in &tasks {
+        let found = store.load_task(expected.uid).await.unwrap();
+        assert_eq!(found.as_ref(), Some(expected));
+    }
+    for (name, found) in [("a", 2), ("b", 1), ("c", 1)] {
         let filter = TaskFilter {
             index_uids: Some(vec![name.to_owned()]),
             ..Default::default()
@@ -141,7 +191,12 @@ async fn renaming_an_index_renames_it_in_its_tasks(store: &dyn Whole) {
             limit: 10,
             ..Default::default()
         };
-        assert_eq!(store.list_tasks(query).await.unwrap().total, found);
+        let page = store.list_tasks(query).await.unwrap();
+        assert_eq!(
+            (page.total, page.tasks.len()),
+            (found, found as usize),
+            "{name}"
+        );
     }
 }
 

@@ -91,6 +91,7 @@ fn delivery() -> impl Strategy<Value = Delivery> {
         is_applied,
         error: None,
         deleted_documents: task,
+        ..Delivery::default()
     })
 }
 
@@ -145,6 +146,9 @@ fn change() -> impl Strategy<Value = Change> {
         1 => pick(&INDEXES).prop_map(|name| Change::RemoveIndex(index(name))),
         2 => (pick(&INDEXES), pick(&INDEXES)).prop_map(|(from, to)| {
             Change::RenameIndex { from: index(from), to: index(to) }
+        }),
+        1 => (task_uid(), pick(&INDEXES), pick(&INDEXES)).prop_map(|(before, a, b)| {
+            Change::ExchangeTaskNames { before, names: (index(a), index(b)) }
         }),
         1 => (pick(&PHYSICALS), 0..3_u64, vec(vec(pick(&NODES).prop_map(node), 0..3), 0..3))
             .prop_map(|(name, epoch, replica_sets)| Change::PutPlacement {

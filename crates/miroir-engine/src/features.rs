@@ -1,0 +1,197 @@
+//! Experimental features: which are on, durably, and on every node that needs to know.
+//!
+//! Miroir owns the switches. What a feature opens at Miroir's own routes is decided here; what it
+//! opens inside a node is switched on there too: when it changes, and when a node returns, before it
+//! counts as up. One prober speaks to each node, so a node never gets an older state after a newer.
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::port::{NodeError, NodeRead};
+use crate::state::Shared;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use miroir_core::health::NodeHealth;
+use miroir_core::id::NodeId;
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Lets documents be edited by a function.
+pub const EDIT_BY_FUNCTION: &str = "editDocumentsByFunction";
+/// Lets filters use `CONTAINS`.
+pub const CONTAINS_FILTER: &str = "containsFilter";
+/// Lets listings of documents pass a node's search queue by.
+pub const NO_FETCH_QUEUE: &str = "disableDocumentsFetchQueue";
+
+/// A change is answered when every node that is up has it, or after this.
+const APPLY_WAIT: Duration = Duration::from_secs(2);
+/// The nodes are looked at this often meanwhile, should a note of it be missed.
+const APPLY_LOOK: Duration = Duration::from_millis(50);
+/// A node that takes longer has not been told.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The switches, and which nodes know them.
+#[derive(Default)]
+pub struct FeatureBoard {
+    /// Those ever switched, by name.
+    switched: ArcSwap<BTreeMap<String, bool>>,
+    /// Counts changes.
+    version: AtomicU64,
+    /// The count each node was told last.
+    told: Mutex<BTreeMap<NodeId, u64>>,
+    /// Wakes the probers.
+    pub(crate) changed: Notify,
+    /// Wakes those who wait for nodes to be told.
+    applied: Notify,
+}
+
+impl FeatureBoard {
+    pub(crate) fn replace(&self, switched: BTreeMap<String, bool>) {
+        self.switched.store(switched.into());
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.changed.notify_waiters();
+    }
+
+    /// The node is to be told again.
+    pub(crate) fn forget(&self, node: &NodeId) {
+        self.told.lock().remove(node);
+        self.changed.notify_waiters();
+    }
+
+    fn knows(&self, node: &NodeId) -> bool {
+        let version = self.version.load(Ordering::Acquire);
+        // Version 0: nothing was ever switched, so there is nothing to tell.
+        version == 0 || self.told.lock().get(node) == Some(&version)
+    }
+
+    fn is_on(&self, name: &str) -> bool {
+        self.switched.load().get(name).copied().unwrap_or(false)
+    }
+}
+
+/// What the nodes are to have switched.
+///
+/// Editing stays on there once it was on: the nodes must be able to carry out what was accepted
+/// before it was switched off, and Miroir itself refuses what comes after.
+fn node_flags(switched: &BTreeMap<String, bool>) -> Map<String, Value> {
+    let mut flags = Map::new();
+    if switched.contains_key(EDIT_BY_FUNCTION) {
+        flags.insert(EDIT_BY_FUNCTION.to_owned(), Value::Bool(true));
+    }
+    for name in [CONTAINS_FILTER, NO_FETCH_QUEUE] {
+        if let Some(is_on) = switched.get(name) {
+            flags.insert(name.to_owned(), Value::Bool(*is_on));
+        }
+    }
+    flags
+}
+
+/// The node lets nobody edit, which Miroir switched on there.
+pub(crate) fn is_missing(error: &NodeError) -> bool {
+    matches!(error, NodeError::Refused { code, message, .. }
+        if code == "feature_not_enabled" && message.contains("edit"))
+}
+
+/// Tells the node what it does not know of the switches.
+///
+/// # Errors
+/// The node could not be told. One that refuses, because it does not know a feature, is told no
+/// more; what needs the feature is refused by it when it is used.
+pub(crate) async fn bring_up(node: &NodeId, shared: &Shared) -> Result<(), NodeError> {
+    let board = &shared.features;
+    if board.knows(node) {
+        return Ok(());
+    }
+    let version = board.version.load(Ordering::Acquire);
+    let flags = node_flags(&board.switched.load());
+    if !flags.is_empty() {
+        let body = Bytes::from(Value::Object(flags).to_string());
+        let read = NodeRead::SetFeatures { body };
+        match shared.ports.nodes.read(node, read, CALL_TIMEOUT).await {
+            Err(NodeError::Refused { message, .. }) => {
+                tracing::warn!(%node, message, "the node does not take the experimental features");
+            }
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+    }
+    board.told.lock().insert(node.clone(), version);
+    board.applied.notify_waiters();
+    Ok(())
+}
+
+impl Engine {
+    /// The experimental features that were ever switched, by name.
+    #[must_use]
+    pub fn features(&self) -> BTreeMap<String, bool> {
+        BTreeMap::clone(&self.shared().features.switched.load())
+    }
+
+    /// Whether an experimental feature is on.
+    #[must_use]
+    pub fn has_feature(&self, name: &str) -> bool {
+        self.shared().features.is_on(name)
+    }
+
+    /// Switches features, durably, and then on the nodes. Returns when those that are up know, or
+    /// after two seconds; the others are told when they are there, before they count as up.
+    ///
+    /// # Errors
+    /// The store failed; then nothing was switched.
+    pub async fn switch_features(
+        &self,
+        changes: BTreeMap<String, bool>,
+    ) -> Result<(), EngineError> {
+        let shared = self.shared();
+        let instance = &shared.ports.instance;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        instance.put_features(changes).await?;
+        shared.step("features.stored").await;
+        // Read back: of two changes at once the one read last has both.
+        shared.features.replace(instance.load_features().await?);
+        let started = shared.ports.clock.monotonic();
+        loop {
+            let applied = shared.features.applied.notified();
+            let snapshot = shared.snapshot.load_full();
+            let is_told = |(node, view): (&NodeId, &crate::state::NodeView)| {
+                view.health != NodeHealth::Up || shared.features.knows(node)
+            };
+            let waited = shared.ports.clock.monotonic().saturating_sub(started);
+            if snapshot.nodes.iter().all(is_told) || waited > APPLY_WAIT {
+                return Ok(());
+            }
+            tokio::select! {
+                () = applied => {}
+                () = shared.shutdown.cancelled() => return Ok(()),
+                () = shared.ports.clock.sleep(APPLY_LOOK) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn nodes_are_told_of_what_they_do() {
+        let switched = |list: &[(&str, bool)]| -> BTreeMap<String, bool> {
+            list.iter()
+                .map(|(name, on)| ((*name).to_owned(), *on))
+                .collect()
+        };
+        let flags = |list: &[(&str, bool)]| Value::Object(node_flags(&switched(list)));
+        assert_eq!(flags(&[]), json!({}));
+        assert_eq!(flags(&[("metrics", true)]), json!({}));
+        assert_eq!(
+            flags(&[(EDIT_BY_FUNCTION, false), (CONTAINS_FILTER, false)]),
+            json!({"editDocumentsByFunction": true, "containsFilter": false})
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! `/experimental-features`: switches of Miroir, which it sets on the nodes that need to know.
+
+use crate::app::AppState;
+use crate::error::ApiError;
+use crate::extract::{JsonBody, Permit};
+use crate::response::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use miroir_api::feature::{read_patch, view};
+use serde_json::Value;
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new().route("/experimental-features", get(show).patch(change))
+}
+
+async fn show(_: Permit, State(app): State<AppState>) -> Json<Value> {
+    Json(view(&app.engine.features()))
+}
+
+async fn change(
+    _: Permit,
+    State(app): State<AppState>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    app.engine.switch_features(read_patch(&body)?).await?;
+    Ok(Json(view(&app.engine.features())))
+}
