@@ -24,6 +24,10 @@ doc:
 docs: doc
     command -v typos > /dev/null && typos || true
 
+# Write the page of routes anew.
+compatibility:
+    UPDATE_DOCS=1 cargo test --locked -p miroir-http --lib routes
+
 # One node alone against Miroir over one and three nodes, then the micro benchmarks.
 bench *ARGS:
     cargo build --profile dist --locked -p miroir

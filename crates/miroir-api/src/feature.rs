@@ -32,8 +32,8 @@ const NO_ROUTE: &str = "the routes it opens are not supported yet";
 
 /// Every switch, in the order in which it is shown.
 pub const FEATURES: &[Feature] = &[
-    refused("metrics", NO_ROUTE),
-    refused("logsRoute", NO_ROUTE),
+    honoured("metrics"),
+    honoured("logsRoute"),
     honoured("editDocumentsByFunction"),
     honoured("containsFilter"),
     refused(

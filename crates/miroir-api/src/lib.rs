@@ -15,6 +15,7 @@ pub mod filter;
 pub mod locale;
 
 pub mod action;
+pub mod batch;
 pub mod document;
 pub mod edit;
 pub mod facet_search;
@@ -22,6 +23,7 @@ pub mod feature;
 pub mod field;
 pub mod index;
 pub mod key;
+pub mod log;
 pub mod multi_search;
 pub mod search;
 pub mod settings;
@@ -30,5 +32,6 @@ pub mod swap;
 pub mod task;
 pub mod tenant;
 pub mod version;
+pub mod webhook;
 
 pub mod admin;

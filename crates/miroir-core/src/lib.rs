@@ -31,4 +31,5 @@ pub mod settings;
 pub mod backoff;
 pub mod health;
 pub mod rollup;
+pub mod summary;
 pub mod task;

@@ -389,6 +389,7 @@ impl Dispatcher {
         };
         let mut matched = 0u64;
         let mut changes = Vec::new();
+        let mut batches = std::collections::BTreeSet::new();
         let mut from = None;
         loop {
             let page = self.matching(&filter, from).await?;
@@ -400,6 +401,7 @@ impl Dispatcher {
                 // A node that is away still needs what its batch holds.
                 if task.status.is_final() && !open.contains(&task.uid) {
                     changes.push(Change::RemoveTask(task.uid));
+                    batches.extend(task.batch_uid);
                 }
             }
             from = page.next;
@@ -409,6 +411,8 @@ impl Dispatcher {
         }
         by.details["matchedTasks"] = json!(matched);
         by.details["deletedTasks"] = json!(changes.len());
+        // A batch lives as long as one of its tasks.
+        changes.push(Change::SweepBatches(batches.into_iter().collect()));
         self.end_control(by, batch, changes).await
     }
 
@@ -454,7 +458,9 @@ impl Dispatcher {
             finished_at: Some(now),
         })));
         changes.push(Change::UpdateTask(Box::new(by)));
-        Ok(self.shared.ports.store.commit(changes).await?)
+        self.shared.ports.store.commit(changes).await?;
+        self.shared.hooks_ring.notify_waiters();
+        Ok(())
     }
 }
 

@@ -6,12 +6,13 @@ use crate::error::EngineError;
 use crate::keys::KeyKeeper;
 use crate::lane::Lane;
 use crate::port::{
-    Change, NewEntry, Payload, PayloadRef, PayloadWriter, TaskPage, TaskQuery, TaskRecord,
-    Timestamp,
+    BatchPage, BatchQuery, Change, NewEntry, Payload, PayloadRef, PayloadWriter, TaskPage,
+    TaskQuery, TaskRecord, Timestamp,
 };
 use crate::prepare::{PlannedIndex, Preparer};
 use crate::state::{Config, LiveBatch, Ports, Shared};
-use crate::{prober, recover};
+use crate::webhooks::HookKeeper;
+use crate::{courier, prober, recover};
 use bytes::Bytes;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{BatchUid, IndexUid, NodeId, ShardId, TaskUid};
@@ -85,6 +86,7 @@ pub struct SearchAnswer {
 pub struct Engine {
     shared: Arc<Shared>,
     keeper: Arc<KeyKeeper>,
+    hook_keeper: Arc<HookKeeper>,
     tasks: TaskTracker,
 }
 
@@ -103,6 +105,8 @@ impl Engine {
     pub async fn start(ports: Ports, config: Config) -> Result<Self, EngineError> {
         let found = recover::load(&ports, &config).await?;
         let keeper = Arc::new(KeyKeeper::load(ports.api_keys.clone()).await?);
+        let hook_keeper = HookKeeper::load(ports.instance.clone(), config.webhook.clone()).await?;
+        let hook_keeper = Arc::new(hook_keeper);
         let cluster = match ports.store.load_fact(CLUSTER_FACT).await? {
             Some(Value::String(uid)) => uid,
             _ => {
@@ -135,6 +139,7 @@ impl Engine {
         let engine = Self {
             shared: shared.clone(),
             keeper,
+            hook_keeper: hook_keeper.clone(),
             tasks: TaskTracker::new(),
         };
         let (events, event_receiver) = mpsc::unbounded_channel();
@@ -204,6 +209,11 @@ impl Engine {
         engine
             .tasks
             .spawn(Completer::new(shared.clone(), event_receiver).run());
+        engine.tasks.spawn(courier::run(
+            shared.clone(),
+            hook_keeper,
+            engine.tasks.clone(),
+        ));
         let dispatcher = Dispatcher::new(shared.clone(), preparer, events, BatchUid(next_batch));
         engine.tasks.spawn(async move {
             wait_for_versions(&shared).await;
@@ -244,6 +254,10 @@ impl Engine {
         &self.shared
     }
 
+    pub(crate) fn hook_keeper(&self) -> &HookKeeper {
+        &self.hook_keeper
+    }
+
     pub(crate) fn keeper(&self) -> &KeyKeeper {
         &self.keeper
     }
@@ -277,6 +291,11 @@ impl Engine {
             Some(Payload::Stored(file)) => Some(file.clone()),
             _ => None,
         };
+        let payload_bytes = match &write.payload {
+            Some(Payload::Stored(PayloadRef::File { bytes, .. })) => *bytes,
+            Some(Payload::Inline(bytes)) => bytes.len() as u64,
+            None => 0,
+        };
         let entry = NewEntry {
             index_uid: write.index_uid.clone(),
             operation: write.operation.clone(),
@@ -288,6 +307,7 @@ impl Engine {
         let Some(uid) = uids.first().copied() else {
             return Err(EngineError::Answer("the store appended nothing".into()));
         };
+        shared.metrics.note_payload(payload_bytes);
         shared.step("entry.appended").await;
         if matches!(
             write.operation,
@@ -332,6 +352,14 @@ impl Engine {
     /// The store failed.
     pub async fn tasks(&self, query: TaskQuery) -> Result<TaskPage, EngineError> {
         Ok(self.shared.ports.store.list_tasks(query).await?)
+    }
+
+    /// A page of batches.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn batches(&self, query: BatchQuery) -> Result<BatchPage, EngineError> {
+        Ok(self.shared.ports.store.list_batches(query).await?)
     }
 
     /// One index.

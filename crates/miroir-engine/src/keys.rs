@@ -93,6 +93,12 @@ impl Engine {
         self.shared().ports.clock.now()
     }
 
+    /// A clock that never goes back, for how long things take.
+    #[must_use]
+    pub fn monotonic(&self) -> Duration {
+        self.shared().ports.clock.monotonic()
+    }
+
     /// All keys as they stand, in no order. It is another list after each change, and only then.
     #[must_use]
     pub fn api_keys(&self) -> Arc<Vec<Arc<ApiKey>>> {

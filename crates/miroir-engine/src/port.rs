@@ -8,6 +8,7 @@ use bytes::Bytes;
 use miroir_core::id::{
     BatchUid, DocumentSeq, Epoch, IndexUid, NodeId, NodeTaskUid, PhysicalIndex, TaskUid,
 };
+use miroir_core::summary::BatchSummary;
 use miroir_core::task::{AdditionMethod, Operation, TaskFilter, TaskKind, TaskStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -247,6 +248,43 @@ pub trait NodeClient: Send + Sync + 'static {
 }
 
 // ---------------------------------------------------------------------------------------------
+// Webhooks
+
+/// Finished tasks on their way to a webhook.
+#[derive(Clone)]
+pub struct HookRequest {
+    /// Where to.
+    pub url: String,
+    /// What the hook's owner sends along.
+    pub headers: BTreeMap<String, String>,
+    /// NDJSON, not compressed yet.
+    pub body: Bytes,
+    /// The operator of this proxy named the address: it may be any.
+    pub is_trusted: bool,
+}
+
+/// A webhook was not called, or gave no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HookError {
+    /// It will never be: the address is none, or one that may not be called.
+    #[error("{0}")]
+    Refused(String),
+    /// It may be the next time.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// Calls webhooks.
+#[async_trait]
+pub trait HookClient: Send + Sync + 'static {
+    /// Posts, compressed, and returns the status of the answer.
+    ///
+    /// # Errors
+    /// [`HookError`].
+    async fn post(&self, request: HookRequest, timeout: Duration) -> Result<u16, HookError>;
+}
+
+// ---------------------------------------------------------------------------------------------
 // Payloads
 
 /// Where a payload lies. The stored form is part of the database format.
@@ -442,6 +480,48 @@ pub struct BatchRecord {
     pub finished_at: Option<Timestamp>,
 }
 
+/// Which batches to list. A batch matches when, for each thing the filter speaks of, one of its
+/// tasks that the asker may see does; moments of start and end are the batch's own.
+#[derive(Debug, Clone, Default)]
+pub struct BatchQuery {
+    /// Which.
+    pub filter: TaskFilter,
+    /// The first uid to show (inclusive), newest first unless `is_reversed`.
+    pub from: Option<BatchUid>,
+    /// At most this many.
+    pub limit: usize,
+    /// Oldest first.
+    pub is_reversed: bool,
+}
+
+/// A batch as it is listed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchInfo {
+    /// Its number.
+    pub uid: BatchUid,
+    /// When it was made.
+    pub started_at: Timestamp,
+    /// When all its tasks were final.
+    pub finished_at: Option<Timestamp>,
+    /// The nodes it goes to.
+    pub node_count: u64,
+    /// Those that have applied it.
+    pub applied_count: u64,
+    /// Its tasks that the asker may see.
+    pub summary: BatchSummary,
+}
+
+/// A page of batches.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BatchPage {
+    /// At most `limit` of them.
+    pub batches: Vec<BatchInfo>,
+    /// All that match the filter, whatever the page.
+    pub total: u64,
+    /// The first not shown.
+    pub next: Option<BatchUid>,
+}
+
 /// An index as clients know it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IndexRecord {
@@ -528,6 +608,9 @@ pub enum Change {
     },
     /// Removes batches that are done and whose tasks are gone.
     RemoveBatch(BatchUid),
+    /// Removes those of these batches that are done, applied by every node, and whose tasks are all
+    /// gone; leaves the others.
+    SweepBatches(Vec<BatchUid>),
     /// Adds or rewrites an index (by client's name).
     PutIndex(Box<IndexRecord>),
     /// Removes an index, its placement and its node settings versions.
@@ -627,6 +710,11 @@ pub trait TaskLog: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`].
     async fn load_batch(&self, uid: BatchUid) -> Result<Option<BatchRecord>, StoreError>;
+    /// A page of batches.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn list_batches(&self, query: BatchQuery) -> Result<BatchPage, StoreError>;
     /// The greatest batch uid ever given.
     ///
     /// # Errors

@@ -93,6 +93,7 @@ impl<F: Fn(&CoverPart) -> NodeRead> Scatter<'_, F> {
         timeout: Duration,
     ) -> (CoverPart, Result<Bytes, NodeError>) {
         let read = (self.request)(&part);
+        let started = self.shared.ports.clock.monotonic();
         let result = self
             .shared
             .ports
@@ -100,6 +101,10 @@ impl<F: Fn(&CoverPart) -> NodeRead> Scatter<'_, F> {
             .read(&part.node, read, timeout)
             .await;
         self.shared.observe_read(&part.node, &result);
+        let elapsed = self.shared.ports.clock.monotonic().saturating_sub(started);
+        let is_answered = matches!(result, Ok(_) | Err(NodeError::Refused { .. }));
+        let metrics = &self.shared.metrics;
+        metrics.note_scatter(&part.node, elapsed, is_answered);
         (part, result)
     }
 

@@ -36,8 +36,12 @@ impl Engine {
             .map_err(|error| plan_error(error, &entry.record))?;
         let key = CacheKey::new(entry, &request);
         let (template, node_count) = match shared.cache.get_or_wait(&key).await {
-            Found::Answer(template) => (template, 0),
+            Found::Answer(template) => {
+                shared.metrics.note_cache(true);
+                (template, 0)
+            }
             Found::Turn(turn) => {
+                shared.metrics.note_cache(false);
                 let (template, node_count) =
                     scatter_search(shared, &snapshot, entry, &plan, affinity(uid, &request))
                         .await?;

@@ -5,10 +5,13 @@ use crate::cache::SearchCache;
 use crate::coordination::{ApiKeys, InstanceSettings};
 use crate::error::EngineError;
 use crate::features::FeatureBoard;
+use crate::metrics::Metrics;
 use crate::plan::{BatchPlan, Source};
 use crate::port::{
-    Clock, IndexRecord, NodeClient, NodeError, NodeRecord, PayloadStore, Store, TaskRecord,
+    Clock, HookClient, IndexRecord, NodeClient, NodeError, NodeRecord, PayloadStore, Store,
+    TaskRecord,
 };
+use crate::webhooks::Webhook;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -34,8 +37,10 @@ pub struct Ports {
     pub payloads: Arc<dyn PayloadStore>,
     /// API keys.
     pub api_keys: Arc<dyn ApiKeys>,
-    /// Experimental features.
+    /// Experimental features, webhooks and switches of the whole instance.
     pub instance: Arc<dyn InstanceSettings>,
+    /// Where webhooks are called.
+    pub hooks: Arc<dyn HookClient>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -75,6 +80,8 @@ pub struct Config {
     pub search_cache_bytes: u64,
     /// Between two probes of a node.
     pub probe_interval: Duration,
+    /// The webhook that is told every finished task, besides those made over the API.
+    pub webhook: Option<Webhook>,
     /// For tests.
     pub step_hook: Option<StepHook>,
 }
@@ -280,6 +287,8 @@ pub struct Shared {
     pub in_flight: Mutex<BTreeSet<BatchUid>>,
     /// Wakes those who wait for a batch.
     pub batch_ended: Notify,
+    /// Wakes the couriers of webhooks: tasks have finished.
+    pub hooks_ring: Notify,
     /// Physical indexes that a batch in flight removes: older batches need not be sent.
     pub removed: Mutex<BTreeSet<PhysicalIndex>>,
     /// Physical indexes whose last change of settings failed: the stored record is to be put right.
@@ -302,6 +311,8 @@ pub struct Shared {
     pub(crate) cache: SearchCache,
     /// Experimental features.
     pub(crate) features: FeatureBoard,
+    /// What is counted and measured.
+    pub(crate) metrics: Metrics,
     /// Asks everything to end.
     pub shutdown: CancellationToken,
 }
@@ -316,6 +327,7 @@ impl Shared {
         snapshot: Snapshot,
         lanes: BTreeMap<NodeId, mpsc::UnboundedSender<LaneMessage>>,
     ) -> Arc<Self> {
+        let metrics = Metrics::new();
         let cache = SearchCache::new(config.search_cache_bytes);
         let health = config
             .nodes
@@ -331,6 +343,7 @@ impl Shared {
             live: Mutex::default(),
             in_flight: Mutex::default(),
             batch_ended: Notify::new(),
+            hooks_ring: Notify::new(),
             removed: Mutex::default(),
             refused_settings: Mutex::default(),
             lanes,
@@ -342,6 +355,7 @@ impl Shared {
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET_KIB)),
             cache,
             features: FeatureBoard::default(),
+            metrics,
             shutdown: CancellationToken::new(),
         })
     }

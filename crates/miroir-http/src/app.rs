@@ -1,6 +1,8 @@
 //! What every handler can reach.
 
 use crate::auth::ring::KeyRing;
+use crate::feature::Features;
+use crate::logs::LogControl;
 use miroir_engine::Engine;
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +14,10 @@ pub struct Options {
     pub master_key: Option<String>,
     /// The largest body accepted, in bytes after decompression.
     pub http_payload_size_limit: u64,
+    /// Experimental features that are on.
+    pub features: Features,
+    /// The logs of this process, if they can be changed and followed.
+    pub logs: Option<Arc<dyn LogControl>>,
 }
 
 impl Options {
@@ -24,6 +30,8 @@ impl Default for Options {
         Self {
             master_key: None,
             http_payload_size_limit: Self::HTTP_PAYLOAD_SIZE_LIMIT_DEFAULT,
+            features: Features::default(),
+            logs: None,
         }
     }
 }
@@ -34,7 +42,8 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("master_key", &self.master_key.as_ref().map(|_| "<hidden>"))
             .field("http_payload_size_limit", &self.http_payload_size_limit)
-            .finish()
+            .field("features", &self.features)
+            .finish_non_exhaustive()
     }
 }
 

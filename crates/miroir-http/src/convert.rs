@@ -1,6 +1,7 @@
 //! From wire types to the engine's and back. Nothing is decided here.
 
 use crate::extract::Permit;
+use miroir_api::batch::{BatchList, BatchStats, BatchView, Progress, ProgressStep};
 use miroir_api::document::DocumentListing;
 use miroir_api::index::IndexView;
 use miroir_api::search::SearchQuery;
@@ -11,7 +12,8 @@ use miroir_core::id::TaskUid;
 use miroir_core::search::{Paging, SearchRequest};
 use miroir_core::task::{self as core_task, TaskKind, TaskStatus};
 use miroir_engine::engine::{DocumentsQuery, IndexInfo};
-use miroir_engine::port::{TaskPage, TaskQuery, TaskRecord};
+use miroir_engine::port::{BatchInfo, BatchPage, TaskPage, TaskQuery, TaskRecord};
+pub(crate) use miroir_engine::task_view::task_view;
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -130,31 +132,81 @@ pub(crate) fn summarized_task(task: TaskRecord) -> SummarizedTask {
     }
 }
 
-/// A task as it is shown.
-pub(crate) fn task_view(task: TaskRecord) -> TaskView {
-    let duration = task.started_at.zip(task.finished_at);
-    TaskView {
-        uid: task.uid.0,
-        batch_uid: task.batch_uid.map(|uid| uid.0),
-        index_uid: task.index_uid.map(|uid| uid.to_string()),
-        status: task.status.as_str(),
-        kind: task.operation.kind().as_str(),
-        canceled_by: task.canceled_by.map(|uid| uid.0),
-        details: Some(task.details).filter(|details| !details.is_null()),
-        error: task.error,
-        duration: duration.and_then(|(start, end)| format_duration(end - start)),
-        enqueued_at: format_date(task.enqueued_at),
-        started_at: task.started_at.map(format_date),
-        finished_at: task.finished_at.map(format_date),
-        custom_metadata: task.custom_metadata,
-    }
-}
-
 /// A page of tasks as it is shown.
 pub(crate) fn task_list(page: TaskPage, limit: u32) -> TaskList {
     let results: Vec<TaskView> = page.tasks.into_iter().map(task_view).collect();
     TaskList {
         from: results.first().map(|task| task.uid),
+        results,
+        total: page.total,
+        limit,
+        next: page.next.map(|uid| uid.0),
+    }
+}
+
+/// A batch as it is shown.
+pub(crate) fn batch_view(batch: BatchInfo) -> BatchView {
+    let summary = batch.summary;
+    let main_kind = summary.main_kind();
+    let statuses = summary.statuses.iter();
+    let kinds = summary.kinds.iter();
+    let duration = batch.finished_at.map(|end| end - batch.started_at);
+    BatchView {
+        uid: batch.uid.0,
+        progress: batch.finished_at.is_none().then(|| Progress {
+            steps: vec![ProgressStep {
+                current_step: "applying on the nodes".to_owned(),
+                finished: batch.applied_count,
+                total: batch.node_count,
+            }],
+            percentage: percentage(batch.applied_count, batch.node_count),
+        }),
+        details: summary.details,
+        stats: BatchStats {
+            total_nb_tasks: summary.task_count,
+            status: statuses
+                .map(|(status, count)| (status.as_str(), *count))
+                .collect(),
+            types: kinds.map(|(kind, count)| (kind.as_str(), *count)).collect(),
+            index_uids: summary.index_uids,
+        },
+        duration: duration.and_then(format_duration),
+        started_at: format_date(batch.started_at),
+        finished_at: batch.finished_at.map(format_date),
+        batch_strategy: strategy(main_kind),
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "nodes are few, and a percentage is shown"
+)]
+fn percentage(finished: u64, total: u64) -> f32 {
+    if total == 0 {
+        0.0
+    } else {
+        finished as f32 / total as f32 * 100.0
+    }
+}
+
+/// Why no more tasks joined a batch.
+fn strategy(kind: Option<TaskKind>) -> String {
+    match kind {
+        None => "its tasks are out of sight".to_owned(),
+        Some(TaskKind::DocumentAdditionOrUpdate) => {
+            "it took the waiting additions of one index up to the first that differs in kind, or \
+             up to the size that is sent at once"
+                .to_owned()
+        }
+        Some(kind) => format!("a task of type `{}` goes by itself", kind.as_str()),
+    }
+}
+
+/// A page of batches as it is shown.
+pub(crate) fn batch_list(page: BatchPage, limit: u32) -> BatchList {
+    let results: Vec<BatchView> = page.batches.into_iter().map(batch_view).collect();
+    BatchList {
+        from: results.first().map(|batch| batch.uid),
         results,
         total: page.total,
         limit,

@@ -19,13 +19,22 @@ mod layer;
 mod response;
 mod serve;
 
+mod feature;
+mod logs;
+mod metrics;
+mod routes;
+
 mod admin;
 mod route;
 
 pub use app::Options;
+pub use feature::Features;
+pub use logs::{LogControl, LogMode, LogStream};
+pub use routes::{compatibility_page, route_names};
 pub use serve::serve;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use miroir_engine::Engine;
 
 /// The whole HTTP face of an engine, ready to be served or called.
@@ -35,6 +44,7 @@ pub fn router(engine: Engine, options: Options) -> Router {
         .merge(route::routes())
         .merge(route::unsupported::routes())
         .merge(admin::routes())
+        .layer(from_fn_with_state(app.clone(), metrics::count))
         .with_state(app);
     layer::wrap(routes)
 }

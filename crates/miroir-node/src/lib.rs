@@ -4,6 +4,8 @@
 //! `http` sends them over kept connections, `error` tells whose fault a failure is and whether
 //! the node may have done what was asked.
 //!
+//! [`HttpHookClient`] calls webhooks.
+//!
 //! **Law:** a write is sent at most once for each call. What cannot be known to have stayed here is
 //! [`NodeError::UnknownOutcome`](miroir_engine::port::NodeError::UnknownOutcome); only reads are
 //! sent again, and only once.
@@ -11,6 +13,7 @@
 mod body;
 mod client;
 mod error;
+mod hook;
 mod http;
 mod kept;
 mod nodes;
@@ -18,4 +21,5 @@ mod request;
 mod tasks;
 
 pub use client::HttpNodeClient;
+pub use hook::HttpHookClient;
 pub use nodes::NodeAddress;

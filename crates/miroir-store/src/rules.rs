@@ -2,13 +2,15 @@
 //! asks here, and writes the answer.
 
 use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::task::{Operation, TaskFilter, is_index_matched};
+use miroir_core::summary::BatchSummary;
+use miroir_core::task::{Operation, TaskFilter, TaskKind, TaskStatus, is_index_matched};
 use miroir_engine::coordination::{
     AliasChange, AliasTarget, JobClaim, JobEnd, JobRecord, JobState, Lease, LeaseEpoch,
     LeaseOutcome, NewJob, SessionRecord,
 };
 use miroir_engine::port::{
-    BatchRecord, INLINE_PAYLOAD_BYTES_MAX, NewEntry, Payload, StoreError, TaskRecord, Timestamp,
+    BatchInfo, BatchRecord, INLINE_PAYLOAD_BYTES_MAX, NewEntry, Payload, StoreError, TaskRecord,
+    Timestamp,
 };
 use serde_json::Value;
 
@@ -49,15 +51,6 @@ pub(crate) fn task_matches(task: &TaskRecord, filter: &TaskFilter) -> bool {
     fn among<T: PartialEq>(wanted: Option<&[T]>, value: Option<&T>) -> bool {
         wanted.is_none_or(|wanted| value.is_some_and(|value| wanted.contains(value)))
     }
-    fn between(after: Option<i64>, before: Option<i64>, moment: Option<Timestamp>) -> bool {
-        if after.is_none() && before.is_none() {
-            return true;
-        }
-        let Some(moment) = moment else { return false };
-        let nanos = moment.unix_timestamp_nanos();
-        after.is_none_or(|after| nanos > i128::from(after))
-            && before.is_none_or(|before| nanos < i128::from(before))
-    }
     let index_uid = task.index_uid.as_ref().map(|uid| uid.as_str().to_owned());
     among(filter.uids.as_deref(), Some(&task.uid.0))
         && among(
@@ -75,17 +68,17 @@ pub(crate) fn task_matches(task: &TaskRecord, filter: &TaskFilter) -> bool {
             let is_matched = |uid: &String| patterns.iter().any(|p| is_index_matched(p, uid));
             index_uid.as_ref().is_some_and(is_matched)
         })
-        && between(
+        && is_between(
             filter.after_enqueued_at,
             filter.before_enqueued_at,
             Some(task.enqueued_at),
         )
-        && between(
+        && is_between(
             filter.after_started_at,
             filter.before_started_at,
             task.started_at,
         )
-        && between(
+        && is_between(
             filter.after_finished_at,
             filter.before_finished_at,
             task.finished_at,
@@ -126,6 +119,105 @@ pub(crate) fn exchange_details(
         is_changed = true;
     }
     is_changed
+}
+
+/// The moment lies between two exclusive bounds; one that is not there lies between none.
+fn is_between(after: Option<i64>, before: Option<i64>, moment: Option<Timestamp>) -> bool {
+    if after.is_none() && before.is_none() {
+        return true;
+    }
+    let Some(moment) = moment else { return false };
+    let nanos = moment.unix_timestamp_nanos();
+    after.is_none_or(|after| nanos > i128::from(after))
+        && before.is_none_or(|before| nanos < i128::from(before))
+}
+
+/// The batch matches the filter: for each thing it speaks of, one of the batch's tasks that are in
+/// sight does. The moments of start and end are the batch's own; *canceled by* means the batch of
+/// that cancelation.
+pub(crate) fn batch_matches(
+    batch: &BatchRecord,
+    tasks: &[&TaskRecord],
+    filter: &TaskFilter,
+) -> bool {
+    let any = |part: TaskFilter| tasks.iter().any(|task| task_matches(task, &part));
+    let none = TaskFilter::default;
+    let parts = [
+        filter.index_patterns.is_some().then(none),
+        filter.uids.clone().map(|uids| TaskFilter {
+            uids: Some(uids),
+            ..none()
+        }),
+        filter.canceled_by.clone().map(|uids| TaskFilter {
+            uids: Some(uids),
+            types: Some(vec![TaskKind::TaskCancelation]),
+            statuses: Some(vec![TaskStatus::Succeeded]),
+            ..none()
+        }),
+        filter.types.clone().map(|types| TaskFilter {
+            types: Some(types),
+            ..none()
+        }),
+        filter.statuses.clone().map(|statuses| TaskFilter {
+            statuses: Some(statuses),
+            ..none()
+        }),
+        filter.index_uids.clone().map(|index_uids| TaskFilter {
+            index_uids: Some(index_uids),
+            ..none()
+        }),
+        (filter.before_enqueued_at.is_some() || filter.after_enqueued_at.is_some()).then(|| {
+            TaskFilter {
+                before_enqueued_at: filter.before_enqueued_at,
+                after_enqueued_at: filter.after_enqueued_at,
+                ..none()
+            }
+        }),
+    ];
+    let own = filter.batch_uids.as_ref();
+    own.is_none_or(|uids| uids.contains(&batch.uid.0))
+        && is_between(
+            filter.after_started_at,
+            filter.before_started_at,
+            Some(batch.started_at),
+        )
+        && is_between(
+            filter.after_finished_at,
+            filter.before_finished_at,
+            batch.finished_at,
+        )
+        && parts.into_iter().flatten().all(|part| {
+            any(TaskFilter {
+                index_patterns: filter.index_patterns.clone(),
+                ..part
+            })
+        })
+}
+
+/// The batch as it is listed, with those of its tasks (in log order) that are in sight.
+pub(crate) fn batch_info(
+    batch: &BatchRecord,
+    tasks: &[&TaskRecord],
+    patterns: Option<&[String]>,
+) -> BatchInfo {
+    let sight = TaskFilter {
+        index_patterns: patterns.map(<[String]>::to_vec),
+        ..TaskFilter::default()
+    };
+    let mut summary = BatchSummary::default();
+    for task in tasks.iter().filter(|task| task_matches(task, &sight)) {
+        let index_uid = task.index_uid.as_ref().map(|uid| uid.as_str());
+        summary.add(task.status, task.operation.kind(), index_uid, &task.details);
+    }
+    let deliveries = batch.deliveries.values();
+    BatchInfo {
+        uid: batch.uid,
+        started_at: batch.started_at,
+        finished_at: batch.finished_at,
+        node_count: batch.deliveries.len() as u64,
+        applied_count: deliveries.filter(|delivery| delivery.is_applied).count() as u64,
+        summary,
+    }
 }
 
 /// The batch still needs work: its tasks are not final, or some node has not applied it.

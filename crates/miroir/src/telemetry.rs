@@ -1,9 +1,20 @@
-//! Logs: to standard error, for people or for machines.
+//! Logs: to standard error, for people or for machines, and to whoever follows them.
+
+mod follow;
 
 use crate::config::{LogConfig, LogFormat};
 use anyhow::{Context, bail};
+use follow::{AnyLayer, Follower};
+use miroir_http::{LogControl, LogMode, LogStream};
 use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
+use std::sync::{Arc, OnceLock};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+
+/// The logs of this process, once they have begun.
+static CONTROL: OnceLock<Arc<Control>> = OnceLock::new();
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -33,17 +44,64 @@ pub(crate) fn init(log: &LogConfig) -> anyhow::Result<()> {
         );
     }
     let filter = EnvFilter::try_new(&log.level).context("the log level is not understood")?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // `try_init` fails only when logging runs already, which is what was wanted.
-    let _ = match log.format {
-        LogFormat::Human => builder
+    let (filter, stderr) = reload::Layer::new(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = match log.format {
+        LogFormat::Human => layer
             .with_ansi(std::io::stderr().is_terminal())
-            .try_init(),
-        LogFormat::Json => builder.json().try_init(),
+            .with_filter(filter)
+            .boxed(),
+        LogFormat::Json => layer.json().with_filter(filter).boxed(),
     };
+    let (follower, [human, json]) = Follower::new();
+    let layers: Vec<AnyLayer> = vec![layer, human, json];
+    // It fails only when logging runs already, which is what was wanted.
+    if tracing_subscriber::registry()
+        .with(layers)
+        .try_init()
+        .is_ok()
+    {
+        let _ = CONTROL.set(Arc::new(Control { stderr, follower }));
+    }
     Ok(())
+}
+
+/// What `/logs/*` can change; `None` before [`init`].
+pub(crate) fn control() -> Option<Arc<dyn LogControl>> {
+    let control = CONTROL.get()?.clone();
+    Some(control)
+}
+
+/// The logs of this process.
+#[derive(Debug)]
+struct Control {
+    stderr: reload::Handle<EnvFilter, Registry>,
+    follower: Follower,
+}
+
+impl LogControl for Control {
+    fn check(&self, target: &str) -> Result<(), String> {
+        target
+            .parse::<Targets>()
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    }
+
+    fn open(&self, target: &str, mode: LogMode) -> Option<LogStream> {
+        self.follower.open(target.parse().unwrap_or_default(), mode)
+    }
+
+    fn close(&self) {
+        self.follower.close();
+    }
+
+    fn set_stderr(&self, target: &str) {
+        match EnvFilter::try_new(target) {
+            // Fails only if the layers are gone, and they live as long as the process.
+            Ok(filter) => drop(self.stderr.reload(filter)),
+            Err(error) => tracing::warn!(%error, "the target of the logs is not understood"),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! Wires the library crates into one running proxy.
 
 use crate::clock::SystemClock;
-use crate::config::{Config, Secret};
-use crate::stop_at;
+use crate::config::{Config, Secret, WebhookAddresses};
+use crate::{stop_at, telemetry};
 use anyhow::Context;
 use miroir_core::id::NodeId;
 use miroir_engine::Engine;
 use miroir_engine::state::{Config as EngineConfig, NodeSpec, Ports};
-use miroir_http::Options;
-use miroir_node::{HttpNodeClient, NodeAddress};
+use miroir_engine::webhooks::Webhook;
+use miroir_http::{Features, Options};
+use miroir_node::{HttpHookClient, HttpNodeClient, NodeAddress};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,11 +59,15 @@ pub(crate) async fn start(config: &Config) -> anyhow::Result<Running> {
         url: node.url.clone(),
         key: node.key.as_ref().map(|key| key.reveal().to_owned()),
     });
+    let is_any_allowed = config.webhook_addresses == WebhookAddresses::Any;
+    let hooks = HttpHookClient::new(is_any_allowed)
+        .map_err(|error| anyhow::anyhow!("webhooks cannot be called: {error}"))?;
     let ports = Ports {
         nodes: Arc::new(HttpNodeClient::new(addresses.collect())),
         payloads: store.payloads(),
         api_keys: store.clone(),
         instance: store.clone(),
+        hooks: Arc::new(hooks),
         store,
         clock: Arc::new(SystemClock::new()),
     };
@@ -79,12 +84,23 @@ pub(crate) async fn start(config: &Config) -> anyhow::Result<Running> {
             .as_ref()
             .map(|key: &Secret| key.reveal().to_owned()),
         http_payload_size_limit: config.payload_bytes_max,
+        features: Features {
+            metrics: config.has_metrics,
+            logs_route: config.has_logs_route,
+        },
+        logs: telemetry::control(),
     };
     let router = miroir_http::router(engine.clone(), options);
     let stop = CancellationToken::new();
     let told_to_stop = stop.clone();
     let server = tokio::spawn(async move {
-        let stopped = async move { told_to_stop.cancelled().await };
+        let stopped = async move {
+            told_to_stop.cancelled().await;
+            // Who follows the logs would hold the end up for as long as it may take.
+            if let Some(logs) = telemetry::control() {
+                logs.close();
+            }
+        };
         let result = miroir_http::serve(listener, router, stopped).await;
         engine.shutdown().await;
         result.context("the listener failed")
@@ -112,6 +128,14 @@ fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
         search_cache_bytes: config.search_cache_bytes,
         node_timeout: NODE_TIMEOUT,
         probe_interval: config.probe_interval,
+        webhook: config.webhook.as_ref().map(|webhook| Webhook {
+            url: webhook.url.clone(),
+            headers: webhook
+                .authorization
+                .iter()
+                .map(|value| ("Authorization".to_owned(), value.reveal().to_owned()))
+                .collect(),
+        }),
         step_hook: stop_at::hook()?,
     })
 }

@@ -427,6 +427,11 @@ fn tasks_are_listed_canceled_and_deleted_as_on_one_meilisearch() {
 }
 
 #[test]
+fn batches_webhooks_and_features_that_are_off_answer_as_on_one_meilisearch() {
+    check(&["batches", "webhooks", "gated"]);
+}
+
+#[test]
 fn a_master_key_locks_as_on_one_meilisearch() {
     let programs = Programs::new(env!("CARGO_BIN_EXE_miroir"));
     let locked = NodeOptions {

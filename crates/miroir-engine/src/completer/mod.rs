@@ -466,6 +466,7 @@ impl Shared {
         self.in_flight.lock().remove(&batch.uid);
         self.live.lock().remove(&batch.uid);
         self.batch_ended.notify_waiters();
+        self.hooks_ring.notify_waiters();
     }
 
     /// A batch that concerns this physical index is not done yet.

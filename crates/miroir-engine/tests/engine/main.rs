@@ -8,6 +8,7 @@ mod denial;
 mod editing;
 mod failure;
 mod features;
+mod hooks;
 mod node;
 mod order;
 mod outage;

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use miroir_core::id::{BatchUid, Epoch, NodeId, PhysicalIndex, TaskUid};
 use miroir_core::task::TaskStatus;
 use miroir_engine::port::{
-    BatchRecord, Catalog, Change, IndexRecord, NewEntry, NodeRecord, NodeSettingsVersion,
-    StoreError, TaskLog, TaskPage, TaskQuery, TaskRecord,
+    BatchPage, BatchQuery, BatchRecord, Catalog, Change, IndexRecord, NewEntry, NodeRecord,
+    NodeSettingsVersion, StoreError, TaskLog, TaskPage, TaskQuery, TaskRecord,
 };
 use miroir_store::MemoryStore;
 use serde_json::Value;
@@ -60,6 +60,10 @@ impl TaskLog for FlakyStore {
 
     async fn load_batch(&self, uid: BatchUid) -> Result<Option<BatchRecord>, StoreError> {
         self.inner.load_batch(uid).await
+    }
+
+    async fn list_batches(&self, query: BatchQuery) -> Result<BatchPage, StoreError> {
+        self.inner.list_batches(query).await
     }
 
     async fn last_batch_uid(&self) -> Result<Option<BatchUid>, StoreError> {

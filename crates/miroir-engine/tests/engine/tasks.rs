@@ -5,6 +5,7 @@ use crate::world::{
 };
 use miroir_core::task::{Operation, TaskFilter, TaskStatus};
 use miroir_engine::EngineError;
+use miroir_engine::port::BatchQuery;
 use serde_json::json;
 use std::time::Duration;
 
@@ -92,4 +93,36 @@ fn finished_tasks_can_be_forgotten_unless_a_node_still_needs_them() {
         succeed(&engine, write("m", Operation::DeleteAllDocuments)).await;
     });
     world.assert_mirrored("m");
+}
+
+#[test]
+fn a_batch_lives_as_long_as_one_of_its_tasks() {
+    let world = World::single();
+    world.run(async |engine| {
+        let first = register(&engine, create("m")).await;
+        ended(&engine, first).await;
+        let second = register(&engine, add("m", &[json!({"id": 1})])).await;
+        let second = ended(&engine, second).await;
+        let only = |uid: u64| TaskFilter {
+            uids: Some(vec![uid]),
+            ..TaskFilter::default()
+        };
+        let listed = async || {
+            let query = BatchQuery {
+                limit: 10,
+                ..BatchQuery::default()
+            };
+            let page = engine.batches(query).await.unwrap();
+            page.batches
+                .iter()
+                .map(|batch| batch.uid)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(listed().await.len(), 2);
+        let deletion = register(&engine, forget(only(first.0))).await;
+        let deletion = ended(&engine, deletion).await;
+        assert_eq!(deletion.details["deletedTasks"], 1);
+        let left = [deletion.batch_uid.unwrap(), second.batch_uid.unwrap()];
+        assert_eq!(listed().await, left);
+    });
 }

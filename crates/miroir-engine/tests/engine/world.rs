@@ -1,6 +1,7 @@
 //! A cluster that a test can start, crash and start again on the same store: one runtime for each
 //! life of the proxy, on virtual time.
 
+use crate::hooks::Hooks;
 use crate::node::Fleet;
 use crate::store::FlakyStore;
 use async_trait::async_trait;
@@ -52,7 +53,8 @@ pub(crate) struct World {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) store: Arc<FlakyStore>,
     pub(crate) payloads: Arc<MemoryPayloads>,
-    instance: Arc<MemoryStore>,
+    pub(crate) instance: Arc<MemoryStore>,
+    pub(crate) hooks: Arc<Hooks>,
     shard_count: u32,
     replication_factor: u32,
 }
@@ -64,6 +66,7 @@ impl World {
             store: Arc::default(),
             payloads: Arc::default(),
             instance: Arc::default(),
+            hooks: Arc::default(),
             shard_count,
             replication_factor,
         }
@@ -95,6 +98,7 @@ impl World {
             node_timeout: Duration::from_secs(2),
             probe_interval: Duration::from_millis(200),
             search_cache_bytes: 1024 * 1024,
+            webhook: None,
             step_hook,
         }
     }
@@ -106,6 +110,7 @@ impl World {
             payloads: self.payloads.clone(),
             api_keys: Arc::new(MemoryStore::new()),
             instance: self.instance.clone(),
+            hooks: self.hooks.clone(),
             clock: Arc::new(VirtualClock(Instant::now())),
         }
     }

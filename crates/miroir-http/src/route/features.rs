@@ -7,7 +7,8 @@ use crate::response::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use miroir_api::feature::{read_patch, view};
+use crate::feature::shown;
+use miroir_api::feature::read_patch;
 use serde_json::Value;
 
 pub(super) fn routes() -> Router<AppState> {
@@ -15,7 +16,7 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn show(_: Permit, State(app): State<AppState>) -> Json<Value> {
-    Json(view(&app.engine.features()))
+    Json(shown(&app))
 }
 
 async fn change(
@@ -24,5 +25,5 @@ async fn change(
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     app.engine.switch_features(read_patch(&body)?).await?;
-    Ok(Json(view(&app.engine.features())))
+    Ok(Json(shown(&app)))
 }

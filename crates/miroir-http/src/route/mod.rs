@@ -1,5 +1,6 @@
 //! The routes of the Meilisearch API, one resource a file.
 
+mod batches;
 mod documents;
 mod facet_search;
 mod features;
@@ -7,6 +8,8 @@ mod fields;
 mod health;
 mod indexes;
 mod keys;
+mod logs;
+mod metrics;
 mod multi_search;
 mod search;
 mod settings;
@@ -16,6 +19,7 @@ mod swap;
 mod tasks;
 pub(crate) mod unsupported;
 mod version;
+mod webhooks;
 
 use crate::app::AppState;
 use crate::convert::summarized_task;
@@ -45,6 +49,10 @@ pub(crate) fn routes() -> Router<AppState> {
         .merge(keys::routes())
         .merge(swap::routes())
         .merge(features::routes())
+        .merge(batches::routes())
+        .merge(webhooks::routes())
+        .merge(metrics::routes())
+        .merge(logs::routes())
 }
 
 /// Appends a write to the log and answers with its task.

@@ -14,17 +14,40 @@ use miroir_api::settings::{SETTINGS, Setting, Verb, check_settings, reset_all};
 use miroir_core::id::IndexUid;
 use miroir_core::task::Operation;
 use miroir_engine::engine::Write;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub(super) fn routes() -> Router<AppState> {
     let whole = get(show_all).patch(change_all).delete(reset_whole);
     let mut router = Router::new().route("/indexes/{uid}/settings", whole);
-    // The experimental ones are refused by name among the unsupported routes.
+    // The experimental ones cannot be set, which is refused among the unsupported routes: what is
+    // shown of them is what they are from the start.
+    for setting in SETTINGS.iter().filter(|setting| setting.is_experimental()) {
+        let path = format!("/indexes/{{uid}}/settings/{}", setting.route);
+        let show = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {
+            app.engine.index(&uid)?;
+            Ok::<_, ApiError>(Json(untouched(setting.name)))
+        };
+        router = router.route(&path, get(show));
+    }
     for setting in SETTINGS.iter().filter(|setting| !setting.is_experimental()) {
         let path = format!("/indexes/{{uid}}/settings/{}", setting.route);
         router = router.route(&path, sub_route(setting));
     }
     router
+}
+
+/// An experimental setting that nobody has set.
+fn untouched(name: &str) -> Value {
+    match name {
+        "chat" => json!({
+            "description": "",
+            "documentTemplate": "{% for field in fields %}{% if field.is_searchable and \
+                field.value != nil %}{{ field.name }}: {{ field.value }}\n{% endif %}{% endfor %}",
+            "documentTemplateMaxBytes": 400,
+            "searchParameters": {},
+        }),
+        _ => json!([]),
+    }
 }
 
 async fn show_all(

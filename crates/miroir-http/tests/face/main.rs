@@ -4,11 +4,14 @@
 mod support;
 
 mod access;
+mod batches;
 mod documents;
 mod indexes;
 mod keys;
 mod layers;
 mod leaks;
+mod logs;
+mod metrics;
 mod operations;
 mod rights;
 mod search;
@@ -17,3 +20,4 @@ mod settings;
 mod tasks;
 mod tenants;
 mod unsupported;
+mod webhooks;

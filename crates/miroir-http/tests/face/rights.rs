@@ -16,6 +16,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/version", "version"),
     ("GET", "/stats", "stats.get"),
     ("GET", "/metrics", "metrics.get"),
+    ("GET", "/_miroir/metrics", "metrics.get"),
     ("GET", "/indexes", "indexes.get"),
     ("POST", "/indexes", "indexes.create"),
     ("GET", "/indexes/products", "indexes.get"),

@@ -9,8 +9,8 @@ use http_body_util::BodyExt;
 use miroir_core::id::{DocumentSeq, Epoch, IndexUid, NodeId, NodeTaskUid, PhysicalIndex, TaskUid};
 use miroir_engine::Engine;
 use miroir_engine::port::{
-    Change, Clock, IndexRecord, NodeClient, NodeError, NodeRead, NodeTask, NodeTaskQuery,
-    NodeWrite, PayloadStore, Timestamp,
+    Change, Clock, HookClient, HookError, HookRequest, IndexRecord, NodeClient, NodeError,
+    NodeRead, NodeTask, NodeTaskQuery, NodeWrite, PayloadStore, Timestamp,
 };
 use miroir_engine::state::{Config, NodeSpec, Ports};
 use miroir_http::{Options, router};
@@ -64,6 +64,16 @@ impl NodeClient for AwayNodes {
         _: Duration,
     ) -> Result<Vec<NodeTask>, NodeError> {
         Err(Self::away(node))
+    }
+}
+
+/// Webhooks that are all away.
+struct NoHooks;
+
+#[async_trait]
+impl HookClient for NoHooks {
+    async fn post(&self, _: HookRequest, _: Duration) -> Result<u16, HookError> {
+        Err(HookError::Unreachable("away".into()))
     }
 }
 
@@ -166,6 +176,7 @@ impl Face {
             payloads: payloads.clone(),
             api_keys: store.clone(),
             instance: store,
+            hooks: Arc::new(NoHooks),
             clock: clock.clone(),
         };
         for index in indexes {
@@ -187,6 +198,7 @@ impl Face {
             search_cache_bytes: 0,
             node_timeout: Duration::from_secs(1),
             probe_interval: Duration::from_secs(1),
+            webhook: None,
             step_hook: None,
         };
         let engine = Engine::start(ports, config)

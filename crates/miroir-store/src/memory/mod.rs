@@ -16,8 +16,8 @@ use miroir_engine::coordination::{
     AliasChange, AliasRecord, IdempotencyRecord, JobRecord, Lease, MoveRecord, SessionRecord,
 };
 use miroir_engine::port::{
-    BatchRecord, Catalog, Change, IndexRecord, NewEntry, NodeRecord, NodeSettingsVersion,
-    StoreError, TaskLog, TaskPage, TaskQuery, TaskRecord,
+    BatchPage, BatchQuery, BatchRecord, Catalog, Change, IndexRecord, NewEntry, NodeRecord,
+    NodeSettingsVersion, StoreError, TaskLog, TaskPage, TaskQuery, TaskRecord,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -195,6 +195,7 @@ impl State {
                 );
             }
             Change::RemoveBatch(uid) => self.remove_batch(uid)?,
+            Change::SweepBatches(uids) => self.sweep_batches(&uids),
             Change::PutIndex(index) => self.indexes.put(index.uid.clone(), *index),
             Change::RemoveIndex(uid) => {
                 if let Some(index) = self.indexes.take(&uid) {
@@ -253,6 +254,56 @@ impl State {
             )));
         }
         Ok(())
+    }
+
+    fn sweep_batches(&mut self, uids: &[BatchUid]) {
+        for uid in uids {
+            let is_open = self.batches.get(uid).is_some_and(rules::is_open);
+            let mut tasks = self.tasks.rows().values();
+            if !is_open && !tasks.any(|task| task.batch_uid == Some(*uid)) {
+                self.batches.take(uid);
+            }
+        }
+    }
+
+    fn list_batches(&self, query: &BatchQuery) -> BatchPage {
+        let mut by_batch: BTreeMap<BatchUid, Vec<&TaskRecord>> = BTreeMap::new();
+        for task in self.tasks.rows().values() {
+            if let Some(uid) = task.batch_uid {
+                by_batch.entry(uid).or_default().push(task);
+            }
+        }
+        let mut matching = Vec::new();
+        for batch in self.batches.rows().values() {
+            let tasks = by_batch.get(&batch.uid).map_or(&[][..], Vec::as_slice);
+            if rules::batch_matches(batch, tasks, &query.filter) {
+                matching.push((batch, tasks));
+            }
+        }
+        let total = matching.len() as u64;
+        if let Some(from) = query.from {
+            matching.retain(|(batch, _)| {
+                if query.is_reversed {
+                    batch.uid >= from
+                } else {
+                    batch.uid <= from
+                }
+            });
+        }
+        if !query.is_reversed {
+            matching.reverse();
+        }
+        let next = matching.get(query.limit).map(|(batch, _)| batch.uid);
+        matching.truncate(query.limit);
+        let patterns = query.filter.index_patterns.as_deref();
+        let batches = matching.into_iter();
+        BatchPage {
+            batches: batches
+                .map(|(batch, tasks)| rules::batch_info(batch, tasks, patterns))
+                .collect(),
+            total,
+            next,
+        }
     }
 
     fn rename_index(&mut self, from: &IndexUid, to: IndexUid) -> Result<(), StoreError> {
@@ -370,6 +421,10 @@ impl TaskLog for MemoryStore {
 
     async fn load_batch(&self, uid: BatchUid) -> Result<Option<BatchRecord>, StoreError> {
         Ok(self.read(|state| state.batches.get(&uid).cloned()))
+    }
+
+    async fn list_batches(&self, query: BatchQuery) -> Result<BatchPage, StoreError> {
+        Ok(self.read(|state| state.list_batches(&query)))
     }
 
     async fn last_batch_uid(&self) -> Result<Option<BatchUid>, StoreError> {

@@ -114,6 +114,29 @@ pub(super) fn remove(connection: &Connection, batch: BatchUid) -> Sql<()> {
     if has_tasks {
         return Err(StoreError::Conflict(format!("the batch {batch} still has tasks")).into());
     }
+    remove_contents(connection, uid)
+}
+
+/// Removes those of these batches that nothing needs any more.
+pub(super) fn sweep(connection: &Connection, uids: &[BatchUid]) -> Sql<()> {
+    for uid in uids {
+        let uid = row::int(uid.0)?;
+        let gone = connection
+            .prepare_cached(
+                "DELETE FROM batches WHERE uid = ?1 AND is_done
+                    AND NOT EXISTS (SELECT 1 FROM tasks WHERE batch_uid = ?1)
+                    AND NOT EXISTS (SELECT 1 FROM deliveries
+                        WHERE batch_uid = ?1 AND is_applied = 0)",
+            )?
+            .execute([uid])?;
+        if gone > 0 {
+            remove_contents(connection, uid)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_contents(connection: &Connection, uid: i64) -> Sql<()> {
     connection
         .prepare_cached("DELETE FROM batch_contents WHERE batch_uid = ?1")?
         .execute([uid])?;

@@ -15,6 +15,7 @@ use miroir_core::task::TaskFilter;
 use miroir_engine::port::{TaskPage, TaskQuery};
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, params_from_iter};
+use std::borrow::Cow;
 
 pub(super) fn list(connection: &Connection, query: &TaskQuery) -> Sql<TaskPage> {
     let (mut uids, total) = if names_tasks(&query.filter) {
@@ -45,25 +46,25 @@ pub(super) fn list(connection: &Connection, query: &TaskQuery) -> Sql<TaskPage> 
 
 /// A condition and what it is given, joined by `AND` as they come.
 #[derive(Clone, Default)]
-struct Conditions {
-    sql: Vec<&'static str>,
-    values: Vec<SqlValue>,
+pub(super) struct Conditions {
+    pub(super) sql: Vec<Cow<'static, str>>,
+    pub(super) values: Vec<SqlValue>,
 }
 
 impl Conditions {
-    fn push(&mut self, sql: &'static str, value: impl Into<SqlValue>) {
-        self.sql.push(sql);
+    pub(super) fn push(&mut self, sql: &'static str, value: impl Into<SqlValue>) {
+        self.sql.push(sql.into());
         self.values.push(value.into());
     }
 
     /// A list is one parameter, as JSON.
-    fn push_list(&mut self, sql: &'static str, list: Option<String>) {
+    pub(super) fn push_list(&mut self, sql: &'static str, list: Option<String>) {
         if let Some(list) = list {
             self.push(sql, list);
         }
     }
 
-    fn to_sql(&self) -> String {
+    pub(super) fn to_sql(&self) -> String {
         if self.sql.is_empty() {
             "TRUE".to_owned()
         } else {
@@ -71,6 +72,12 @@ impl Conditions {
         }
     }
 }
+
+/// The index matches one of the patterns. The empty name stands for "no index", which no pattern
+/// matches, not even `*`.
+pub(super) const IN_SIGHT: &str = "index_uid <> '' AND EXISTS (SELECT 1 FROM json_each(?) WHERE CASE substr(value, -1) \
+     WHEN '*' THEN substr(index_uid, 1, length(value) - 1) = substr(value, 1, length(value) - 1) \
+     ELSE index_uid = value END)";
 
 fn names_tasks(filter: &TaskFilter) -> bool {
     filter.uids.is_some() || filter.batch_uids.is_some() || filter.canceled_by.is_some()
@@ -81,7 +88,7 @@ fn is_by_index(filter: &TaskFilter) -> bool {
 }
 
 /// A JSON list of numbers; those that no row can have are left out.
-fn number_list(numbers: Option<&[u64]>) -> Option<String> {
+pub(super) fn number_list(numbers: Option<&[u64]>) -> Option<String> {
     let stored = |numbers: &[u64]| -> Vec<i64> {
         numbers
             .iter()
@@ -92,7 +99,7 @@ fn number_list(numbers: Option<&[u64]>) -> Option<String> {
 }
 
 /// Conditions on the columns that `tasks` and `task_counts` share.
-fn sort_conditions(filter: &TaskFilter) -> Conditions {
+pub(super) fn sort_conditions(filter: &TaskFilter) -> Conditions {
     let statuses = filter.statuses.as_ref().map(|statuses| {
         statuses
             .iter()
@@ -125,13 +132,7 @@ fn sort_conditions(filter: &TaskFilter) -> Conditions {
         "index_uid IN (SELECT value FROM json_each(?))",
         list(serde_json::json!(index_uids)),
     );
-    // The empty name stands for "no index", which no pattern matches, not even `*`.
-    conditions.push_list(
-        "index_uid <> '' AND EXISTS (SELECT 1 FROM json_each(?) WHERE CASE substr(value, -1) \
-         WHEN '*' THEN substr(index_uid, 1, length(value) - 1) = substr(value, 1, length(value) - 1) \
-         ELSE index_uid = value END)",
-        list(serde_json::json!(filter.index_patterns)),
-    );
+    conditions.push_list(IN_SIGHT, list(serde_json::json!(filter.index_patterns)));
     conditions
 }
 
@@ -293,7 +294,7 @@ fn walk_sql(source: &str, ends: &[&str], moments: &Conditions, is_reversed: bool
         .iter()
         .copied()
         .chain([bound])
-        .chain(moments.sql.iter().copied())
+        .chain(moments.sql.iter().map(AsRef::as_ref))
         .collect();
     format!(
         "SELECT uid FROM {source} WHERE {} ORDER BY uid {order} LIMIT ?",
@@ -319,7 +320,7 @@ fn walk_values(
     values
 }
 
-fn fetch_uids(
+pub(super) fn fetch_uids(
     connection: &Connection,
     sql: &str,
     values: Vec<SqlValue>,

@@ -15,6 +15,7 @@ mod error;
 mod instance;
 mod jobs;
 mod list;
+mod list_batches;
 mod reader;
 mod row;
 mod schema;

@@ -123,6 +123,13 @@ pub(super) fn kind_code(kind: TaskKind) -> i64 {
     }
 }
 
+pub(super) fn kind(code: i64) -> Result<TaskKind, StoreError> {
+    let mut kinds = TaskKind::ALL.iter().copied();
+    kinds
+        .find(|kind| kind_code(*kind) == code)
+        .ok_or_else(|| corrupt("task kind", code))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,12 +2,13 @@
 
 use super::error::Sql;
 use super::writer::Tx;
-use super::{SqliteStore, batches, catalog, list, tasks};
+use super::{SqliteStore, batches, catalog, list, list_batches, tasks};
 use async_trait::async_trait;
 use miroir_core::id::{BatchUid, TaskUid};
 use miroir_core::task::TaskStatus;
 use miroir_engine::port::{
-    BatchRecord, Change, NewEntry, StoreError, TaskLog, TaskPage, TaskQuery, TaskRecord,
+    BatchPage, BatchQuery, BatchRecord, Change, NewEntry, StoreError, TaskLog, TaskPage, TaskQuery,
+    TaskRecord,
 };
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ fn apply(tx: &Tx<'_>, change: Change) -> Sql<()> {
         } => batches::put_delivery(tx, batch, &node, &delivery),
         Change::FinishBatch { uid, finished_at } => batches::finish(tx, uid, finished_at),
         Change::RemoveBatch(uid) => batches::remove(tx, uid),
+        Change::SweepBatches(uids) => batches::sweep(tx, &uids),
         Change::PutIndex(index) => catalog::put_index(tx, &index),
         Change::RemoveIndex(uid) => catalog::remove_index(tx, &uid),
         Change::RenameIndex { from, to } => catalog::rename_index(tx, &from, &to),
@@ -82,6 +84,11 @@ impl TaskLog for SqliteStore {
 
     async fn load_batch(&self, uid: BatchUid) -> Result<Option<BatchRecord>, StoreError> {
         self.read(move |connection| batches::load(connection, uid))
+            .await
+    }
+
+    async fn list_batches(&self, query: BatchQuery) -> Result<BatchPage, StoreError> {
+        self.read(move |connection| list_batches::list(connection, &query))
             .await
     }
 

@@ -6,7 +6,9 @@ use super::*;
 use miroir_core::id::{BatchUid, Epoch, NodeTaskUid};
 use miroir_core::task::{TaskFilter, TaskKind};
 use miroir_engine::coordination::{AliasTarget, JobEnd, LeaseEpoch, NewJob, SessionRecord};
-use miroir_engine::port::{BatchRecord, Delivery, NodeRecord, NodeSettingsVersion, TaskQuery};
+use miroir_engine::port::{
+    BatchQuery, BatchRecord, Delivery, NodeRecord, NodeSettingsVersion, TaskQuery,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -140,6 +142,7 @@ fn change() -> impl Strategy<Value = Change> {
         }),
         1 => batch_uid().prop_map(|uid| Change::FinishBatch { uid, finished_at: at(4) }),
         2 => batch_uid().prop_map(Change::RemoveBatch),
+        1 => vec(batch_uid(), 0..3).prop_map(Change::SweepBatches),
         3 => (pick(&INDEXES), pick(&PHYSICALS)).prop_map(|(name, physical)| {
             Change::PutIndex(Box::new(index_record(name, physical)))
         }),
@@ -356,6 +359,16 @@ async fn observe(store: &dyn Whole, queries: &[TaskQuery]) -> Vec<String> {
         seen.push(format!(
             "{query:?}: {:?}",
             store.list_tasks(query.clone()).await
+        ));
+        let batches = BatchQuery {
+            filter: query.filter.clone(),
+            from: query.from.map(|uid| BatchUid(uid.0 / 3)),
+            limit: query.limit,
+            is_reversed: query.is_reversed,
+        };
+        seen.push(format!(
+            "{batches:?}: {:?}",
+            store.list_batches(batches.clone()).await
         ));
     }
     for uid in 0..BATCHES {

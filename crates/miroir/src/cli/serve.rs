@@ -14,7 +14,8 @@ const DEFAULT_FILE: &str = "miroir.toml";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Secrets come from the environment only:\n  \
     MIROIR_MASTER_KEY   what clients must send\n  \
-    MIROIR_NODE_KEY     the key of every node (or name another variable with `key_env`)\n\n\
+    MIROIR_NODE_KEY     the key of every node (or name another variable with `key_env`)\n  \
+    MIROIR_TASK_WEBHOOK_AUTHORIZATION_HEADER   what `task_webhook_url` is sent\n\n\
     A flag beats its variable, which beats the file. Every key: docs/guide/configuration.md")]
 pub(super) struct Args {
     /// The configuration file [default: ./miroir.toml]

@@ -20,6 +20,8 @@ use std::time::Duration;
 pub(crate) const MASTER_KEY_ENV: &str = "MIROIR_MASTER_KEY";
 /// The key of every node that does not name its own variable.
 pub(crate) const NODE_KEY_ENV: &str = "MIROIR_NODE_KEY";
+/// The value of the header `Authorization` that the webhook of the configuration gets.
+pub(crate) const WEBHOOK_AUTHORIZATION_ENV: &str = "MIROIR_TASK_WEBHOOK_AUTHORIZATION_HEADER";
 /// The least length of a production master key, as a Meilisearch asks for.
 pub(crate) const MASTER_KEY_BYTES_MIN: usize = 16;
 /// Past this many shards of one index a search spends its time on joining answers.
@@ -63,6 +65,14 @@ pub(crate) struct Config {
     pub(crate) probe_interval: Duration,
     /// What is logged, and how.
     pub(crate) log: LogConfig,
+    /// `GET /metrics` is served.
+    pub(crate) has_metrics: bool,
+    /// `/logs/*` are served.
+    pub(crate) has_logs_route: bool,
+    /// What is told every finished task, besides the webhooks made over the API.
+    pub(crate) webhook: Option<WebhookConfig>,
+    /// Where webhooks may lead that are made over the API.
+    pub(crate) webhook_addresses: WebhookAddresses,
     /// The nodes, at least one, names and URLs distinct.
     pub(crate) nodes: Vec<NodeConfig>,
 }
@@ -80,6 +90,24 @@ pub(crate) struct NodeConfig {
     pub(crate) weight: f64,
     /// The key that Miroir shows to it.
     pub(crate) key: Option<Secret>,
+}
+
+/// The webhook of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WebhookConfig {
+    /// An HTTP or HTTPS address.
+    pub(crate) url: String,
+    /// The whole value of the header `Authorization`.
+    pub(crate) authorization: Option<Secret>,
+}
+
+/// Where webhooks may lead that are made over the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum WebhookAddresses {
+    /// To public addresses.
+    Global,
+    /// Anywhere, into the operator's own network too.
+    Any,
 }
 
 /// What is logged, and how.
@@ -254,6 +282,14 @@ impl Check {
                 level: overrides.log_level.unwrap_or(level),
                 format,
             },
+            has_metrics: raw.metrics.is_some_and(|switch| switch.value),
+            has_logs_route: raw.logs_route.is_some_and(|switch| switch.value),
+            webhook: self.webhook(raw.task_webhook_url, secret(WEBHOOK_AUTHORIZATION_ENV)),
+            webhook_addresses: self.choice(
+                raw.webhook_addresses,
+                "webhook_addresses",
+                WebhookAddresses::Global,
+            ),
             nodes: self.nodes(raw.nodes, secret),
         }
     }
@@ -320,6 +356,26 @@ impl Check {
             }
         }
         key
+    }
+
+    fn webhook(
+        &mut self,
+        url: Option<At<String>>,
+        authorization: Option<Secret>,
+    ) -> Option<WebhookConfig> {
+        let At { value: url, line } = url?;
+        let uri: Option<http::Uri> = url.parse().ok();
+        let is_called = uri.as_ref().is_some_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+        });
+        if !is_called {
+            let text = format!(
+                "`task_webhook_url` cannot be \"{url}\": write an address that begins with \
+                 http:// or https://"
+            );
+            self.add(line, text);
+        }
+        Some(WebhookConfig { url, authorization })
     }
 
     fn payload_limit(&mut self, raw: Option<At<String>>) -> u64 {

@@ -20,6 +20,10 @@ pub(crate) const KEYS: &[&str] = &[
     "probe_interval",
     "log_level",
     "log_format",
+    "metrics",
+    "logs_route",
+    "task_webhook_url",
+    "webhook_addresses",
     "nodes",
 ];
 
@@ -67,6 +71,10 @@ pub(crate) struct RawConfig {
     pub(crate) probe_interval: Option<At<String>>,
     pub(crate) log_level: Option<At<String>>,
     pub(crate) log_format: Option<At<String>>,
+    pub(crate) metrics: Option<At<bool>>,
+    pub(crate) logs_route: Option<At<bool>>,
+    pub(crate) task_webhook_url: Option<At<String>>,
+    pub(crate) webhook_addresses: Option<At<String>>,
     /// The node tables; `None` when there is none. Empty when the key has the wrong type, which
     /// is a mistake of its own.
     pub(crate) nodes: Option<Vec<RawNode>>,
@@ -108,6 +116,10 @@ pub(crate) fn parse(source: &str) -> Result<(RawConfig, Vec<Mistake>), Mistake> 
         probe_interval: top.text("probe_interval", r#""1 s""#),
         log_level: top.text("log_level", r#""info""#),
         log_format: top.text("log_format", r#""human""#),
+        metrics: top.switch("metrics", "true"),
+        logs_route: top.switch("logs_route", "true"),
+        task_webhook_url: top.text("task_webhook_url", r#""https://example.com/tasks""#),
+        webhook_addresses: top.text("webhook_addresses", r#""global""#),
         nodes: None,
     };
     let tables = top.tables("nodes");
@@ -202,6 +214,13 @@ impl<'s, 'm> Section<'s, 'm> {
 
     fn integer(&mut self, key: &str, example: &str) -> Option<At<i64>> {
         self.take(key, "a whole number without quotes", example, as_integer)
+    }
+
+    fn switch(&mut self, key: &str, example: &str) -> Option<At<bool>> {
+        self.take(key, "true or false", example, |value| match value {
+            DeValue::Boolean(switch) => Some(*switch),
+            _ => None,
+        })
     }
 
     fn number(&mut self, key: &str, example: &str) -> Option<At<f64>> {

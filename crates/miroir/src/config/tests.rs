@@ -355,3 +355,49 @@ fn the_example_of_the_guide_is_a_right_file() {
         );
     }
 }
+
+#[test]
+fn the_webhook_of_the_file_has_its_secret_from_the_environment() {
+    let source = format!(
+        "task_webhook_url = \"https://a.example/tasks\"\nwebhook_addresses = \"any\"\n\
+         metrics = true\nlogs_route = true\n{TWO_NODES}"
+    );
+    let config = resolve(
+        Path::new("miroir.toml"),
+        &source,
+        Overrides::default(),
+        |name| match name {
+            WEBHOOK_AUTHORIZATION_ENV => Some("Bearer x".to_owned()),
+            name => environment(name),
+        },
+    )
+    .unwrap();
+    let webhook = config.webhook.unwrap();
+    assert_eq!(webhook.url, "https://a.example/tasks");
+    assert_eq!(webhook.authorization.unwrap().reveal(), "Bearer x");
+    assert_eq!(config.webhook_addresses, WebhookAddresses::Any);
+    assert!(config.has_metrics && config.has_logs_route);
+
+    let plain = read(TWO_NODES).unwrap();
+    assert_eq!(plain.webhook, None);
+    assert_eq!(plain.webhook_addresses, WebhookAddresses::Global);
+    assert!(!plain.has_metrics && !plain.has_logs_route);
+}
+
+#[test]
+fn a_webhook_leads_somewhere() {
+    for (line, told) in [
+        (
+            "task_webhook_url = \"a.example\"",
+            "`task_webhook_url` cannot be",
+        ),
+        (
+            "webhook_addresses = \"some\"",
+            "`webhook_addresses` cannot be",
+        ),
+        ("metrics = 1", "`metrics` must be true or false"),
+    ] {
+        let mistakes = mistakes_of(&format!("{line}\n{TWO_NODES}"));
+        assert!(mistakes.contains(told), "{mistakes}");
+    }
+}

@@ -1,0 +1,400 @@
+//! Name, unit and help of every metric, and the page that Prometheus reads.
+//!
+//! What happens is counted as it happens ([`Metrics`]); what is, is looked up when somebody asks
+//! ([`Engine::metrics_page`]), into gauges of their own, so that what is gone leaves no line. The
+//! names that begin with `meilisearch_` are Meilisearch's, for dashboards made for it; those of its
+//! search queue and of its database are missing, since a proxy has neither.
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::port::TaskQuery;
+use crate::state::Snapshot;
+use miroir_core::health::NodeHealth;
+use miroir_core::id::NodeId;
+use miroir_core::task::{TaskFilter, TaskKind, TaskStatus};
+use prometheus::core::Collector;
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The content type of the page.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// The bounds that Meilisearch has for its answers, in seconds.
+const ANSWER_SECONDS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+/// Nodes stand near, so the bounds begin lower.
+const NODE_SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// What is counted and measured as it happens.
+pub(crate) struct Metrics {
+    registry: Registry,
+    http_requests: IntCounterVec,
+    http_seconds: HistogramVec,
+    scatter_seconds: HistogramVec,
+    scatter_failures: IntCounterVec,
+    cache: IntCounterVec,
+    merges: IntCounter,
+    payload_bytes: IntCounter,
+}
+
+const OWN: &str = "the names are constants of this file, well-formed and distinct";
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(OWN);
+            add(&registry, counters)
+        };
+        let counter =
+            |name: &str, help: &str| add(&registry, IntCounter::new(name, help).expect(OWN));
+        let seconds = |name: &str, help: &str, bounds: &[f64], labels: &[&str]| {
+            let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
+            add(&registry, HistogramVec::new(options, labels).expect(OWN))
+        };
+        Self {
+            http_requests: counters(
+                "meilisearch_http_requests_total",
+                "HTTP requests answered",
+                &["method", "path", "status"],
+            ),
+            http_seconds: seconds(
+                "meilisearch_http_response_time_seconds",
+                "Time to an answer",
+                ANSWER_SECONDS,
+                &["method", "path"],
+            ),
+            scatter_seconds: seconds(
+                "miroir_scatter_seconds",
+                "Time of one node's answer to a part of a read",
+                NODE_SECONDS,
+                &["node"],
+            ),
+            scatter_failures: counters(
+                "miroir_scatter_failures_total",
+                "Parts of reads that a node did not answer",
+                &["node"],
+            ),
+            cache: counters(
+                "miroir_search_cache_total",
+                "Searches by what the cache had for them",
+                &["outcome"],
+            ),
+            merges: counter(
+                "miroir_merges_total",
+                "Searches merged from the answers of nodes",
+            ),
+            payload_bytes: counter(
+                "miroir_payload_bytes_total",
+                "Bytes of payloads accepted into the log",
+            ),
+            registry,
+        }
+    }
+
+    pub(crate) fn note_scatter(&self, node: &NodeId, elapsed: Duration, is_answered: bool) {
+        let node = [node.as_str()];
+        if is_answered {
+            let seconds = self.scatter_seconds.with_label_values(&node);
+            seconds.observe(elapsed.as_secs_f64());
+        } else {
+            self.scatter_failures.with_label_values(&node).inc();
+        }
+    }
+
+    pub(crate) fn note_cache(&self, is_hit: bool) {
+        let outcome = if is_hit { "hit" } else { "miss" };
+        self.cache.with_label_values(&[outcome]).inc();
+        if !is_hit {
+            self.merges.inc();
+        }
+    }
+
+    pub(crate) fn note_payload(&self, bytes: u64) {
+        self.payload_bytes.inc_by(bytes);
+    }
+}
+
+fn add<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
+    registry.register(Box::new(collector.clone())).expect(OWN);
+    collector
+}
+
+/// Gauges of one reading.
+struct Reading(Registry);
+
+impl Reading {
+    /// One gauge for each set of labels.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "gauges are floats; what they show is rounded"
+    )]
+    fn put<'l>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        values: impl IntoIterator<Item = (Vec<&'l str>, u64)>,
+    ) {
+        let gauges = self.gauges(name, help, labels);
+        for (labels, value) in values {
+            gauges.with_label_values(&labels).set(value as f64);
+        }
+    }
+
+    fn put_float(&self, name: &str, help: &str, value: f64) {
+        self.gauges(name, help, &[])
+            .with_label_values::<&str>(&[])
+            .set(value);
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        add(
+            &self.0,
+            GaugeVec::new(Opts::new(name, help), labels).expect(OWN),
+        )
+    }
+}
+
+impl Engine {
+    /// Counts an answered request; `path` is the route's pattern.
+    pub fn note_http(&self, method: &str, path: &str, status: &str, elapsed: Duration) {
+        let metrics = &self.shared().metrics;
+        let requests = &metrics.http_requests;
+        requests.with_label_values(&[method, path, status]).inc();
+        let seconds = metrics.http_seconds.with_label_values(&[method, path]);
+        seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// The page of metrics, in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// The store failed. What only nodes know is left out while they do not answer.
+    pub async fn metrics_page(&self) -> Result<String, EngineError> {
+        let reading = Reading(Registry::new());
+        if let Err(error) = self.read_stats(&reading).await {
+            // When nodes are away is when the rest of the page is wanted most.
+            tracing::debug!(%error, "metrics without what nodes know");
+        }
+        self.read_tasks(&reading).await?;
+        self.read_cluster(&reading).await?;
+        let mut families = self.shared().metrics.registry.gather();
+        families.extend(reading.0.gather());
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        TextEncoder::new()
+            .encode_to_string(&families)
+            .map_err(|error| EngineError::Answer(format!("metrics cannot be written: {error}")))
+    }
+
+    async fn read_stats(&self, reading: &Reading) -> Result<(), EngineError> {
+        let stats = self.stats().await?;
+        let number = |name: &str| stats.get(name).and_then(Value::as_u64).unwrap_or(0);
+        reading.put(
+            "meilisearch_db_size_bytes",
+            "Size of the databases of all nodes",
+            &[],
+            [(vec![], number("databaseSize"))],
+        );
+        reading.put(
+            "meilisearch_used_db_size_bytes",
+            "Used size of the databases of all nodes",
+            &[],
+            [(vec![], number("usedDatabaseSize"))],
+        );
+        let indexes = stats.get("indexes").and_then(Value::as_object);
+        reading.put(
+            "meilisearch_index_docs_count",
+            "Documents of an index",
+            &["index"],
+            indexes.into_iter().flatten().map(|(uid, stats)| {
+                let count = stats.get("numberOfDocuments").and_then(Value::as_u64);
+                (vec![uid.as_str()], count.unwrap_or(0))
+            }),
+        );
+        let last_update = stats.get("lastUpdate").and_then(Value::as_str);
+        let last_update = last_update
+            .and_then(|date| OffsetDateTime::parse(date, &Rfc3339).ok())
+            .and_then(|date| u64::try_from(date.unix_timestamp()).ok());
+        if let Some(last_update) = last_update {
+            reading.put(
+                "meilisearch_last_update",
+                "When an index was last changed, in seconds since the Unix epoch",
+                &[],
+                [(vec![], last_update)],
+            );
+        }
+        Ok(())
+    }
+
+    async fn read_tasks(&self, reading: &Reading) -> Result<(), EngineError> {
+        let shared = self.shared();
+        let store = &shared.ports.store;
+        let by_status = store.count_tasks().await?;
+        let mut counts: Vec<(Vec<&str>, u64)> = Vec::new();
+        for status in TaskStatus::ALL {
+            let count = by_status.get(&status).copied().unwrap_or(0);
+            counts.push((vec!["statuses", status.as_str()], count));
+        }
+        for kind in TaskKind::ALL {
+            let filter = TaskFilter {
+                types: Some(vec![*kind]),
+                ..TaskFilter::default()
+            };
+            counts.push((
+                vec!["types", kind.as_str()],
+                self.count_tasks(filter).await?,
+            ));
+        }
+        let snapshot = shared.snapshot.load_full();
+        reading.put(
+            "meilisearch_index_count",
+            "Indexes",
+            &[],
+            [(vec![], snapshot.indexes.len() as u64)],
+        );
+        for uid in snapshot.indexes.keys() {
+            let filter = TaskFilter {
+                index_uids: Some(vec![uid.as_str().to_owned()]),
+                ..TaskFilter::default()
+            };
+            counts.push((
+                vec!["indexes", uid.as_str()],
+                self.count_tasks(filter).await?,
+            ));
+        }
+        reading.put("meilisearch_nb_tasks", "Tasks", &["kind", "value"], counts);
+
+        let processing = by_status.get(&TaskStatus::Processing).copied().unwrap_or(0);
+        reading.put(
+            "meilisearch_is_indexing",
+            "Whether some task is on its way to nodes",
+            &[],
+            [(vec![], u64::from(processing > 0))],
+        );
+        let unfinished = TaskFilter {
+            statuses: Some(vec![TaskStatus::Enqueued, TaskStatus::Processing]),
+            ..TaskFilter::default()
+        };
+        let oldest = TaskQuery {
+            filter: unfinished,
+            limit: 1,
+            is_reversed: true,
+            ..TaskQuery::default()
+        };
+        let oldest = store.list_tasks(oldest).await?.tasks.into_iter().next();
+        let latency = oldest.map_or(0.0, |task| (self.now() - task.enqueued_at).as_seconds_f64());
+        reading.put_float(
+            "meilisearch_task_queue_latency_seconds",
+            "Age of the oldest task that has not ended",
+            latency,
+        );
+        let newest = TaskQuery {
+            limit: 1,
+            ..TaskQuery::default()
+        };
+        let newest = store.list_tasks(newest).await?.tasks.into_iter().next();
+        reading.put(
+            "miroir_log_position",
+            "Entries accepted into the log",
+            &[],
+            [(vec![], newest.map_or(0, |task| task.uid.0 + 1))],
+        );
+        Ok(())
+    }
+
+    async fn count_tasks(&self, filter: TaskFilter) -> Result<u64, EngineError> {
+        let query = TaskQuery {
+            filter,
+            ..TaskQuery::default()
+        };
+        Ok(self.tasks(query).await?.total)
+    }
+
+    async fn read_cluster(&self, reading: &Reading) -> Result<(), EngineError> {
+        let shared = self.shared();
+        let in_flight = shared.in_flight.lock().len() as u64;
+        reading.put(
+            "miroir_batches_in_flight",
+            "Batches whose tasks have not ended",
+            &[],
+            [(vec![], in_flight)],
+        );
+        let mut queued: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for batch in shared.ports.store.load_open_batches().await? {
+            for (node, delivery) in batch.deliveries {
+                *queued.entry(node).or_default() += u64::from(!delivery.is_applied);
+            }
+        }
+        let snapshot = shared.snapshot.load_full();
+        let nodes = || snapshot.nodes.iter();
+        reading.put(
+            "miroir_node_up",
+            "Whether the node answers",
+            &["node"],
+            nodes().map(|(id, view)| {
+                let is_up = matches!(view.health, NodeHealth::Up | NodeHealth::Suspect);
+                (vec![id.as_str()], u64::from(is_up))
+            }),
+        );
+        reading.put(
+            "miroir_node_in_sync",
+            "Whether the node has applied all that was reported done",
+            &["node"],
+            nodes().map(|(id, view)| (vec![id.as_str()], u64::from(view.record.is_in_sync))),
+        );
+        reading.put(
+            "miroir_node_queued_batches",
+            "Batches that the node has not applied: the depth of its lane, and its lag",
+            &["node"],
+            nodes().map(|(id, _)| (vec![id.as_str()], queued.get(id).copied().unwrap_or(0))),
+        );
+        let replicas = replicas(&snapshot);
+        reading.put(
+            "miroir_shards",
+            "Shards of all indexes by how many of their replicas may be read",
+            &["replicas"],
+            [
+                (vec!["all"], replicas.all),
+                (vec!["some"], replicas.some),
+                (vec!["none"], replicas.none),
+            ],
+        );
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Replicas {
+    all: u64,
+    some: u64,
+    none: u64,
+}
+
+fn replicas(snapshot: &Snapshot) -> Replicas {
+    let is_readable = |node: &NodeId| {
+        let view = snapshot.nodes.get(node);
+        view.is_some_and(crate::state::NodeView::is_readable)
+    };
+    let mut replicas = Replicas::default();
+    for replica_set in snapshot
+        .indexes
+        .values()
+        .flat_map(|entry| entry.replica_sets.iter())
+    {
+        match replica_set.iter().filter(|node| is_readable(node)).count() {
+            0 => replicas.none += 1,
+            count if count == replica_set.len() => replicas.all += 1,
+            _ => replicas.some += 1,
+        }
+    }
+    replicas
+}

@@ -1,0 +1,76 @@
+//! The experimental features that Miroir itself has, and the refusal of those that are off.
+//!
+//! Both the configuration and `PATCH /experimental-features` switch them on; one place asks.
+
+use crate::app::App;
+use miroir_api::error::{Code, ResponseError};
+use miroir_api::feature::view;
+use serde_json::Value;
+
+/// Which experimental features are on from the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Features {
+    /// `GET /metrics`.
+    pub metrics: bool,
+    /// `/logs/*`.
+    pub logs_route: bool,
+}
+
+/// An experimental feature of routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Feature {
+    /// `metrics`.
+    Metrics,
+    /// `logsRoute`.
+    LogsRoute,
+}
+
+/// All features as they are shown: those switched by request, and those on by configuration.
+pub(crate) fn shown(app: &App) -> Value {
+    let mut switched = app.engine.features();
+    for (name, feature) in [
+        ("metrics", Feature::Metrics),
+        ("logsRoute", Feature::LogsRoute),
+    ] {
+        if feature.is_on(app) {
+            switched.insert(name.to_owned(), true);
+        }
+    }
+    view(&switched)
+}
+
+impl Feature {
+    fn is_on(self, app: &App) -> bool {
+        let features = app.options.features;
+        match self {
+            Self::Metrics => features.metrics || app.engine.has_feature("metrics"),
+            Self::LogsRoute => features.logs_route || app.engine.has_feature("logsRoute"),
+        }
+    }
+
+    /// Refuses, in the words of Meilisearch, what needs a feature that is off.
+    ///
+    /// # Errors
+    /// It is off.
+    pub(crate) fn check(self, app: &App) -> Result<(), ResponseError> {
+        if self.is_on(app) {
+            return Ok(());
+        }
+        let (asked, name, link) = match self {
+            Self::Metrics => (
+                "Getting metrics",
+                "metrics",
+                "https://github.com/meilisearch/product/discussions/625",
+            ),
+            Self::LogsRoute => (
+                "Modifying logs through the `/logs/*` routes",
+                "logs route",
+                "https://github.com/orgs/meilisearch/discussions/721",
+            ),
+        };
+        Err(ResponseError::new(
+            Code::FeatureNotEnabled,
+            format!("{asked} requires enabling the `{name}` experimental feature. See {link}"),
+        ))
+    }
+}

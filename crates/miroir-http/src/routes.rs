@@ -1,0 +1,395 @@
+//! The one table of routes: what each needs, and how it compares with Meilisearch's.
+//!
+//! Rights are looked up here, refused routes are made from here, and
+//! `docs/reference/compatibility.md` is written from here. Adding a route is adding its line, and
+//! its handler; tests compare the table with the router and with the page.
+
+use miroir_api::action::Action;
+use miroir_api::error::{Code, ResponseError};
+use miroir_api::settings::{SETTINGS, Verb};
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// What a key must allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// This action.
+    One(Action),
+    /// Both actions.
+    Both([Action; 2]),
+}
+
+/// How a route compares with Meilisearch's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum State {
+    /// It answers as Meilisearch does.
+    Same,
+    /// Meilisearch does not have it.
+    Own,
+    /// It answers as a Meilisearch whose experimental feature is off, which Miroir cannot turn on.
+    Off(&'static Feature, &'static str),
+    /// It is refused with 501 and this reason.
+    Refused(&'static str),
+}
+
+/// An experimental feature that a Meilisearch has and Miroir has not.
+#[derive(Debug)]
+pub(crate) struct Feature {
+    /// Its name as refusals tell it.
+    name: &'static str,
+    /// Where refusals point to.
+    link: &'static str,
+    /// Why Miroir does not have it.
+    reason: &'static str,
+}
+
+/// One line of the table.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    /// The method.
+    pub(crate) method: &'static str,
+    /// The path as the router names it.
+    pub(crate) path: Cow<'static, str>,
+    /// What it needs; `None` is open to everyone.
+    pub(crate) need: Option<Need>,
+    /// How it compares.
+    pub(crate) state: State,
+    /// What is not quite the same.
+    pub(crate) note: &'static str,
+}
+
+fn open(method: &'static str, path: &'static str) -> Route {
+    Route {
+        method,
+        path: Cow::Borrowed(path),
+        need: None,
+        state: State::Same,
+        note: "",
+    }
+}
+
+fn same(method: &'static str, path: &'static str, action: Action) -> Route {
+    Route {
+        need: Some(Need::One(action)),
+        ..open(method, path)
+    }
+}
+
+fn own(method: &'static str, path: &'static str, note: &'static str) -> Route {
+    Route {
+        // Miroir's own routes show all indexes and all nodes: for a key that may do anything.
+        need: Some(Need::One(Action::Everything)),
+        state: State::Own,
+        note,
+        ..open(method, path)
+    }
+}
+
+fn refused(
+    method: &'static str,
+    path: &'static str,
+    action: Action,
+    reason: &'static str,
+) -> Route {
+    Route {
+        state: State::Refused(reason),
+        ..same(method, path, action)
+    }
+}
+
+fn off(
+    method: &'static str,
+    path: &'static str,
+    action: Action,
+    feature: &'static Feature,
+    asked: &'static str,
+) -> Route {
+    Route {
+        state: State::Off(feature, asked),
+        ..same(method, path, action)
+    }
+}
+
+impl Route {
+    fn but(self, note: &'static str) -> Self {
+        Self { note, ..self }
+    }
+
+    fn needing(self, need: Option<Need>) -> Self {
+        Self { need, ..self }
+    }
+}
+
+const NODES: &str = "It acts on single nodes; ask the nodes themselves.";
+const EXPERIMENTAL: &str = "Experimental features of the nodes cannot be used through Miroir yet.";
+const NOTHING_TO_RESET: &str = "It cannot be set, so there is nothing to reset.";
+const BACKUP: &str = "Back up the nodes and Miroir's own data folder instead.";
+
+const SIZES: &str = "Sizes are those of all nodes together; `sizeFormat=human` and \
+                     `showInternalDatabaseSizes=true` are refused.";
+const BATCHES: &str = "Batches are Miroir's own: what it sent to the nodes together. Without \
+                       `progressTrace` and other insights into one node.";
+const HOOKS: &str = "Deliveries that fail are tried again, and none is lost in a crash; a hook may \
+                     get a task twice.";
+const METRICS: &str = "Meilisearch's names for what a proxy can know, and `miroir_*`.";
+const LOGS: &str = "Of the proxy, not of the nodes; `mode: profile` is refused.";
+const EDIT: &str = "Functions that declare `fn` or a variable `doc` are refused.";
+const FEATURES: &str = "Those that Miroir cannot honour over several nodes are refused by name.";
+const CANCEL: &str = "Tasks that are on their way to nodes are carried out.";
+const REMOTE: &str = "Without `remote`: Miroir itself joins the nodes.";
+
+const NETWORK: Feature = Feature {
+    name: "network",
+    link: "https://github.com/orgs/meilisearch/discussions/805",
+    reason: "Miroir itself joins the nodes.",
+};
+const TASK_DOCUMENTS: Feature = Feature {
+    name: "get task documents route",
+    link: "https://github.com/orgs/meilisearch/discussions/808",
+    reason: "Payloads are kept until every node has them, and are not shown.",
+};
+const TASK_COMPACTION: Feature = Feature {
+    name: "task queue compaction route",
+    link: "https://github.com/orgs/meilisearch/discussions/883",
+    reason: "The log reuses its space by itself.",
+};
+const CHATS: Feature = Feature {
+    name: "chat completions",
+    link: "https://github.com/orgs/meilisearch/discussions/835",
+    reason: "A chat searches one node.",
+};
+const RULES: Feature = Feature {
+    name: "dynamic search rules",
+    link: "https://github.com/orgs/meilisearch/discussions/884",
+    reason: "A pinned document lies on one shard, and rules speak of one node's index.",
+};
+const FOREIGN_KEYS: Feature = Feature {
+    name: "foreign_keys",
+    link: "https://github.com/orgs/meilisearch/discussions/873",
+    reason: "The other index may lie on other nodes.",
+};
+const RENDERING: Feature = Feature {
+    name: "render_route",
+    link: "https://github.com/orgs/meilisearch/discussions/888",
+    reason: "A template is rendered over one node's documents and settings.",
+};
+
+/// Every route but those of single settings, which [`all`] adds.
+#[rustfmt::skip]
+fn table() -> Vec<Route> {
+    vec![
+    open("GET", "/health"),
+    open("GET", "/"),
+    same("GET", "/version", Action::Version),
+    same("GET", "/stats", Action::StatsGet).but(SIZES),
+    same("GET", "/metrics", Action::MetricsGet).but(METRICS),
+    same("GET", "/indexes", Action::IndexesGet),
+    same("POST", "/indexes", Action::IndexesCreate),
+    same("GET", "/indexes/{uid}", Action::IndexesGet),
+    same("PATCH", "/indexes/{uid}", Action::IndexesUpdate),
+    same("DELETE", "/indexes/{uid}", Action::IndexesDelete),
+    same("GET", "/indexes/{uid}/stats", Action::StatsGet).but(SIZES),
+    same("POST", "/indexes/{uid}/compact", Action::IndexesCompact),
+    same("POST", "/indexes/{uid}/fields", Action::FieldsPost),
+    same("POST", "/swap-indexes", Action::IndexesSwap),
+    same("GET", "/indexes/{uid}/documents", Action::DocumentsGet),
+    same("POST", "/indexes/{uid}/documents", Action::DocumentsAdd),
+    same("PUT", "/indexes/{uid}/documents", Action::DocumentsAdd),
+    same("DELETE", "/indexes/{uid}/documents", Action::DocumentsDelete),
+    same("POST", "/indexes/{uid}/documents/fetch", Action::DocumentsGet),
+    same("POST", "/indexes/{uid}/documents/delete", Action::DocumentsDelete),
+    same("POST", "/indexes/{uid}/documents/delete-batch", Action::DocumentsDelete),
+    same("POST", "/indexes/{uid}/documents/edit", Action::DocumentsAll).but(EDIT),
+    same("GET", "/indexes/{uid}/documents/{id}", Action::DocumentsGet),
+    same("DELETE", "/indexes/{uid}/documents/{id}", Action::DocumentsDelete),
+    same("GET", "/indexes/{uid}/search", Action::Search),
+    same("POST", "/indexes/{uid}/search", Action::Search),
+    same("POST", "/indexes/{uid}/facet-search", Action::Search),
+    same("GET", "/indexes/{uid}/similar", Action::Search),
+    same("POST", "/indexes/{uid}/similar", Action::Search),
+    same("POST", "/multi-search", Action::Search).but(REMOTE),
+    same("GET", "/tasks", Action::TasksGet),
+    same("DELETE", "/tasks", Action::TasksDelete),
+    same("POST", "/tasks/cancel", Action::TasksCancel).but(CANCEL),
+    off("POST", "/tasks/compact", Action::TasksCompact, &TASK_COMPACTION, "Using the /tasks/compact route"),
+    same("GET", "/tasks/{id}", Action::TasksGet),
+    off("GET", "/tasks/{id}/documents", Action::TasksGet, &TASK_DOCUMENTS, "Getting the documents of an enqueued task"),
+    same("GET", "/batches", Action::TasksGet).but(BATCHES),
+    same("GET", "/batches/{id}", Action::TasksGet).but(BATCHES),
+    refused("POST", "/dumps", Action::DumpsCreate, BACKUP),
+    refused("POST", "/snapshots", Action::SnapshotsCreate, BACKUP),
+    refused("POST", "/export", Action::Export, NODES),
+    same("GET", "/keys", Action::KeysGet),
+    same("POST", "/keys", Action::KeysCreate),
+    same("GET", "/keys/{id}", Action::KeysGet),
+    same("PATCH", "/keys/{id}", Action::KeysUpdate),
+    same("DELETE", "/keys/{id}", Action::KeysDelete),
+    same("GET", "/experimental-features", Action::ExperimentalGet).but(FEATURES),
+    same("PATCH", "/experimental-features", Action::ExperimentalUpdate).but(FEATURES),
+    off("GET", "/network", Action::NetworkGet, &NETWORK, "Using the /network route"),
+    off("PATCH", "/network", Action::NetworkUpdate, &NETWORK, "Using the /network route"),
+    off("POST", "/network/control", Action::NetworkUpdate, &NETWORK, "Using the /network/control route"),
+    same("GET", "/webhooks", Action::WebhooksGet),
+    same("POST", "/webhooks", Action::WebhooksCreate).but(HOOKS),
+    same("GET", "/webhooks/{id}", Action::WebhooksGet),
+    same("PATCH", "/webhooks/{id}", Action::WebhooksUpdate).but(HOOKS),
+    same("DELETE", "/webhooks/{id}", Action::WebhooksDelete),
+    same("POST", "/logs/stream", Action::MetricsGet).but(LOGS),
+    same("DELETE", "/logs/stream", Action::MetricsGet),
+    same("POST", "/logs/stderr", Action::MetricsGet).but(LOGS),
+    off("GET", "/chats", Action::ChatsGet, &CHATS, "listing the chats"),
+    off("GET", "/chats/{id}", Action::ChatsGet, &CHATS, "displaying a chat"),
+    off("DELETE", "/chats/{id}", Action::ChatsDelete, &CHATS, "deleting a chat"),
+    off("GET", "/chats/{id}/settings", Action::ChatsSettingsGet, &CHATS, "using the /chats/settings route"),
+    off("PATCH", "/chats/{id}/settings", Action::ChatsSettingsUpdate, &CHATS, "using the /chats/settings route"),
+    off("DELETE", "/chats/{id}/settings", Action::ChatsSettingsUpdate, &CHATS, "using the /chats/settings route"),
+    off("POST", "/chats/{id}/chat/completions", Action::ChatCompletions, &CHATS, "using the /chats chat completions route"),
+    off("POST", "/dynamic-search-rules", Action::DynamicSearchRulesGet, &RULES, "Calling the `POST /dynamic-search-rules` route"),
+    off("DELETE", "/dynamic-search-rules", Action::DynamicSearchRulesDelete, &RULES, "Using the `/dynamic-search-rules` routes"),
+    off("GET", "/dynamic-search-rules/{id}", Action::DynamicSearchRulesGet, &RULES, "Calling the `GET /dynamic-search-rules/{:ruleUid}` route"),
+    off("PATCH", "/dynamic-search-rules/{id}", Action::DynamicSearchRulesUpdate, &RULES, "Using the `/dynamic-search-rules` routes"),
+    off("DELETE", "/dynamic-search-rules/{id}", Action::DynamicSearchRulesDelete, &RULES, "Using the `/dynamic-search-rules` routes"),
+    off("POST", "/render-template", Action::SettingsGet, &RENDERING, "calling the /render-template route")
+        .needing(Some(Need::Both([Action::SettingsGet, Action::DocumentsGet]))),
+    same("GET", "/indexes/{uid}/settings", Action::SettingsGet),
+    same("PATCH", "/indexes/{uid}/settings", Action::SettingsUpdate),
+    same("DELETE", "/indexes/{uid}/settings", Action::SettingsUpdate),
+    own("GET", "/_miroir/ready", "Whether traffic may come here; open.").needing(None),
+    own("GET", "/_miroir/topology", "The nodes and their states."),
+    own("GET", "/_miroir/indexes/{uid}/shards", "Where the shards of an index are."),
+    own("GET", "/_miroir/metrics", "As `/metrics`, whatever the feature `metrics` says.")
+        .needing(Some(Need::One(Action::MetricsGet))),
+    ]
+}
+
+/// Every route.
+pub(crate) fn all() -> Vec<Route> {
+    let mut routes = table();
+    for setting in SETTINGS {
+        let verb = match setting.verb {
+            Verb::Put => "PUT",
+            Verb::Patch => "PATCH",
+        };
+        for (method, action) in [
+            ("GET", Action::SettingsGet),
+            (verb, Action::SettingsUpdate),
+            ("DELETE", Action::SettingsUpdate),
+        ] {
+            let state = match (setting.name, method) {
+                ("chat" | "foreignKeys", "DELETE") => State::Refused(NOTHING_TO_RESET),
+                ("chat", "PATCH") => State::Off(&CHATS, "setting `chat` in the index settings"),
+                ("foreignKeys", "PUT") => {
+                    State::Off(&FOREIGN_KEYS, "setting `foreignKeys` in the index settings")
+                }
+                _ => State::Same,
+            };
+            routes.push(Route {
+                method,
+                path: format!("/indexes/{{uid}}/settings/{}", setting.route).into(),
+                need: Some(Need::One(action)),
+                state,
+                note: "",
+            });
+        }
+    }
+    routes
+}
+
+/// Method and path of every route, for tests.
+#[must_use]
+pub fn route_names() -> Vec<(&'static str, String)> {
+    let routes = all().into_iter();
+    routes
+        .map(|route| (route.method, route.path.into_owned()))
+        .collect()
+}
+
+/// What a request to a route that is not served is answered with; `None` for one that is.
+pub(crate) fn refusal(route: &Route) -> Option<ResponseError> {
+    let Route { method, path, .. } = route;
+    match route.state {
+        State::Same | State::Own => None,
+        State::Off(feature, asked) => Some(ResponseError::new(
+            Code::FeatureNotEnabled,
+            format!(
+                "{asked} requires enabling the `{}` experimental feature. See {}",
+                feature.name, feature.link
+            ),
+        )),
+        State::Refused(reason) => Some(
+            ResponseError::new(
+                Code::FeatureNotEnabled,
+                format!("`{method} {path}` is not supported by Miroir yet. {reason}"),
+            )
+            .with_status(501),
+        ),
+    }
+}
+
+/// The page `docs/reference/compatibility.md`.
+#[must_use]
+pub fn compatibility_page() -> String {
+    let mut page = "# Routes\n\n\
+        Every route of Meilisearch 1.50 and of Miroir, and how they compare.\n\
+        This page is written from the table in `crates/miroir-http/src/routes.rs`; \
+        `just compatibility` writes it anew.\n\n\
+        - **same**: answers as one Meilisearch that holds all documents.\n\
+        - **own**: Meilisearch does not have it.\n\
+        - **off**: answers as a Meilisearch whose experimental feature is off (400 \
+        `feature_not_enabled`); it cannot be turned on.\n\
+        - **refused**: answers 501 and says why.\n\n\
+        | Route | Needs | State | Note |\n|---|---|---|---|\n"
+        .to_owned();
+    for route in all() {
+        let need = match route.need {
+            None => "nothing".to_owned(),
+            Some(Need::One(action)) => format!("`{}`", action.name()),
+            Some(Need::Both([a, b])) => format!("`{}` and `{}`", a.name(), b.name()),
+        };
+        let (state, note) = match route.state {
+            State::Same => ("same", route.note.to_owned()),
+            State::Own => ("own", route.note.to_owned()),
+            State::Off(feature, _) => ("off", format!("`{}`: {}", feature.name, feature.reason)),
+            State::Refused(reason) => ("**refused**", reason.to_owned()),
+        };
+        // Writing to a text cannot fail.
+        let _ = writeln!(
+            page,
+            "| `{} {}` | {need} | {state} | {note} |",
+            route.method, route.path
+        );
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    #[test]
+    fn every_route_stands_once() {
+        let mut seen = BTreeSet::new();
+        for route in all() {
+            let name = format!("{} {}", route.method, route.path);
+            assert!(seen.insert(name.clone()), "{name}");
+        }
+    }
+
+    /// With `UPDATE_DOCS` in the environment it is written instead.
+    #[test]
+    fn the_page_of_routes_is_that_of_the_table() {
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/compatibility.md");
+        let page = compatibility_page();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&file, &page).expect("the page can be written");
+        }
+        let found = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            found == page,
+            "docs/reference/compatibility.md is not what the table says: run `just compatibility`"
+        );
+    }
+}
