@@ -2,7 +2,9 @@
 
 use super::stop::StopSignals;
 use crate::client::HttpClient;
-use crate::config::{self, Config, Environment, LogConfig, LogFormat, NodeConfig, Secret};
+use crate::config::{
+    self, Config, Environment, LogConfig, LogFormat, NodeConfig, Secret, WebhookAddresses,
+};
 use crate::dev::fleet::Fleet;
 use crate::dev::launch::Program;
 use crate::dev::pidfile::{self, PidFile};
@@ -280,6 +282,12 @@ fn proxy_config(
         search_cache_bytes: config::DEFAULT_SEARCH_CACHE_BYTES,
         probe_interval: config::DEFAULT_PROBE_INTERVAL,
         log,
+        // As a new Meilisearch has them.
+        has_metrics: false,
+        has_logs_route: false,
+        webhook: None,
+        // A developer's hooks stand on the same machine.
+        webhook_addresses: WebhookAddresses::Any,
         nodes: nodes.collect(),
     }
 }
