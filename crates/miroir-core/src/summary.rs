@@ -92,6 +92,18 @@ impl BatchSummary {
         }
     }
 
+    /// The details as a batch that is done shows them: what never became known is left out. The
+    /// `null` of a setting is a value, and stays.
+    #[must_use]
+    pub fn known_details(mut self) -> Map<String, Value> {
+        let may_be_unknown = |name: &str| {
+            COUNTS.contains(&name) || FIRST.contains(&name) || name == "originalFilter"
+        };
+        self.details
+            .retain(|name, value| !(value.is_null() && may_be_unknown(name)));
+        self.details
+    }
+
     /// The greatest number of tasks of one kind, and that kind.
     #[must_use]
     pub fn main_kind(&self) -> Option<TaskKind> {
@@ -150,6 +162,9 @@ mod tests {
         );
         let unknown = summary(&[json!({"deletedDocuments": null}), json!(null)]);
         assert_eq!(json!(unknown.details), json!({"deletedDocuments": null}));
+        assert_eq!(json!(unknown.known_details()), json!({}));
+        let reset = summary(&[json!({"stopWords": null, "primaryKey": null})]);
+        assert_eq!(json!(reset.known_details()), json!({"stopWords": null}));
     }
 
     #[test]

@@ -161,18 +161,22 @@ pub(crate) fn batch_view(batch: BatchInfo) -> BatchView {
             }],
             percentage: percentage(batch.applied_count, batch.node_count),
         }),
-        details: summary.details,
         stats: BatchStats {
             total_nb_tasks: summary.task_count,
             status: statuses
                 .map(|(status, count)| (status.as_str(), *count))
                 .collect(),
             types: kinds.map(|(kind, count)| (kind.as_str(), *count)).collect(),
-            index_uids: summary.index_uids,
+            index_uids: summary.index_uids.clone(),
         },
         duration: duration.and_then(format_duration),
         started_at: format_date(batch.started_at),
         finished_at: batch.finished_at.map(format_date),
+        details: if batch.finished_at.is_some() {
+            summary.known_details()
+        } else {
+            summary.details
+        },
         batch_strategy: strategy(main_kind),
     }
 }
