@@ -121,7 +121,6 @@ impl Route {
 }
 
 const NODES: &str = "It acts on single nodes; ask the nodes themselves.";
-const EXPERIMENTAL: &str = "Experimental features of the nodes cannot be used through Miroir yet.";
 const NOTHING_TO_RESET: &str = "It cannot be set, so there is nothing to reset.";
 const BACKUP: &str = "Back up the nodes and Miroir's own data folder instead.";
 

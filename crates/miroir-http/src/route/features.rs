@@ -3,11 +3,11 @@
 use crate::app::AppState;
 use crate::error::ApiError;
 use crate::extract::{JsonBody, Permit};
+use crate::feature::shown;
 use crate::response::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use crate::feature::shown;
 use miroir_api::feature::read_patch;
 use serde_json::Value;
 
