@@ -34,6 +34,11 @@ bench *ARGS:
     cargo run --profile dist --locked -p miroir-testkit --bin miroir-bench -- {{ ARGS }}
     cargo bench --locked -p miroir-core
 
+# Random data and requests to one node and to Miroir over three: `just fuzz --seconds 600`.
+fuzz *ARGS:
+    cargo build --locked -p miroir
+    cargo run --locked -p miroir-testkit --bin miroir-fuzz -- {{ ARGS }}
+
 # Three nodes, a proxy, a data set and a few searches.
 demo:
     cargo run --release --locked -- dev --demo

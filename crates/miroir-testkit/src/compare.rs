@@ -7,6 +7,7 @@ use crate::Reply;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// The largest difference of two numbers that count as equal.
 const TOLERANCE: f64 = 1e-9;
@@ -292,6 +293,12 @@ fn compare_facets(
     }
 }
 
+/// What a server regards as one facet value: upper or lower case, marks apart from their letters or
+/// not, with or without spaces around.
+pub(crate) fn folded_value(value: &str) -> String {
+    value.trim().nfkd().collect::<String>().to_lowercase()
+}
+
 /// Compares the values and counts of one facet, in their order.
 fn compare_facet(left: &Value, right: &Value, by_count: bool) -> Option<Kind> {
     let empty = Map::new();
@@ -310,8 +317,7 @@ fn compare_facet(left: &Value, right: &Value, by_count: bool) -> Option<Kind> {
         list
     };
     let exact = |value: &str| value.to_owned();
-    // What a server regards as one value: upper or lower case, with or without spaces around.
-    let folded = |value: &str| value.trim().to_lowercase();
+    let folded = folded_value;
     if listed(left, exact) == listed(right, exact) {
         return None;
     }

@@ -31,6 +31,8 @@ pub enum Cause {
     /// A facet value is shown as one of its documents spells it, and each node has its own first
     /// document: which spelling of equal values is shown is not told by their nodes.
     Spelling,
+    /// A facet ordered by count is cut among values that are counted equally often.
+    EqualCounts,
     /// Nothing that excuses it.
     Unexplained(String),
 }
@@ -50,6 +52,7 @@ impl fmt::Display for Cause {
             Self::Denominator => f.write_str("score denominator"),
             Self::NearPlaces => f.write_str("places within a metre"),
             Self::Spelling => f.write_str("another document's spelling"),
+            Self::EqualCounts => f.write_str("the choice among equal counts"),
             Self::Unexplained(why) => write!(f, "unexplained ({why})"),
         }
     }

@@ -25,10 +25,12 @@ mod port;
 mod process;
 mod programs;
 mod proxy;
+mod relay;
 
 // Generated data.
 mod documents;
 mod history;
+mod lexicon;
 mod queries;
 mod rng;
 mod settings;
@@ -38,6 +40,7 @@ mod workload;
 // Judgement.
 mod compare;
 mod explain;
+pub mod fuzz;
 mod report;
 
 pub use client::{Client, Reply};
@@ -47,6 +50,7 @@ pub use documents::{Corpus, KeyStyle};
 pub use explain::{Cause, Witness};
 pub use history::{Pace, load};
 pub use http::{Answer, Body, Http, Request};
+pub use lexicon::{lexicon_documents, lexicon_filter, words_of};
 pub use mute::MuteNode;
 pub use node::{NodeOptions, NodeProcess};
 pub use poll::poll;
@@ -55,6 +59,7 @@ pub use process::Process;
 pub use programs::{NodeProgram, Programs, scale};
 pub use proxy::{ProxyOptions, ProxyProcess};
 pub use queries::{Category, Query, QueryGenerator};
+pub use relay::Relay;
 pub use report::{Report, Verdict};
 pub use rng::Rng;
 pub use settings::{Variant, variants};
