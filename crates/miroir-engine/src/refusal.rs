@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::port::{IndexRecord, NodeError, NodeRead};
 use crate::state::NodeView;
+use crate::translate::without_hidden;
 use bytes::Bytes;
 use miroir_core::id::{IndexUid, PhysicalIndex};
 use miroir_core::merge::SearchPlanError;
@@ -156,10 +157,14 @@ pub(crate) fn plan_error(error: SearchPlanError, record: &IndexRecord) -> Engine
          attribute. {available}",
         record.uid
     );
-    EngineError::Client {
-        code: "invalid_search_distinct",
-        message,
-    }
+    as_shown(record, "invalid_search_distinct", &message)
+}
+
+/// The refusal as a client reads it who may not see all attributes.
+fn as_shown(record: &IndexRecord, code: &'static str, message: &str) -> EngineError {
+    let displayed = settings::displayed_attributes(&record.settings);
+    let message = without_hidden(code, message, displayed.as_deref());
+    EngineError::Client { code, message }
 }
 
 /// The number of rules that Miroir puts before the client's filterable attributes on the nodes.
@@ -191,7 +196,7 @@ fn not_sortable(record: &IndexRecord, field: &str, code: &'static str) -> Engine
     };
     let prefix = prefix(&record.uid, names_index(code));
     let message = format!("{prefix}Attribute `{field}` is not sortable. {available}");
-    EngineError::Client { code, message }
+    as_shown(record, code, &message)
 }
 
 /// Refusals of searches (and failed tasks) name the index, those of listings do not.

@@ -5,9 +5,10 @@ use crate::error::EngineError;
 use crate::port::{NodeError, NodeRead};
 use crate::refusal::hidden_rule_count;
 use crate::state::{IndexEntry, Shared, Snapshot};
-use crate::translate::{renumber_rules, translate_error};
+use crate::translate::{hide_attributes, renumber_rules, translate_error};
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
+use miroir_core::settings::displayed_attributes;
 use miroir_core::cover::{CoverPart, CoverPolicy, choose_cover, choose_cover_for};
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{NodeId, ShardId};
@@ -68,6 +69,7 @@ impl<F: Fn(&CoverPart) -> NodeRead> Scatter<'_, F> {
                     let mut body = translate_error(body, &record.physical, &record.uid);
                     let hidden = hidden_rule_count(&record.settings, &self.shared.facts());
                     renumber_rules(&mut body, hidden);
+                    hide_attributes(&mut body, displayed_attributes(&record.settings).as_deref());
                     return Err(EngineError::Refused { status, body });
                 }
                 Err(error) => error,

@@ -88,6 +88,49 @@ fn whole_parenthesis(text: &str) -> Option<&str> {
     Some(inner)
 }
 
+/// [`without_hidden`] of a node's error object.
+pub(crate) fn hide_attributes(error: &mut Value, displayed: Option<&[String]>) {
+    let code = error["code"].as_str().unwrap_or_default().to_owned();
+    if let Some(Value::String(message)) = error.get_mut("message") {
+        *message = without_hidden(&code, message, displayed);
+    }
+}
+
+/// Takes the attributes that clients may not see out of the list of those that a refusal of this
+/// code proposes: nodes display all, and so propose all.
+pub(crate) fn without_hidden(code: &str, text: &str, displayed: Option<&[String]>) -> String {
+    let kind = match code {
+        "invalid_search_sort" => "sortable attributes",
+        "invalid_search_distinct" => "filterable attributes patterns",
+        "invalid_search_attributes_to_search_on" => "searchable attributes",
+        "invalid_facet_search_facet_name" => "facet-searchable attributes patterns",
+        _ => return text.to_owned(),
+    };
+    let opening = format!("Available {kind} are: `");
+    let shorten = || {
+        let displayed = displayed?;
+        let (before, list) = text.split_once(&opening)?;
+        let (list, after) = list.split_once("`.")?;
+        let names: Vec<&str> = list.split(", ").collect();
+        let is_shown = |name: &&str| displayed.iter().any(|displayed| displayed == name);
+        let shown: Vec<&str> = names.iter().copied().filter(is_shown).collect();
+        if shown.len() == names.len() {
+            return None;
+        }
+        if shown.is_empty() && kind != "searchable attributes" {
+            let kind = kind.strip_suffix(" patterns").unwrap_or(kind);
+            return Some(format!(
+                "{before}This index does not have configured {kind}.{after}"
+            ));
+        }
+        let shown = shown.join(", ");
+        Some(format!(
+            "{before}{opening}{shown}, <..hidden-attributes>`.{after}"
+        ))
+    };
+    shorten().unwrap_or_else(|| text.to_owned())
+}
+
 /// Counts the rules of `filterableAttributes` that a message names (`rule #3`) without the first
 /// `hidden` ones, which are Miroir's.
 pub(crate) fn renumber_rules(error: &mut Value, hidden: usize) {
@@ -118,6 +161,28 @@ pub(crate) fn renumber_rules(error: &mut Value, hidden: usize) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_not_displayed_is_not_proposed() {
+        let displayed = ["b".to_owned(), "id".to_owned()];
+        let check = |code: &str, text: &str, expected: &str| {
+            assert_eq!(without_hidden(code, text, Some(&displayed)), expected);
+            assert_eq!(without_hidden(code, text, None), text);
+        };
+        check(
+            "invalid_search_sort",
+            "Attribute `x` is not sortable. Available sortable attributes are: `a, b`.",
+            "Attribute `x` is not sortable. Available sortable attributes are: `b, <..hidden-attributes>`.",
+        );
+        check(
+            "invalid_search_distinct",
+            "No. Available filterable attributes patterns are: `a, c`.",
+            "No. This index does not have configured filterable attributes.",
+        );
+        // Only lists of names by which documents are told apart, sorted or searched are cut.
+        let facets = "No. Available filterable attributes patterns are: `a, c`.";
+        check("invalid_search_facets", facets, facets);
+    }
 
     #[test]
     fn the_shard_filter_leaves_a_shown_filter_and_its_positions() {

@@ -16,6 +16,8 @@ use std::fmt;
 
 /// Deep enough to hold every hit of a test's index.
 const DEPTH: usize = 1000;
+/// As many limits as are tried to see a hit formatted as it was.
+const LIMITS_MAX: usize = 50;
 /// A server counts places as equally far within this many metres of the first of them.
 const GEO_BUCKET_METRES: f64 = 1.0;
 
@@ -245,12 +247,18 @@ impl Witness<'_> {
         let mut body = case.body.clone();
         body.insert("offset".to_owned(), json!(0));
         body.insert("limit".to_owned(), json!(case.window));
-        let body = Value::Object(body);
-        let shown = self.member_of_hit(self.proxy, &body, key, member)?;
-        for node in &self.nodes {
-            let own = self.member_of_hit((node, self.physical), &body, key, member)?;
-            if case.query.has_words() && own.is_some() && own == shown {
-                return Ok(Cause::Vocabulary("words highlighted".to_owned()));
+        let whole = Value::Object(body.clone());
+        let shown = self.member_of_hit(self.proxy, &whole, key, member)?;
+        // Words are derived from the query rule by rule, so those that are known, and highlighted,
+        // also depend on how many hits a node was asked for.
+        for limit in (1..=case.window.min(LIMITS_MAX)).rev() {
+            body.insert("limit".to_owned(), json!(limit));
+            let body = Value::Object(body.clone());
+            for node in &self.nodes {
+                let own = self.member_of_hit((node, self.physical), &body, key, member)?;
+                if case.query.has_words() && own.is_some() && own == shown {
+                    return Ok(Cause::Vocabulary("words highlighted".to_owned()));
+                }
             }
         }
         Ok(unexplained("no node formats it so"))

@@ -131,27 +131,23 @@ fn read_numbers(parameter: &Parameter<'_>) -> Result<Value, ResponseError> {
 /// Splits the `sort` of a query string at its commas, but not at those of `_geoPoint(lat, lng)`.
 #[must_use]
 pub fn split_sort(text: &str) -> Vec<String> {
+    const POINT: &str = "_geoPoint(";
     let mut criteria: Vec<String> = Vec::new();
     let mut is_inside = false;
-    for part in text.split(',') {
-        match criteria.last_mut().filter(|_| is_inside) {
-            Some(criterion) => {
-                criterion.push(',');
-                criterion.push_str(part);
+    for part in text.trim_matches('"').split(',').map(str::trim) {
+        match criteria.last_mut() {
+            Some(point) if is_inside && !part.starts_with(POINT) => {
+                point.push(',');
+                point.push_str(part);
+                is_inside = !(part.ends_with("):asc") || part.ends_with("):desc"));
             }
-            None => criteria.push(part.trim_start().to_owned()),
-        }
-        if part.contains('(') {
-            is_inside = true;
-        }
-        if part.contains(')') {
-            is_inside = false;
+            _ => {
+                is_inside = part.starts_with(POINT);
+                criteria.push(part.to_owned());
+            }
         }
     }
     criteria
-        .iter()
-        .map(|criterion| criterion.trim().to_owned())
-        .collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ const SCORE: &str = "_rankingScore";
 const FORMATTED: &str = "_formatted";
 const VECTORS: &str = "_vectors";
 const MATCHES_POSITION: &str = "_matchesPosition";
+const EMPTY_OBJECT: &str = "{}";
 
 /// A hit of a node, placed but not yet shown.
 #[derive(Debug)]
@@ -128,8 +129,12 @@ impl<'a> Hit<'a> {
                 FORMATTED => {
                     if let Some(formatted) = &self.formatted {
                         let kept = shape.extra.as_ref().map(|e| (e, e.formatted.as_deref()));
-                        write_name(out, &mut is_first, name);
-                        write_selected(out, formatted, kept);
+                        let mut members = Vec::new();
+                        write_selected(&mut members, formatted, kept);
+                        // A node leaves it out where it would hold nothing.
+                        if members.len() > EMPTY_OBJECT.len() {
+                            write_member(out, &mut is_first, name, &members);
+                        }
                     }
                 }
                 MATCHES_POSITION => {
@@ -204,10 +209,8 @@ fn is_narrowed(
     let Ok(value) = serde_json::from_str::<Value>(raw.get()) else {
         return false;
     };
-    if let Some(value) = narrow(value, &inner) {
-        write_name(out, is_first, name);
-        write_value(out, &value);
-    }
+    write_name(out, is_first, name);
+    write_value(out, &narrow(value, &inner));
     true
 }
 
@@ -218,9 +221,9 @@ fn inner_selectors<'s>(selectors: impl Iterator<Item = &'s str>, name: &str) -> 
         .collect()
 }
 
-/// The part of `value` that the selectors cover; arrays are looked through, scalars on the way to
-/// a selected path are not part of it.
-fn narrow(value: Value, selectors: &[&str]) -> Option<Value> {
+/// The part of `value` that the selectors cover: of objects the selected members, also if there are
+/// none; arrays are looked through, and scalars on the way to a selected path stay (observed).
+fn narrow(value: Value, selectors: &[&str]) -> Value {
     match value {
         Value::Object(members) => {
             let mut kept = Map::new();
@@ -230,26 +233,18 @@ fn narrow(value: Value, selectors: &[&str]) -> Option<Value> {
                     continue;
                 }
                 let inner = inner_selectors(selectors.iter().copied(), &name);
-                if !inner.is_empty()
-                    && let Some(value) = narrow(value, &inner)
-                {
-                    kept.insert(name, value);
+                if !inner.is_empty() {
+                    kept.insert(name, narrow(value, &inner));
                 }
             }
-            Some(Value::Object(kept))
+            Value::Object(kept)
         }
-        Value::Array(items) => {
-            let items = items.into_iter().filter_map(|item| narrow(item, selectors));
-            Some(Value::Array(
-                items.filter(|item| !is_empty_object(item)).collect(),
-            ))
-        }
-        _ => None,
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| narrow(item, selectors))
+            .collect(),
+        scalar => scalar,
     }
-}
-
-fn is_empty_object(value: &Value) -> bool {
-    value.as_object().is_some_and(Map::is_empty)
 }
 
 fn write_positions(
@@ -364,7 +359,7 @@ mod tests {
         let value = serde_json::json!([{"a": 1, "b": 2}, {"b": 3}, 4, [{"a": 5}]]);
         assert_eq!(
             narrow(value, &["a"]),
-            Some(serde_json::json!([{"a": 1}, [{"a": 5}]]))
+            serde_json::json!([{"a": 1}, {}, 4, [{"a": 5}]])
         );
     }
 

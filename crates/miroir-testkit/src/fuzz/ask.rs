@@ -2,7 +2,7 @@
 
 use super::dataset::{Dataset, number};
 use super::mistake::add_mistake;
-use super::schema::{DIMENSIONS, EMBEDDER, FACETS, LABELS, SINGLE, TEXTS, TOP};
+use super::schema::{DIMENSIONS, EMBEDDER, FACETS, LABELS, LISTED_ONCE, SINGLE, TEXTS, TOP};
 use super::text::{query, word};
 use super::{Ask, Route, Taste};
 use crate::Rng;
@@ -26,7 +26,8 @@ impl<'a> Asker<'a> {
             _ if self.taste.frequency => Route::Search,
             0 | 1 => Route::SearchByGet,
             2 | 3 => Route::Fetch,
-            4 | 5 => Route::FacetSearch,
+            // Under an index's own distinct attribute one node counts what it had walked.
+            4 | 5 if self.dataset.settings["distinctAttribute"].is_null() => Route::FacetSearch,
             _ => Route::Search,
         };
         let mut body = match route {
@@ -98,6 +99,13 @@ impl<'a> Asker<'a> {
         }
         if rng.chance(45) {
             self.add_sort(rng, &mut body);
+            if let Some(Value::Array(sort)) = body.get_mut("sort") {
+                let is_listed_once = |rule: &Value| {
+                    let rule = rule.as_str().unwrap_or_default();
+                    LISTED_ONCE.iter().any(|name| rule.starts_with(name))
+                };
+                sort.retain(is_listed_once);
+            }
         }
         body
     }

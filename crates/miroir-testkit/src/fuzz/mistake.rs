@@ -50,7 +50,7 @@ fn searches() -> Vec<(&'static str, Value)> {
         ("rankingScoreThreshold", json!("high")),
         ("showRankingScore", json!("yes")),
         ("locales", json!(["xx"])),
-        ("hybrid", json!({"embedder": "nobody"})),
+        ("hybrid", json!({"embedder": "nobody", "semanticRatio": 1.0})),
         ("hybrid", json!({"semanticRatio": 0.0})),
         ("vector", json!([1, 2])),
     ];
@@ -70,7 +70,6 @@ fn filters() -> Vec<(&'static str, Value)> {
         json!("_geoBoundingBox([1, 2], [3, 4])"),
         json!("_geo = 1"),
         json!("_geoDistance < 3"),
-        json!("_miroir_shard = 1"),
         json!("year TO 3"),
         json!("year IN 3"),
         json!("label CONTAINS \"e\""),
