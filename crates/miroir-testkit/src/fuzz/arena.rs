@@ -86,8 +86,8 @@ impl Arena {
         let cluster = self.running(case.replication_factor)?;
         let (single, proxy) = (self.single.client(), cluster.client());
         let (expected, found) = thread::scope(|scope| {
-            let expected = scope.spawn(|| play(single, &index, case, true));
-            let found = play(proxy, &index, case, false);
+            let expected = scope.spawn(|| play(single, &index, case));
+            let found = play(proxy, &index, case);
             (expected.join(), found)
         });
         let Ok(expected) = expected else {
@@ -129,8 +129,11 @@ impl Arena {
     }
 }
 
-/// Writes a case to one side and returns how each step ended.
-fn play(client: &Client, index: &str, case: &Case, one_by_one: bool) -> Result<Vec<String>> {
+/// Writes a case to one side, step by step, and returns how each ended.
+///
+/// Each is waited for. A node that may gather tasks numbers documents otherwise, and never sees the
+/// fields of a document that the next task replaces.
+fn play(client: &Client, index: &str, case: &Case) -> Result<Vec<String>> {
     let path = format!("/indexes/{index}");
     let made = json!({"uid": index, "primaryKey": case.key_field});
     let mut steps = vec![("POST", "/indexes".to_owned(), &made)];
@@ -139,25 +142,15 @@ fn play(client: &Client, index: &str, case: &Case, one_by_one: bool) -> Result<V
         steps.push((&step.method, format!("{path}/{}", step.path), &step.body));
     }
     let mut ends = Vec::new();
-    let mut pending = Vec::new();
     for (method, path, body) in steps {
         let reply = client.call(method, &path, Some(body))?;
         if reply.status != 202 {
             ends.push(refusal(&reply));
             continue;
         }
-        let uid = reply.accepted()?;
-        if one_by_one {
-            // Else the node makes batches of its own and numbers documents otherwise.
-            client.wait_task(uid)?;
-        }
-        pending.push((ends.len(), uid));
-        ends.push(String::new());
-    }
-    for (position, uid) in pending {
-        let task = client.wait_task(uid)?;
+        let task = client.wait_task(reply.accepted()?)?;
         // Messages of tasks may name what only nodes know.
-        ends[position] = format!("{} {}", task["status"], task["error"]["code"]);
+        ends.push(format!("{} {}", task["status"], task["error"]["code"]));
     }
     Ok(ends)
 }

@@ -75,7 +75,8 @@ impl Trial<'_> {
         let by_count: Vec<&str> = by_count.iter().map(String::as_str).collect();
         let expectations = Expectations {
             key_field,
-            totals: body["rankingScoreThreshold"].is_null() && (!is_distinct || in_pages),
+            totals: body["rankingScoreThreshold"].is_null()
+                && (!is_distinct || (in_pages && body["vector"].is_null())),
             facets_by_count: &by_count,
         };
         let lacks_key = |reply: &Reply| hits(reply).iter().any(|hit| hit[key_field].is_null());
