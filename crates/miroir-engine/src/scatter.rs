@@ -8,10 +8,10 @@ use crate::state::{IndexEntry, Shared, Snapshot};
 use crate::translate::{hide_attributes, renumber_rules, translate_error};
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
-use miroir_core::settings::displayed_attributes;
 use miroir_core::cover::{CoverPart, CoverPolicy, choose_cover, choose_cover_for};
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{NodeId, ShardId};
+use miroir_core::settings::displayed_attributes;
 use std::collections::BTreeSet;
 use std::time::Duration;
 

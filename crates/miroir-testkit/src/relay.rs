@@ -147,7 +147,10 @@ mod tests {
     fn a_search_is_narrowed_whatever_its_filter() {
         for (sent, expected) in [
             (json!({"q": "a"}), json!({"q": "a", "filter": "x = 1"})),
-            (json!({"filter": "a = 1"}), json!({"filter": ["a = 1", "x = 1"]})),
+            (
+                json!({"filter": "a = 1"}),
+                json!({"filter": ["a = 1", "x = 1"]}),
+            ),
             (
                 json!({"filter": ["a = 1", ["b = 2"]]}),
                 json!({"filter": ["a = 1", ["b = 2"], "x = 1"]}),

@@ -194,7 +194,10 @@ fn query_string(body: &Value) -> String {
             (_, Value::Array(items)) => {
                 let items: Vec<String> = items
                     .iter()
-                    .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                    .map(|item| {
+                        item.as_str()
+                            .map_or_else(|| item.to_string(), str::to_owned)
+                    })
                     .collect();
                 add(name, &items.join(","));
             }

@@ -51,10 +51,16 @@ impl<'a> Asker<'a> {
             if self.taste.frequency {
                 body.insert("matchingStrategy".to_owned(), json!("frequency"));
             } else if rng.chance(20) {
-                body.insert("matchingStrategy".to_owned(), json!(rng.pick(&["all", "last"])));
+                body.insert(
+                    "matchingStrategy".to_owned(),
+                    json!(rng.pick(&["all", "last"])),
+                );
             }
         } else if rng.chance(30) {
-            body.insert("q".to_owned(), json!(rng.pick(&["", "  ", "-", "\"\"", "!?"])));
+            body.insert(
+                "q".to_owned(),
+                json!(rng.pick(&["", "  ", "-", "\"\"", "!?"])),
+            );
         }
         // Most searches have few parameters: an answer is then about what was asked.
         for _ in 0..rng.below(4) {
@@ -122,7 +128,7 @@ impl<'a> Asker<'a> {
                 1 => "e".to_owned(),
                 2 => word(&self.dataset.vocabulary, rng),
                 _ => {
-                    let label: &str = *rng.pick(LABELS);
+                    let label = *rng.pick(LABELS);
                     label.chars().take(rng.between(1, 5)).collect()
                 }
             };
@@ -183,7 +189,7 @@ impl<'a> Asker<'a> {
             "year" | "price" | "meta.score" => number(rng, field).to_string(),
             "code" => format!("{}{}", rng.pick(&["", "0", "-"]), rng.below(30)),
             "flag" => rng.pick(&["true", "false", "TRUE"]).to_string(),
-            "label" | "tags" => text(*rng.pick(LABELS)),
+            "label" | "tags" => text(rng.pick::<&str>(LABELS)),
             "mixed" => match rng.below(3) {
                 0 => number(rng, field).to_string(),
                 1 => text(rng.pick::<&str>(LABELS)),
@@ -372,7 +378,10 @@ impl<'a> Asker<'a> {
                 );
             }
             1 => {
-                set("locales", json!(rng.pick(&[&["eng"][..], &["jpn"], &["eng", "fra"]])));
+                set(
+                    "locales",
+                    json!(rng.pick(&[&["eng"][..], &["jpn"], &["eng", "fra"]])),
+                );
             }
             2 => {
                 set("limit", json!(rng.pick(&[0, 1, 3, 50, 1000, 100_000])));
@@ -421,7 +430,10 @@ fn add_scores(rng: &mut Rng, body: &mut Body) {
 fn geo_condition(rng: &mut Rng) -> String {
     let (lat, lng) = (rng.unit() * 160.0 - 80.0, rng.unit() * 300.0 - 150.0);
     match rng.below(3) {
-        0 => format!("_geoRadius({lat:.4}, {lng:.4}, {})", rng.between(1, 9_000) * 1000),
+        0 => format!(
+            "_geoRadius({lat:.4}, {lng:.4}, {})",
+            rng.between(1, 9_000) * 1000
+        ),
         1 => format!(
             "_geoBoundingBox([{:.4}, {:.4}], [{:.4}, {:.4}])",
             (lat + 30.0).min(90.0),

@@ -155,5 +155,7 @@ fn list<'a>(file: &'a Map<String, Value>, name: &str) -> Result<&'a Vec<Value>> 
 
 fn text(value: &Value, name: &str) -> Result<String> {
     let text = value[name].as_str();
-    Ok(text.with_context(|| format!("no text `{name}`"))?.to_owned())
+    Ok(text
+        .with_context(|| format!("no text `{name}`"))?
+        .to_owned())
 }

@@ -40,7 +40,9 @@ pub(super) fn generate(rng: &mut Rng, taste: &Taste) -> Dataset {
         has_long_texts: rng.chance(10),
     };
     let count = *rng.pick(&[0, 1, 7, 40, 90, 150, 300]);
-    let documents: Vec<Value> = (0..count).map(|number| maker.document(rng, number)).collect();
+    let documents: Vec<Value> = (0..count)
+        .map(|number| maker.document(rng, number))
+        .collect();
     let writes = maker.history(rng, &documents);
     Dataset {
         key_field,
@@ -78,7 +80,10 @@ impl Lists {
         };
         let mut filterable = some(FACETS, 75);
         let mut sortable = some(FACETS, 75);
-        let searchable = some(&["title", "body", "author", "meta.title", "meta", "tags"], 60);
+        let searchable = some(
+            &["title", "body", "author", "meta.title", "meta", "tags"],
+            60,
+        );
         for list in [&mut filterable, &mut sortable] {
             if rng.chance(60) {
                 list.push("_geo".to_owned());
@@ -90,7 +95,11 @@ impl Lists {
         Self {
             filterable,
             sortable,
-            searchable: if rng.chance(45) { Vec::new() } else { searchable },
+            searchable: if rng.chance(45) {
+                Vec::new()
+            } else {
+                searchable
+            },
         }
     }
 }
@@ -208,7 +217,14 @@ fn filterable(rng: &mut Rng, taste: &Taste, lists: &Lists) -> Value {
 }
 
 fn ranking_rules(rng: &mut Rng, taste: &Taste) -> Value {
-    let classic = ["words", "typo", "proximity", "attribute", "sort", "exactness"];
+    let classic = [
+        "words",
+        "typo",
+        "proximity",
+        "attribute",
+        "sort",
+        "exactness",
+    ];
     let modern = [
         "words",
         "typo",
@@ -271,7 +287,9 @@ impl Maker {
     fn document(&mut self, rng: &mut Rng, number: usize) -> Value {
         let mut document = Map::new();
         document.insert(self.key_field.to_owned(), self.key(number));
-        for field in ["title", "body", "author", "year", "price", "code", "label", "tags"] {
+        for field in [
+            "title", "body", "author", "year", "price", "code", "label", "tags",
+        ] {
             self.set(&mut document, rng, field);
         }
         for field in ["flag", "mixed", "meta", "_geo"] {
@@ -381,7 +399,11 @@ impl Maker {
                 }
                 changed.push(Value::Object(change));
             }
-            let method = if self.has_vectors { "PUT" } else { *rng.pick(&["PUT", "POST"]) };
+            let method = if self.has_vectors {
+                "PUT"
+            } else {
+                *rng.pick(&["PUT", "POST"])
+            };
             add(method, &path, Value::Array(changed));
         }
         if rng.chance(30) {
@@ -417,9 +439,7 @@ fn price(rng: &mut Rng) -> Value {
 }
 
 fn place(rng: &mut Rng) -> Value {
-    let degree = |rng: &mut Rng, most: f64| {
-        ((rng.unit() * 2.0 - 1.0) * most * 1e6).round() / 1e6
-    };
+    let degree = |rng: &mut Rng, most: f64| ((rng.unit() * 2.0 - 1.0) * most * 1e6).round() / 1e6;
     let (lat, lng) = (degree(rng, 89.0), degree(rng, 179.0));
     match rng.below(8) {
         0 => json!({"lat": lat.to_string(), "lng": lng.to_string()}),

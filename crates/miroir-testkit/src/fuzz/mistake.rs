@@ -37,7 +37,6 @@ fn searches() -> Vec<(&'static str, Value)> {
         ("sort", json!(["_miroir_seq:asc"])),
         ("facets", json!(["nobody"])),
         ("facets", json!("year")),
-        ("facets", json!(["_miroir_shard"])),
         ("distinct", json!("nobody")),
         ("distinct", json!("body")),
         ("attributesToSearchOn", json!(["nobody"])),
@@ -50,7 +49,10 @@ fn searches() -> Vec<(&'static str, Value)> {
         ("rankingScoreThreshold", json!("high")),
         ("showRankingScore", json!("yes")),
         ("locales", json!(["xx"])),
-        ("hybrid", json!({"embedder": "nobody", "semanticRatio": 1.0})),
+        (
+            "hybrid",
+            json!({"embedder": "nobody", "semanticRatio": 1.0}),
+        ),
         ("hybrid", json!({"semanticRatio": 0.0})),
         ("vector", json!([1, 2])),
     ];
@@ -107,7 +109,6 @@ fn facet_searches() -> Vec<(&'static str, Value)> {
         ("facetName", json!("nobody")),
         ("facetName", Value::Null),
         ("facetName", json!(1)),
-        ("facetName", json!("_miroir_shard")),
         ("facetName", json!("body")),
         ("facetQuery", json!(1)),
         ("q", json!([])),

@@ -26,15 +26,38 @@ pub(super) const TOP: &[&str] = &[
 ];
 /// Spellings of few values.
 pub(super) const LABELS: &[&str] = &[
-    "red", "Red", " RED", "Blue", "blue", "été", "ÉTÉ", "e\u{301}te\u{301}", "grün", "10", "9",
-    "東京", "with space", "it's", "say \"hi\"", "a,b",
+    "red",
+    "Red",
+    " RED",
+    "Blue",
+    "blue",
+    "été",
+    "ÉTÉ",
+    "e\u{301}te\u{301}",
+    "grün",
+    "10",
+    "9",
+    "東京",
+    "with space",
+    "it's",
+    "say \"hi\"",
+    "a,b",
 ];
 /// The same but for numbers: one field that holds the number 9 and the text "9" has facets which
 /// answers do not tell apart.
-pub(super) const WORDY_LABELS: &[&str] = &["red", "Red", " RED", "blue", "été", "ÉTÉ", "東京", "a,b"];
+pub(super) const WORDY_LABELS: &[&str] =
+    &["red", "Red", " RED", "blue", "été", "ÉTÉ", "東京", "a,b"];
 /// Sorted by these, one node lists each document once; by others, once for each of its values.
-pub(super) const LISTED_ONCE: &[&str] =
-    &["year", "code", "label", "flag", "meta.score", "author", "_geo", "absent"];
+pub(super) const LISTED_ONCE: &[&str] = &[
+    "year",
+    "code",
+    "label",
+    "flag",
+    "meta.score",
+    "author",
+    "_geo",
+    "absent",
+];
 /// The dimensions of vectors.
 pub(super) const DIMENSIONS: usize = 3;
 /// The name of the embedder.

@@ -105,7 +105,10 @@ impl Shrinker<'_> {
         let is_plain = |step: &&WriteStep| step.method == "POST" && step.body[0].is_object();
         if self.best.writes.len() > 1 && self.best.writes.iter().all(|step| is_plain(&step)) {
             let mut candidate = self.best.clone();
-            let all = candidate.writes.iter().filter_map(|step| step.body.as_array());
+            let all = candidate
+                .writes
+                .iter()
+                .filter_map(|step| step.body.as_array());
             let all: Vec<Value> = all.flatten().cloned().collect();
             candidate.writes.truncate(1);
             candidate.writes[0].body = Value::Array(all);

@@ -58,7 +58,7 @@ pub(super) fn text(vocabulary: &Vocabulary, rng: &mut Rng, count: usize) -> Stri
     let mut text = String::new();
     for position in 0..count {
         if position > 0 {
-            text.push_str(*rng.pick(SEPARATORS));
+            text.push_str(rng.pick::<&str>(SEPARATORS));
         }
         text.push_str(&word(vocabulary, rng));
     }

@@ -110,7 +110,10 @@ impl Hunt {
         let stage = self.arena.load(case)?;
         self.tally.cases += 1;
         for fault in &stage.faults {
-            println!("{} (copies {}): {fault}", case.name, case.replication_factor);
+            println!(
+                "{} (copies {}): {fault}",
+                case.name, case.replication_factor
+            );
             *self.tally.faults.entry(Kind::Status).or_default() += 1;
         }
         let mut faults: Vec<(Ask, Kind)> = Vec::new();

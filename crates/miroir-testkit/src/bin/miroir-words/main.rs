@@ -61,18 +61,17 @@ fn main() -> Result<()> {
     let fleet = Fleet::start(&programs)?;
     let started = Instant::now();
     load(fleet.proxy.client(), &documents)?;
-    println!(
-        "{} documents in {:.1?}",
-        documents.len(),
-        started.elapsed()
-    );
+    println!("{} documents in {:.1?}", documents.len(), started.elapsed());
     let searches = searches(&corpus, &arguments);
     let before = fleet.disk_bytes()?;
     measure("without a lexicon", &single, &fleet, &searches)?;
 
     let words = words_of(&documents);
     let hidden = lexicon_documents(&words, corpus.key_field(), "body");
-    let bytes: usize = hidden.iter().map(|document| document.to_string().len()).sum();
+    let bytes: usize = hidden
+        .iter()
+        .map(|document| document.to_string().len())
+        .sum();
     let started = Instant::now();
     fleet.teach(&hidden)?;
     println!(
@@ -156,7 +155,11 @@ fn load(client: &Client, documents: &[Value]) -> Result<()> {
         "filterableAttributes": ["year", "category", "tags", "stock"],
         "sortableAttributes": ["year", "price"],
     });
-    client.write("PATCH", &format!("/indexes/{INDEX}/settings"), Some(&settings))?;
+    client.write(
+        "PATCH",
+        &format!("/indexes/{INDEX}/settings"),
+        Some(&settings),
+    )?;
     for part in documents.chunks(BATCH) {
         load_part(client, part)?;
     }
@@ -192,7 +195,10 @@ fn searches(corpus: &Corpus, arguments: &Arguments) -> Vec<(&'static str, Vec<Va
         with("last", json!({})),
         with("all", json!({"matchingStrategy": "all"})),
         with("last, sorted", json!({"sort": ["year:desc"]})),
-        with("last, filtered", json!({"filter": "year >= 2015 AND stock = true"})),
+        with(
+            "last, filtered",
+            json!({"filter": "year >= 2015 AND stock = true"}),
+        ),
         with("frequency", json!({"matchingStrategy": "frequency"})),
     ]
 }
