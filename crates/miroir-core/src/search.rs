@@ -56,6 +56,8 @@ pub struct SearchRequest {
     pub hybrid: Option<Value>,
     /// The query vector, as sent.
     pub vector: Option<Value>,
+    /// The query as media, for an embedder that takes them, as sent.
+    pub media: Option<Value>,
     /// Everything else of the request, passed to the nodes as it is, under its wire name:
     /// `matchingStrategy`, `attributesToSearchOn`, `locales`, `cropLength`, `cropMarker`,
     /// `highlightPreTag`, `highlightPostTag`, ...
@@ -84,6 +86,7 @@ impl Default for SearchRequest {
             ranking_score_threshold: None,
             hybrid: None,
             vector: None,
+            media: None,
             passthrough: Map::new(),
         }
     }

@@ -11,6 +11,7 @@ use crate::port::{
 };
 use crate::prepare::{PlannedIndex, Preparer};
 use crate::state::{Config, LiveBatch, Ports, Shared};
+pub use crate::steps::SearchSteps;
 use crate::webhooks::HookKeeper;
 use crate::{courier, prober, recover};
 use bytes::Bytes;
@@ -79,6 +80,10 @@ pub struct SearchAnswer {
     pub missing_shards: Vec<ShardId>,
     /// Nodes asked.
     pub node_count: usize,
+    /// Where in the body members stand that only some answers have: behind the request's uid.
+    pub extras_at: usize,
+    /// What took how long.
+    pub steps: SearchSteps,
 }
 
 /// The engine; cheap to clone.

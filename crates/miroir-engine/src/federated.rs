@@ -1,7 +1,8 @@
 //! Several weighted queries into one list: each query is a search of its own, then they are merged.
 
-use crate::engine::Engine;
+use crate::engine::{Engine, SearchSteps};
 use crate::error::EngineError;
+use crate::hybrid::{Asker, MixedAnswers, bodies_of};
 use crate::port::NodeRead;
 use crate::refusal::plan_error;
 use crate::scatter::{PartAnswer, Scatter};
@@ -14,8 +15,10 @@ use miroir_core::cover::CoverPart;
 use miroir_core::hash::document_hash;
 use miroir_core::id::IndexUid;
 use miroir_core::merge::{
-    FacetOrder, FederatedPlan, FederatedRequest, IndexView, SearchPlan, find_incompatible,
+    CountRequest, FacetOrder, FederatedPlan, FederatedRequest, IndexView, QueryPlan, SearchPlan,
+    find_incompatible,
 };
+use miroir_core::search::SearchRequest;
 use miroir_core::settings::ranking_rules;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -54,16 +57,18 @@ impl From<EngineError> for FederatedError {
 }
 
 impl Engine {
-    /// The page of all queries' hits that one Meilisearch would show, as the whole JSON body.
+    /// The page of all queries' hits that one Meilisearch would show.
     ///
     /// # Errors
     /// As [`Engine::search`], with the query it is about.
     pub async fn federated_search(
         &self,
         request: FederatedRequest,
+        extras: &FederatedExtras<'_>,
     ) -> Result<Bytes, FederatedError> {
         let shared = self.shared();
-        let started = shared.ports.clock.monotonic();
+        let clock = &shared.ports.clock;
+        let started = clock.monotonic();
         let snapshot = shared.snapshot.load_full();
         let entries = entries_of(&snapshot, &request)?;
         check_compatible(&request, &entries, shared.has_legacy_nodes())?;
@@ -72,34 +77,62 @@ impl Engine {
             .iter()
             .map(|(uid, entry)| (uid.clone(), (*entry.view).clone()))
             .collect();
-        let uids: Vec<String> = request
+        let requests: Vec<(String, SearchRequest)> = request
             .queries
             .iter()
-            .map(|query| query.uid.clone())
+            .map(|query| (query.uid.clone(), query.request.clone()))
             .collect();
         let plan = FederatedPlan::new(request, views).map_err(|(at, error)| {
-            FederatedError::of(at, plan_error(error, &entries[&uids[at]].record))
+            FederatedError::of(at, plan_error(error, &entries[&requests[at].0].record))
         })?;
-        let counts = self.count(&snapshot, &entries, &plan).await?;
+        if let Some((uid, _)) = plan.shared_indexes().first()
+            && !snapshot.knows_since(FEDERATION_SINCE)
+        {
+            let what = format!(
+                "A federated search with several queries on one index (`{uid}`) over nodes older \
+                 than Meilisearch 1.10"
+            );
+            return Err(EngineError::Unsupported(what).into());
+        }
+        let planned = clock.monotonic();
 
-        let mut searches: Vec<BoxFuture<'_, Result<Vec<PartAnswer>, FederatedError>>> = Vec::new();
-        for (at, (search, uid)) in plan.query_plans().zip(&uids).enumerate() {
-            let (snapshot, entry) = (&snapshot, &entries[uid]);
+        let mut searches: Vec<BoxFuture<'_, Result<QueryAnswers, FederatedError>>> = Vec::new();
+        for (at, (search, (uid, request))) in plan.query_plans().zip(&requests).enumerate() {
+            let asker = Asker {
+                shared,
+                snapshot: &snapshot,
+                entry: &entries[uid],
+                affinity: document_hash(uid),
+            };
             searches.push(Box::pin(async move {
-                let answers = self.scatter_query(snapshot, entry, search).await;
+                let answers = ask_query(&asker, request, search).await;
                 answers.map_err(|error| FederatedError::of(at, in_federation(error, uid)))
             }));
         }
         // In the queries' order, so that the first error is that of the first query that fails.
-        let answers: Vec<Vec<PartAnswer>> = futures::stream::iter(searches)
+        let answers: Vec<QueryAnswers> = futures::stream::iter(searches)
             .buffered(QUERIES_AT_ONCE)
             .try_collect()
             .await?;
-        let bodies: Vec<Vec<&[u8]>> = answers.iter().map(|parts| bodies_of(parts)).collect();
+        let meanings: Vec<Option<&SearchPlan>> =
+            answers.iter().map(|query| query.meaning.as_ref()).collect();
+        let counts = self.count(&snapshot, &entries, &plan, &meanings).await?;
+        let answered = clock.monotonic();
+
         let garbled = |error: &dyn std::error::Error| EngineError::Answer(error.to_string());
+        let bodies: Vec<[Vec<&[u8]>; 2]> = answers
+            .iter()
+            .map(|query| [bodies_of(&query.first), bodies_of(&query.second)])
+            .collect();
         let mut pages = Vec::with_capacity(bodies.len());
-        for (search, bodies) in plan.query_plans().zip(&bodies) {
-            pages.push(search.merge(bodies).map_err(|error| garbled(&error))?);
+        for ((search, [first, second]), meaning) in plan.query_plans().zip(&bodies).zip(meanings) {
+            let page = match search {
+                QueryPlan::Plain(search) => search.merge(first),
+                QueryPlan::Mixed(mixed) => {
+                    mixed.merge(first, meaning.map(|meaning| (meaning, &second[..])))
+                }
+            };
+            pages.push(page.map_err(|error| garbled(&error))?);
         }
         let counts = counts
             .iter()
@@ -110,28 +143,19 @@ impl Engine {
             .map_err(|error| garbled(&error))?;
         let mut body = Vec::new();
         let request_uid = uuid::Uuid::now_v7().to_string();
-        page.write_response(&mut body, elapsed_ms(shared, started), &request_uid);
-        Ok(body.into())
-    }
-
-    async fn scatter_query(
-        &self,
-        snapshot: &Snapshot,
-        entry: &IndexEntry,
-        search: &SearchPlan,
-    ) -> Result<Vec<PartAnswer>, EngineError> {
-        let scatter = Scatter {
-            shared: self.shared(),
-            snapshot,
-            entry,
-            shards: None,
-            affinity: document_hash(entry.record.uid.as_str()),
-            request: |part: &CoverPart| NodeRead::Search {
-                index: entry.record.physical.clone(),
-                body: search.node_body(part.filter.as_deref()).into(),
-            },
+        let steps = SearchSteps {
+            plan: planned.saturating_sub(started),
+            nodes: answered.saturating_sub(planned),
+            merge: clock.monotonic().saturating_sub(answered),
         };
-        scatter.gather().await
+        let extras = extras(&steps);
+        page.write_response(
+            &mut body,
+            elapsed_ms(shared, started),
+            &request_uid,
+            &extras,
+        );
+        Ok(body.into())
     }
 
     /// Asks how many documents any of several queries on one index finds.
@@ -140,31 +164,78 @@ impl Engine {
         snapshot: &Snapshot,
         entries: &BTreeMap<String, Arc<IndexEntry>>,
         plan: &FederatedPlan,
+        meanings: &[Option<&SearchPlan>],
     ) -> Result<BTreeMap<String, Vec<PartAnswer>>, FederatedError> {
         let mut counts = BTreeMap::new();
-        for (uid, queries) in plan.shared_indexes() {
-            if !snapshot.knows_since(FEDERATION_SINCE) {
-                let what = "A federated search with several queries on one index over nodes \
-                            older than Meilisearch 1.10";
-                return Err(EngineError::Unsupported(what.into()).into());
-            }
+        for (uid, _) in plan.shared_indexes() {
             let entry = &entries[uid];
-            let scatter = Scatter {
-                shared: self.shared(),
-                snapshot,
-                entry,
-                shards: None,
-                affinity: document_hash(uid),
-                request: |part: &CoverPart| NodeRead::Raw {
-                    path: "/multi-search".to_owned(),
-                    body: Some(plan.count_body(uid, part.filter.as_deref()).into()),
-                },
+            let requests = |part: Option<&CoverPart>| {
+                let filter = part.and_then(|part| part.filter.as_deref());
+                plan.count_requests(uid, meanings, filter)
             };
-            let answers = scatter.gather().await;
-            let answers = answers.map_err(|error| counting_error(error, &queries))?;
+            let mut answers = Vec::new();
+            for (number, CountRequest { positions, .. }) in requests(None).iter().enumerate() {
+                let body = |part: &CoverPart| {
+                    let request = requests(Some(part)).into_iter().nth(number);
+                    Bytes::from(request.map(|request| request.body).unwrap_or_default())
+                };
+                let scatter = Scatter {
+                    shared: self.shared(),
+                    snapshot,
+                    entry,
+                    shards: None,
+                    affinity: document_hash(uid),
+                    request: |part: &CoverPart| NodeRead::Raw {
+                        path: "/multi-search".to_owned(),
+                        body: Some(body(part)),
+                    },
+                };
+                let counted = scatter.gather().await;
+                answers.extend(counted.map_err(|error| counting_error(error, positions))?);
+            }
             counts.insert(uid.to_owned(), answers);
         }
         Ok(counts)
+    }
+}
+
+/// Makes the members that only some answers have, each with a comma before it, of what took how
+/// long.
+pub type FederatedExtras<'f> = dyn Fn(&SearchSteps) -> Vec<u8> + Send + Sync + 'f;
+
+/// What nodes answered to one query.
+struct QueryAnswers {
+    first: Vec<PartAnswer>,
+    /// The search by meaning that was sent: besides the first list, or, of a search by meaning
+    /// alone, as the first list.
+    meaning: Option<SearchPlan>,
+    second: Vec<PartAnswer>,
+}
+
+async fn ask_query(
+    asker: &Asker<'_>,
+    request: &SearchRequest,
+    plan: &QueryPlan,
+) -> Result<QueryAnswers, EngineError> {
+    match plan {
+        QueryPlan::Plain(plan) => {
+            let sent = asker.embedded(request, plan.clone()).await?;
+            let first = asker.list(&sent).await?;
+            Ok(QueryAnswers {
+                first,
+                meaning: Some(sent),
+                second: Vec::new(),
+            })
+        }
+        QueryPlan::Mixed(plan) => {
+            let MixedAnswers { words, meaning } = Box::pin(asker.mixed(request, plan)).await?;
+            let (meaning, second) = meaning.unzip();
+            Ok(QueryAnswers {
+                first: words,
+                meaning,
+                second: second.unwrap_or_default(),
+            })
+        }
     }
 }
 
@@ -290,10 +361,6 @@ fn name_of(order: FacetOrder) -> &'static str {
         FacetOrder::Alpha => "alphabetically",
         FacetOrder::Count => "by count",
     }
-}
-
-fn bodies_of(answers: &[PartAnswer]) -> Vec<&[u8]> {
-    answers.iter().map(|answer| &answer.body[..]).collect()
 }
 
 /// Facets are the federation's, so a mistake in them is told as its.

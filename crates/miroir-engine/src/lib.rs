@@ -41,6 +41,7 @@ mod edit;
 mod facet_search;
 pub mod federated;
 mod fields;
+mod hybrid;
 pub mod metrics;
 mod prober;
 mod refusal;
@@ -48,6 +49,7 @@ mod scatter;
 mod search;
 mod similar;
 mod stats;
+mod steps;
 
 pub use engine::Engine;
 pub use error::EngineError;

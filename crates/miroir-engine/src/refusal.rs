@@ -118,7 +118,9 @@ pub(crate) fn reserved_filter(
     record: &IndexRecord,
     names_index: bool,
 ) -> Option<String> {
-    let (text, found) = reserved_in(filter)?;
+    let distinct = settings::distinct_attribute(&record.settings)
+        .filter(|name| !settings::is_filterable(&record.settings, name));
+    let (text, found) = hidden_in(filter, distinct)?;
     let available = match listed(&filterable(&record.settings), "`, `") {
         Some(names) => format!("Available filterable attribute patterns are: {names}."),
         None => NONE_FILTERABLE.to_owned(),
@@ -144,17 +146,36 @@ pub(crate) fn plan_error(error: SearchPlanError, record: &IndexRecord) -> Engine
         Some(names) => format!("Available filterable attributes patterns are: {names}."),
         None => NONE_FILTERABLE.to_owned(),
     };
+    // Only a rule that does not allow it can match: else the name would be usable.
+    let rule = settings::filter_features(&record.settings, &name).map(|(rule, _)| rule);
+    let rule = rule.filter(|_| !is_reserved(&name));
     if parameter == "facets" {
-        let message =
-            format!("Invalid facet distribution: Pattern `{name}` is not filterable. {available}");
+        let reason = match rule {
+            Some(rule) => format!(
+                "Attribute `{name}` matched rule #{rule} in filterableAttributes, but this rule \
+                 does not enable filtering.\nHint: enable filtering in rule #{rule} by modifying \
+                 the features.filter object\nHint: prepend another rule matching `{name}` with \
+                 appropriate filter features before rule #{rule}"
+            ),
+            None => format!("Pattern `{name}` is not filterable. {available}"),
+        };
         return EngineError::Client {
             code: "invalid_search_facets",
-            message,
+            message: format!("Invalid facet distribution: {reason}"),
         };
     }
+    let reason = match rule {
+        Some(rule) => format!(
+            "Note: this attribute matches rule #{rule} in filterableAttributes, but this rule does \
+             not enable filtering.\nHint: enable filtering in rule #{rule} by adding appropriate \
+             filter features.\nHint: prepend another rule matching {name} with filter features \
+             before rule #{rule}"
+        ),
+        None => available,
+    };
     let message = format!(
         "Index `{}`: Attribute `{name}` is not filterable and thus, cannot be used as distinct \
-         attribute. {available}",
+         attribute. {reason}",
         record.uid
     );
     as_shown(record, "invalid_search_distinct", &message)
@@ -218,6 +239,9 @@ fn filterable(settings: &Settings) -> BTreeSet<&str> {
         .and_then(Value::as_array);
     let mut patterns = BTreeSet::new();
     for rule in rules.into_iter().flatten() {
+        if !settings::allows_filtering(rule) {
+            continue;
+        }
         let listed = rule.get("attributePatterns").and_then(Value::as_array);
         patterns.extend(rule.as_str());
         patterns.extend(listed.into_iter().flatten().filter_map(Value::as_str));
@@ -239,19 +263,21 @@ struct Found {
     name: String,
 }
 
-/// The first expression of a filter that names a reserved field.
-fn reserved_in(filter: &Value) -> Option<(&str, Found)> {
+/// The first expression of a filter that names a field which only nodes can filter by: a reserved
+/// one, or the distinct attribute if it is given.
+fn hidden_in<'f>(filter: &'f Value, distinct: Option<&str>) -> Option<(&'f str, Found)> {
     match filter {
-        Value::String(text) => Some((text.as_str(), reserved_attribute(text)?)),
-        Value::Array(all) => all.iter().find_map(reserved_in),
+        Value::String(text) => Some((text.as_str(), hidden_attribute(text, distinct)?)),
+        Value::Array(all) => all.iter().find_map(|filter| hidden_in(filter, distinct)),
         _ => None,
     }
 }
 
-/// The first reserved name that stands where an attribute stands: something other than the end of
-/// a condition follows. As a value it is as good as any.
-fn reserved_attribute(text: &str) -> Option<Found> {
-    if !text.contains(RESERVED_PREFIX) {
+/// The first such name that stands where an attribute stands: something other than the end of a
+/// condition follows. As a value it is as good as any.
+fn hidden_attribute(text: &str, distinct: Option<&str>) -> Option<Found> {
+    let is_hidden = |name: &str| is_reserved(name) || Some(name) == distinct;
+    if !text.contains(RESERVED_PREFIX) && !distinct.is_some_and(|name| text.contains(name)) {
         return None;
     }
     let chars: Vec<char> = text.chars().collect();
@@ -278,7 +304,7 @@ fn reserved_attribute(text: &str) -> Option<Found> {
         };
         let name: String = chars.get(start..end).unwrap_or_default().iter().collect();
         let rest: String = chars.get(after..).unwrap_or_default().iter().collect();
-        if is_reserved(&name) && !ends_condition(&rest) {
+        if is_hidden(&name) && !ends_condition(&rest) {
             return Some(Found { at: start, name });
         }
         at = after;
@@ -301,14 +327,17 @@ mod tests {
 
     #[test]
     fn reserved_names_are_found_where_attributes_stand() {
-        let found = |text: &str| reserved_attribute(text).map(|found| (found.at, found.name));
+        let found =
+            |text: &str| hidden_attribute(text, Some("sku")).map(|found| (found.at, found.name));
         let tag = |at| Some((at, "_miroir_shard".to_owned()));
         assert_eq!(found("_miroir_shard = 1"), tag(0));
         assert_eq!(found("a = 1 AND NOT (_miroir_shard EXISTS)"), tag(15));
         assert_eq!(found("é = 1 OR '_miroir_shard' IN [a]"), tag(10));
         assert_eq!(found("\"_miroir_shard\" 1 TO 2"), tag(1));
+        assert_eq!(found("a = sku AND sku = 1"), Some((12, "sku".to_owned())));
         for harmless in [
             "a = _miroir_shard",
+            "a = sku AND sku2 = 1",
             "a = '_miroir_shard' AND b = 1",
             "(a = _miroir_x) OR b = 2",
             "a IN [_miroir_x, b]",

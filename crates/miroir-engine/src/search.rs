@@ -2,16 +2,17 @@
 //! may hold more of it is asked again for the whole.
 
 use crate::cache::{CacheKey, Found};
-use crate::engine::{Engine, SearchAnswer};
+use crate::engine::{Engine, SearchAnswer, SearchSteps};
 use crate::error::EngineError;
+use crate::hybrid::{Asker, bodies_of};
 use crate::port::NodeRead;
 use crate::refusal::plan_error;
 use crate::scatter::{PartAnswer, Scatter};
-use crate::state::{IndexEntry, Shared, Snapshot};
+use crate::state::{IndexEntry, Shared};
 use bytes::Bytes;
 use miroir_core::cover::CoverPart;
 use miroir_core::id::IndexUid;
-use miroir_core::merge::{ResponseTemplate, SearchPlan};
+use miroir_core::merge::{HybridPlan, ResponseTemplate, SearchPlan};
 use miroir_core::search::SearchRequest;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,9 +33,16 @@ impl Engine {
         let started = shared.ports.clock.monotonic();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
-        let plan = SearchPlan::new(&request, &entry.view)
-            .map_err(|error| plan_error(error, &entry.record))?;
+        let plan = plan_of(&request, entry)?;
         let key = CacheKey::new(entry, &request);
+        let asker = Asker {
+            shared,
+            snapshot: &snapshot,
+            entry,
+            affinity: affinity(uid, &request),
+        };
+        let mut nodes = Duration::ZERO;
+        let mut planned = None;
         let (template, node_count) = match shared.cache.get_or_wait(&key).await {
             Found::Answer(template) => {
                 shared.metrics.note_cache(true);
@@ -42,9 +50,19 @@ impl Engine {
             }
             Found::Turn(turn) => {
                 shared.metrics.note_cache(false);
-                let (template, node_count) =
-                    scatter_search(shared, &snapshot, entry, &plan, affinity(uid, &request))
-                        .await?;
+                planned = Some(shared.ports.clock.monotonic());
+                let answered = match plan {
+                    Planned::Mixed(plan) => {
+                        Box::pin(search_mixed(&asker, &request, &plan, &mut nodes)).await?
+                    }
+                    Planned::Plain(plan) => {
+                        let before = shared.ports.clock.monotonic();
+                        let plan = Box::pin(asker.embedded(&request, plan)).await?;
+                        nodes += shared.ports.clock.monotonic().saturating_sub(before);
+                        Box::pin(scatter_search(&asker, &plan, &mut nodes)).await?
+                    }
+                };
+                let (template, node_count) = answered;
                 let template = Arc::new(template);
                 turn.keep(&template);
                 (template, node_count)
@@ -52,23 +70,74 @@ impl Engine {
         };
         let mut body = Vec::new();
         let request_uid = uuid::Uuid::now_v7().to_string();
-        template.write(&mut body, elapsed_ms(shared, started), &request_uid);
+        let extras_at = template.write(&mut body, elapsed_ms(shared, started), &request_uid);
+        let ended = shared.ports.clock.monotonic();
+        let planned = planned.unwrap_or(ended);
         Ok(SearchAnswer {
             body: body.into(),
             missing_shards: Vec::new(),
             node_count,
+            extras_at,
+            steps: SearchSteps {
+                plan: planned.saturating_sub(started),
+                nodes,
+                merge: ended.saturating_sub(planned).saturating_sub(nodes),
+            },
         })
     }
 }
 
+/// A search as it is asked.
+enum Planned {
+    Plain(SearchPlan),
+    Mixed(Box<HybridPlan>),
+}
+
+fn plan_of(request: &SearchRequest, entry: &IndexEntry) -> Result<Planned, EngineError> {
+    let wrong = |error| plan_error(error, &entry.record);
+    if let Some(mixed) = HybridPlan::new(request, &entry.view).map_err(wrong)? {
+        return Ok(Planned::Mixed(Box::new(mixed)));
+    }
+    SearchPlan::new(request, &entry.view)
+        .map(Planned::Plain)
+        .map_err(wrong)
+}
+
+/// Asks by words and, if need be, by vector, and mixes; adds the time that nodes took.
+async fn search_mixed(
+    asker: &Asker<'_>,
+    request: &SearchRequest,
+    plan: &HybridPlan,
+    nodes: &mut Duration,
+) -> Result<(ResponseTemplate, usize), EngineError> {
+    let clock = &asker.shared.ports.clock;
+    let before = clock.monotonic();
+    let answers = asker.mixed(request, plan).await?;
+    *nodes += clock.monotonic().saturating_sub(before);
+    let second = answers.meaning.as_ref();
+    let second = second.map(|(search, parts)| (search, bodies_of(parts)));
+    let second = second
+        .as_ref()
+        .map(|(search, bodies)| (*search, &bodies[..]));
+    let page = plan
+        .merge(&bodies_of(&answers.words), second)
+        .map_err(|error| EngineError::Answer(error.to_string()))?;
+    Ok((page.to_template(), answers.words.len()))
+}
+
 /// Asks a cover and merges; returns the answer and how many nodes were asked.
 async fn scatter_search(
-    shared: &Shared,
-    snapshot: &Snapshot,
-    entry: &IndexEntry,
+    asker: &Asker<'_>,
     plan: &SearchPlan,
-    affinity: u64,
+    nodes: &mut Duration,
 ) -> Result<(ResponseTemplate, usize), EngineError> {
+    let &Asker {
+        shared,
+        snapshot,
+        entry,
+        affinity,
+    } = asker;
+    let clock = &shared.ports.clock;
     let shard_count = entry.record.shard_count as usize;
     let ask = |part: &CoverPart, depth: usize| NodeRead::Search {
         index: entry.record.physical.clone(),
@@ -83,9 +152,10 @@ async fn scatter_search(
         affinity,
         request: |part: &CoverPart| ask(part, first_depth(part)),
     };
+    let before = clock.monotonic();
+    let first = first.gather().await?;
+    *nodes += clock.monotonic().saturating_sub(before);
     let mut answers: Vec<(PartAnswer, usize)> = first
-        .gather()
-        .await?
         .into_iter()
         .map(|answer| {
             let depth = first_depth(&answer.part);
@@ -118,13 +188,10 @@ async fn scatter_search(
             affinity,
             request: |part: &CoverPart| ask(part, plan.depth()),
         };
-        answers.extend(
-            whole
-                .gather()
-                .await?
-                .into_iter()
-                .map(|answer| (answer, usize::MAX)),
-        );
+        let before = clock.monotonic();
+        let whole = whole.gather().await?;
+        *nodes += clock.monotonic().saturating_sub(before);
+        answers.extend(whole.into_iter().map(|answer| (answer, usize::MAX)));
         answers.sort_by(|(a, _), (b, _)| a.part.node.cmp(&b.part.node));
     }
 }
@@ -144,9 +211,14 @@ fn affinity(uid: &IndexUid, request: &SearchRequest) -> u64 {
     };
     add(uid.as_str());
     add(request.q.as_deref().unwrap_or(""));
-    for value in [&request.filter, &request.vector, &request.hybrid]
-        .into_iter()
-        .flatten()
+    for value in [
+        &request.filter,
+        &request.vector,
+        &request.hybrid,
+        &request.media,
+    ]
+    .into_iter()
+    .flatten()
     {
         add(&value.to_string());
     }

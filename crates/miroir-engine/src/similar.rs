@@ -1,21 +1,22 @@
 //! Documents like one document: its own node is asked by id, the others by its vector.
 
-use crate::engine::Engine;
+use crate::engine::{Engine, SearchSteps};
 use crate::error::EngineError;
+use crate::hybrid::bodies_of;
 use crate::port::NodeRead;
 use crate::scatter::Scatter;
 use crate::search::elapsed_ms;
 use bytes::Bytes;
 use miroir_core::cover::CoverPart;
 use miroir_core::hash::{document_hash, shard_of};
-use miroir_core::id::IndexUid;
-use miroir_core::merge::{SimilarPlan, SimilarRequest};
+use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::merge::{MergeError, SimilarPlan, SimilarRequest};
 use miroir_core::settings::{Settings, ranking_rules};
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
 
 impl Engine {
-    /// The documents like one document, as the whole JSON body.
+    /// The documents like one document, as the whole JSON body, and what took how long.
     ///
     /// # Errors
     /// [`EngineError::DocumentNotFound`]; as [`Engine::search`]; [`EngineError::Unsupported`] for
@@ -24,9 +25,10 @@ impl Engine {
         &self,
         uid: &IndexUid,
         request: SimilarRequest,
-    ) -> Result<Bytes, EngineError> {
+    ) -> Result<(Bytes, SearchSteps), EngineError> {
         let shared = self.shared();
-        let started = shared.ports.clock.monotonic();
+        let clock = &shared.ports.clock;
+        let started = clock.monotonic();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
         let document = self.document(uid, &request.id, None, true).await?;
@@ -42,6 +44,7 @@ impl Engine {
         let affinity = document_hash(&request.id);
         let plan = SimilarPlan::new(request, &entry.view);
         let index = &entry.record.physical;
+        let planned = clock.monotonic();
         let ask = |part: &CoverPart| {
             let filter = part.filter.as_deref();
             if part.shards.contains(&home) {
@@ -56,6 +59,7 @@ impl Engine {
                 }
             }
         };
+        let shards: Vec<ShardId> = (0..entry.record.shard_count).map(ShardId).collect();
         let scatter = |shards| Scatter {
             shared,
             snapshot: &snapshot,
@@ -73,13 +77,32 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
-        let bodies: Vec<&[u8]> = answers.iter().map(|answer| &answer.body[..]).collect();
-        let page = plan
-            .merge(&bodies)
-            .map_err(|error| EngineError::Answer(error.to_string()))?;
+        let garbled = |error: MergeError| EngineError::Answer(error.to_string());
+        let mut bodies = bodies_of(&answers);
+        let mut page = plan.merge(&bodies).map_err(garbled)?;
+        let mut by_shard = Vec::new();
+        if page.is_shallow {
+            // Shard by shard, the part of each search is small enough to be shown to its end.
+            for shard in shards.chunks(1) {
+                by_shard.extend(scatter(Some(shard)).gather().await?);
+            }
+            bodies = bodies_of(&by_shard);
+            page = plan.merge(&bodies).map_err(garbled)?;
+            if page.is_shallow {
+                let what = "Searching more similar documents than `pagination.maxTotalHits`, of \
+                            which one shard holds more than that,";
+                return Err(EngineError::Unsupported(what.into()));
+            }
+        }
+        let answered = clock.monotonic();
         let mut body = Vec::new();
         page.write_response(&mut body, elapsed_ms(shared, started));
-        Ok(body.into())
+        let steps = SearchSteps {
+            plan: planned.saturating_sub(started),
+            nodes: answered.saturating_sub(planned),
+            merge: clock.monotonic().saturating_sub(answered),
+        };
+        Ok((body.into(), steps))
     }
 }
 

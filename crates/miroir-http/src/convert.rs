@@ -60,6 +60,7 @@ pub(crate) fn search_request(query: SearchQuery) -> SearchRequest {
         ranking_score_threshold: query.ranking_score_threshold,
         hybrid: query.hybrid,
         vector: query.vector,
+        media: query.media,
         passthrough: query.passthrough,
     }
 }

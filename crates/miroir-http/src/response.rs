@@ -64,6 +64,7 @@ fn degraded_value(missing: &[ShardId]) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use miroir_engine::engine::SearchSteps;
 
     #[test]
     fn a_degraded_answer_names_its_missing_shards() {
@@ -71,6 +72,8 @@ mod tests {
             body: Bytes::from_static(b"{}"),
             missing_shards,
             node_count: 1,
+            extras_at: 0,
+            steps: SearchSteps::default(),
         };
         let whole = search_response(answer(Vec::new()));
         assert_eq!(whole.headers().get(DEGRADED_HEADER), None);

@@ -54,6 +54,7 @@ const MASKED: &[&str] = &[
     "lastUpdate",
     "duration",
     "processingTimeMs",
+    "performanceDetails",
     // Made anew for each request, each query and each batch.
     "requestUid",
     "queryUid",

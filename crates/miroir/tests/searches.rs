@@ -143,10 +143,14 @@ fn masked(value: Value) -> Value {
             let kept = members
                 .into_iter()
                 .filter(|(name, _)| !["processingTimeMs", "requestUid"].contains(&name.as_str()));
-            Value::Object(
-                kept.map(|(name, v)| (name, masked(v)))
-                    .collect::<Map<_, _>>(),
-            )
+            let mask = |(name, value): (String, Value)| {
+                let value = match name.as_str() {
+                    "performanceDetails" => json!(value["search"].is_string()),
+                    _ => masked(value),
+                };
+                (name, value)
+            };
+            Value::Object(kept.map(mask).collect::<Map<_, _>>())
         }
         Value::Array(items) => items.into_iter().map(masked).collect(),
         Value::Number(number) if number.is_f64() => {
@@ -272,6 +276,36 @@ fn a_federated_search_answers_as_one_node_does() {
                 "vector": [1.0, 0.2, 0.4],
             },
         ]}),
+        // On one index, by words and by nothing, sorted and not.
+        json!({"federation": {"limit": 50}, "queries": [
+            {"indexUid": "a", "filter": "price < 5"},
+            {"indexUid": "a", "q": "tea", "filter": ["price > 3", ["group = g1", "group = g2"]]},
+        ]}),
+        json!({"federation": {"limit": 9, "facetsByIndex": {"a": ["group", "price"]}}, "queries": [
+            {"indexUid": "a", "filter": ["price < 5", ["group = g1", "group = g2"]]},
+            {"indexUid": "a", "q": "tea"}, {"indexUid": "a", "q": "", "filter": "secret = 1"},
+        ]}),
+        json!({"federation": {"page": 3, "hitsPerPage": 9}, "queries": [
+            {"indexUid": "a", "q": "tea"}, {"indexUid": "a"},
+        ]}),
+        json!({"federation": {"limit": 30}, "queries": [
+            {"indexUid": "a", "q": "tea", "sort": by_price}, {"indexUid": "a", "q": "stone"},
+        ]}),
+        // By words and meaning.
+        json!({"federation": {"limit": 30, "showPerformanceDetails": true}, "queries": [
+            {"indexUid": "a", "q": "river"},
+            {
+                "indexUid": "b", "q": "tea stone", "vector": [1.0, 0.2, 0.4],
+                "hybrid": {"embedder": "e", "semanticRatio": 0.6}, "showRankingScore": true,
+            },
+        ]}),
+        json!({"federation": {"limit": 25, "facetsByIndex": {"a": ["price"]}}, "queries": [
+            {"indexUid": "a", "q": "river", "filter": "price < 9"},
+            {
+                "indexUid": "a", "q": "tea stone", "vector": [1.0, 0.2, 0.4],
+                "hybrid": {"embedder": "e", "semanticRatio": 0.4}, "filter": "price > 20",
+            },
+        ]}),
     ] {
         pair.check(path, &body);
     }
@@ -306,6 +340,67 @@ fn a_federated_search_answers_as_one_node_does() {
         .map(|(status, answer)| (status, answer["code"].clone()));
     assert_eq!(refused[1], refused[0]);
     assert_eq!(refused[0].1, "invalid_multi_search_query_ranking_rules");
+}
+
+#[test]
+fn a_search_by_words_and_meaning_answers_as_one_node_does() {
+    let pair = Pair::start();
+    let path = "/indexes/a/search";
+    let vector = json!([0.3, -0.2, 0.4]);
+    let mut mixed = 0;
+    for ratio in [0.1, 0.5, 0.9] {
+        for q in ["tea", "green tea", "moutain rivr", "stone -tea", "zzz", "\"green tea\" team"] {
+            for change in [
+                json!({}),
+                json!({"limit": 3}),
+                json!({"offset": 5, "limit": 20}),
+                json!({"page": 2, "hitsPerPage": 7}),
+                json!({"limit": 0}),
+                json!({"limit": 300, "filter": "price < 12"}),
+                json!({"filter": ["group = g3"], "limit": 5, "facets": ["group", "price"]}),
+                json!({"facets": ["price"], "limit": 2, "showRankingScore": true}),
+                json!({"sort": ["price:desc"], "limit": 40}),
+                json!({"rankingScoreThreshold": 0.7, "limit": 250}),
+                json!({"attributesToHighlight": ["title"], "showMatchesPosition": true}),
+                json!({"showRankingScore": true, "showRankingScoreDetails": true}),
+                json!({"matchingStrategy": "all", "attributesToRetrieve": ["id"], "offset": 2}),
+            ] {
+                let mut body = json!({
+                    "q": q, "vector": vector, "hybrid": {"embedder": "e", "semanticRatio": ratio},
+                });
+                let members = change.as_object().unwrap().clone();
+                body.as_object_mut().unwrap().extend(members);
+                let answer = pair.check(path, &body);
+                let semantic = answer["semanticHitCount"].as_u64().unwrap();
+                let hits = answer["hits"].as_array().unwrap().len() as u64;
+                mixed += usize::from(0 < semantic && semantic < hits);
+            }
+        }
+    }
+    assert!(mixed > 20, "both lists are to be seen, not only in {mixed} pages");
+    for body in [
+        // Nothing embeds the words, so that they alone decide.
+        json!({"q": "tea", "hybrid": {"embedder": "e"}, "limit": 250}),
+        json!({"q": "tea", "hybrid": {"embedder": "e"}, "vector": vector, "retrieveVectors": true}),
+    ] {
+        pair.check(path, &body);
+    }
+    let distinct = json!({
+        "q": "tea stone", "vector": vector, "hybrid": {"embedder": "e"}, "distinct": "group",
+    });
+    let hits = pair
+        .ask(path, &distinct)
+        .map(|(_, answer)| answer["hits"].clone());
+    assert_eq!(hits[1], hits[0]);
+    for body in [
+        json!({"q": "tea", "hybrid": {"embedder": "x"}}),
+        json!({"q": "tea", "hybrid": {"embedder": "e"}, "vector": [1.0]}),
+        json!({"q": "tea", "hybrid": {"embedder": "e"}, "vector": vector, "filter": "x = 1"}),
+        json!({"q": "tea", "hybrid": {"embedder": "e"}, "vector": vector, "sort": ["x:asc"]}),
+        json!({"q": "tea", "hybrid": {"embedder": "e"}, "vector": vector, "facets": ["title"]}),
+    ] {
+        pair.check_refused(path, &body);
+    }
 }
 
 #[test]
@@ -382,6 +477,17 @@ fn similar_documents_are_those_of_one_node() {
                 json!({"id": id, "embedder": "e", "rankingScoreThreshold": 0.95, "offset": 2});
             pair.check(path, &body);
         }
+    }
+    // Deeper than a search may look: the parts of the index are asked for one by one.
+    for client in pair.clients() {
+        let change = json!({"pagination": {"maxTotalHits": 40}});
+        client
+            .write("PATCH", "/indexes/a/settings", Some(&change))
+            .unwrap();
+    }
+    for (offset, limit) in [(0, 90), (70, 30), (50, 300)] {
+        let body = json!({"id": 5, "embedder": "e", "offset": offset, "limit": limit});
+        pair.check(path, &body);
     }
     let [expected, found] = pair.clients().map(|client| {
         let target = "/indexes/a/similar?id=5&embedder=e&limit=3&attributesToRetrieve=id";

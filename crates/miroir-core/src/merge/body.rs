@@ -80,6 +80,7 @@ impl SearchPlan {
         put("sort", request.sort.clone().map(Value::from));
         put("hybrid", request.hybrid.clone());
         put("vector", request.vector.clone());
+        put("media", request.media.clone());
         put("distinct", self.distinct.clone().map(Value::from));
         let mut facets = self.facets.clone().unwrap_or_default();
         facets.extend(

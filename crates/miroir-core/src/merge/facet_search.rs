@@ -76,6 +76,7 @@ impl FacetSearchPlan {
         put("q", search.q.clone().map(Value::from));
         put("hybrid", search.hybrid.clone());
         put("vector", search.vector.clone());
+        put("media", search.media.clone());
         let threshold = search.ranking_score_threshold;
         put("rankingScoreThreshold", threshold.map(Value::from));
         let is_distinct = view.distinct_attribute.as_deref() == Some(&*request.facet);

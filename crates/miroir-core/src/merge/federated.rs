@@ -8,14 +8,15 @@
 //! Where several queries search one index, totals and facets count the documents that *any* of
 //! them finds. No sum tells that, so the nodes are asked for it ([`FederatedPlan::count_body`]).
 
-use super::answer::{AnswerFault, FacetCounts, MergeError, NodeAnswer};
+use super::answer::MergeError;
 use super::attribute::matches_pattern;
-use super::body::fuse_filters;
 use super::distinct::Taken;
-use super::facet::{FieldStats, merge_distribution, merge_stats};
+use super::facet::{merge_distribution, merge_stats};
+use super::federated_count::{CountRequest, CountedQuery, count_requests, read_count};
 use super::hit::HitShape;
+use super::hybrid::HybridPlan;
 use super::key::SortValue;
-use super::members::{Members, write_name, write_value};
+use super::members::{write_name, write_value};
 use super::page::{Totals, Window};
 use super::plan::{SearchPlan, SearchPlanError};
 use super::response::MergedPage;
@@ -24,7 +25,6 @@ use super::walk::RankedHit;
 use super::weighted::Standing;
 use crate::reserved::is_reserved;
 use crate::search::{Paging, SearchRequest};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
@@ -74,9 +74,18 @@ pub struct FederatedPlan {
 struct Planned {
     uid: String,
     weight: f64,
-    plan: SearchPlan,
+    plan: QueryPlan,
     /// As the client asked; the plan's own always has the scores.
     shape: HitShape,
+}
+
+/// How one query of a federated search is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum QueryPlan {
+    /// As one list.
+    Plain(SearchPlan),
+    /// As two, one by words and one by meaning.
+    Mixed(Box<HybridPlan>),
 }
 
 /// One page of a federated search, ready to be written.
@@ -154,10 +163,18 @@ impl FederatedPlan {
             let shows_score = std::mem::replace(&mut search.show_ranking_score, true);
             let default = IndexView::default();
             let view = plan.views.get(&query.uid).unwrap_or(&default);
-            let search_plan = SearchPlan::new(&search, view).map_err(|error| (at, error))?;
+            let mixed = HybridPlan::new(&search, view).map_err(|error| (at, error))?;
+            let (search_plan, shape) = if let Some(mixed) = mixed {
+                let shape = mixed.words().shape.clone();
+                (QueryPlan::Mixed(Box::new(mixed)), shape)
+            } else {
+                let plan = SearchPlan::new(&search, view).map_err(|error| (at, error))?;
+                let shape = plan.shape.clone();
+                (QueryPlan::Plain(plan), shape)
+            };
             let shape = HitShape {
                 shows_score,
-                ..search_plan.shape.clone()
+                ..shape
             };
             plan.queries.push(Planned {
                 uid: query.uid,
@@ -170,7 +187,7 @@ impl FederatedPlan {
     }
 
     /// The plan of each query, in their order.
-    pub fn query_plans(&self) -> impl Iterator<Item = &SearchPlan> {
+    pub fn query_plans(&self) -> impl Iterator<Item = &QueryPlan> {
         self.queries.iter().map(|query| &query.plan)
     }
 
@@ -185,33 +202,38 @@ impl FederatedPlan {
         all.filter(|(_, positions)| positions.len() > 1).collect()
     }
 
-    /// The body of a `POST /multi-search` to a node that counts what any query on the index finds.
+    /// The requests to a node that together count what any query on the index finds. `meanings`
+    /// holds, for each query, the search by meaning that was sent, if one was.
+    ///
+    /// What different requests count are different documents, so the sum is the number.
     #[must_use]
-    pub fn count_body(&self, uid: &str, shard_filter: Option<&str>) -> Vec<u8> {
+    pub fn count_requests(
+        &self,
+        uid: &str,
+        meanings: &[Option<&SearchPlan>],
+        shard_filter: Option<&str>,
+    ) -> Vec<CountRequest> {
         let physical = self
             .views
             .get(uid)
             .map_or(uid, |view| view.physical.as_str());
-        let of_index = self.queries.iter().filter(|query| query.uid == uid);
-        let queries: Vec<Value> = of_index
-            .map(|Planned { plan, .. }| {
-                let mut body = plan.body.clone();
-                for name in NOT_FOR_COUNTING {
-                    body.shift_remove(*name);
-                }
-                if self.distinct.is_some() {
-                    body.shift_remove("distinct");
-                }
-                body.insert("indexUid".to_owned(), json!(physical));
-                if let Some(filter) = fuse_filters(shard_filter, plan.filter.as_ref()) {
-                    body.insert("filter".to_owned(), filter);
-                }
-                Value::Object(body)
+        let of_index = self.queries.iter().enumerate();
+        let counted: Vec<CountedQuery<'_>> = of_index
+            .filter(|(_, query)| query.uid == uid)
+            .map(|(position, query)| CountedQuery {
+                position,
+                plan: match (&query.plan, meanings.get(position).copied().flatten()) {
+                    // Where the query mixes, its candidates are those of both lists.
+                    (_, Some(meaning)) => meaning,
+                    (QueryPlan::Mixed(mixed), None) => mixed.words(),
+                    (QueryPlan::Plain(plan), None) => plan,
+                },
             })
             .collect();
         let mut federation = match self.paging {
-            Paging::Offset { .. } => json!({"offset": 0, "limit": 0}),
-            Paging::Page { .. } => json!({"page": 1, "hitsPerPage": 0}),
+            // One hit, so that a query that mixes words and vectors looks at its vectors.
+            Paging::Offset { .. } => json!({"offset": 0, "limit": 1}),
+            Paging::Page { .. } => json!({"page": 1, "hitsPerPage": 1}),
         };
         if let Some(facets) = self.facets.get(uid) {
             federation["facetsByIndex"] = json!({ physical: facets });
@@ -219,13 +241,11 @@ impl FederatedPlan {
         if let Some(distinct) = &self.distinct {
             federation["distinct"] = json!(distinct);
         }
-        json!({"federation": federation, "queries": queries})
-            .to_string()
-            .into_bytes()
+        count_requests(physical, &federation, &counted, shard_filter)
     }
 
     /// Merges the pages of the queries, in their order, and the nodes' answers to
-    /// [`FederatedPlan::count_body`] by index.
+    /// [`FederatedPlan::count_requests`] by index.
     ///
     /// # Errors
     /// [`MergeError`] with the position of the first counting answer that cannot be read.
@@ -418,60 +438,6 @@ impl FederatedPlan {
 
 const DISTINCT_FACETS: &str = "a federated search with both `distinct` and facets";
 
-/// What a query that only counts must not have.
-const NOT_FOR_COUNTING: &[&str] = &[
-    "offset",
-    "limit",
-    "page",
-    "hitsPerPage",
-    "facets",
-    "showRankingScore",
-    "showRankingScoreDetails",
-    "attributesToRetrieve",
-    "attributesToHighlight",
-    "attributesToCrop",
-    "retrieveVectors",
-    "showMatchesPosition",
-];
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CountWire<'a> {
-    estimated_total_hits: Option<u64>,
-    total_hits: Option<u64>,
-    #[serde(borrow, default)]
-    facets_by_index: BTreeMap<String, FacetsWire<'a>>,
-}
-
-#[derive(Deserialize)]
-struct FacetsWire<'a> {
-    #[serde(borrow)]
-    distribution: FacetCounts<'a>,
-    #[serde(borrow)]
-    stats: Members<'a, FieldStats>,
-}
-
-/// An answer to a counting request as the answer to a search without hits.
-fn read_count(body: &[u8]) -> Result<NodeAnswer<'_>, AnswerFault> {
-    let wire: CountWire<'_> = serde_json::from_slice(body).map_err(AnswerFault::Json)?;
-    let total = wire
-        .estimated_total_hits
-        .or(wire.total_hits)
-        .ok_or(AnswerFault::NoTotal)?;
-    // The request named one index.
-    let facets = wire.facets_by_index.into_values().next();
-    let (facets, facet_stats) = facets.map(|f| (f.distribution, f.stats)).unzip();
-    Ok(NodeAnswer {
-        hits: Vec::new(),
-        total,
-        query_vector: None,
-        facets,
-        facet_stats,
-        has_semantic_count: false,
-        may_have_more: false,
-    })
-}
-
 /// Always takes the best head; equal heads come by the position of their query. A list keeps its
 /// own order, which is exact where the comparison between queries is not.
 fn merge_sorted<'a>(lists: Vec<Vec<Placed<'a>>>) -> Vec<Placed<'a>> {
@@ -510,7 +476,15 @@ fn widen(range: &mut Value, other: &Value) {
 
 impl FederatedPage<'_> {
     /// Appends the whole answer, its members in Meilisearch's order.
-    pub fn write_response(&self, out: &mut Vec<u8>, processing_time_ms: u64, request_uid: &str) {
+    ///
+    /// `extras` are members, each with a comma before it, that come behind the request's uid.
+    pub fn write_response(
+        &self,
+        out: &mut Vec<u8>,
+        processing_time_ms: u64,
+        request_uid: &str,
+        extras: &[u8],
+    ) {
         out.extend_from_slice(br#"{"hits":["#);
         for (at, placed) in self.hits.iter().enumerate() {
             if at > 0 {
@@ -549,6 +523,7 @@ impl FederatedPage<'_> {
         }
         write_name(out, &mut is_first, "requestUid");
         write_value(out, request_uid);
+        out.extend_from_slice(extras);
         if let Some(count) = self.semantic_hit_count {
             write_name(out, &mut is_first, "semanticHitCount");
             write_value(out, &count);

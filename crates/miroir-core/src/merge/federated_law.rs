@@ -26,13 +26,20 @@ fn plan_of(uids: &[(&str, f64)], offset: usize, limit: usize) -> FederatedPlan {
     FederatedPlan::new(request, views.collect()).unwrap()
 }
 
+fn plain(plan: &QueryPlan) -> &SearchPlan {
+    match plan {
+        QueryPlan::Plain(plan) => plan,
+        QueryPlan::Mixed(_) => panic!("no query here mixes"),
+    }
+}
+
 /// The answer when each query finds one of the corpora, spread over `nodes` or on one node.
 fn answer(plan: &FederatedPlan, corpora: &[&Corpus], nodes: &[Option<usize>]) -> Value {
     let texts: Vec<Vec<String>> = plan
         .query_plans()
         .zip(corpora)
         .map(|(search, corpus)| {
-            let depth = search.depth();
+            let depth = plain(search).depth();
             nodes
                 .iter()
                 .map(|node| corpus.answer(*node, depth, false))
@@ -44,7 +51,7 @@ fn answer(plan: &FederatedPlan, corpora: &[&Corpus], nodes: &[Option<usize>]) ->
         .zip(&texts)
         .map(|(search, texts)| {
             let bodies: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
-            search.merge(&bodies).unwrap()
+            plain(search).merge(&bodies).unwrap()
         })
         .collect();
     let count = br#"{"estimatedTotalHits":7}"#.as_slice();
@@ -55,7 +62,7 @@ fn answer(plan: &FederatedPlan, corpora: &[&Corpus], nodes: &[Option<usize>]) ->
     let mut out = Vec::new();
     plan.merge(pages, &counts)
         .unwrap()
-        .write_response(&mut out, 0, "");
+        .write_response(&mut out, 0, "", b"");
     serde_json::from_slice(&out).unwrap()
 }
 
@@ -176,12 +183,12 @@ fn facets_of_several_indexes_are_added_up_ordered_and_cut() {
     ];
     let pages = plan.query_plans().zip(&bodies);
     let pages = pages
-        .map(|(search, body)| search.merge(&[body.as_bytes()]).unwrap())
+        .map(|(search, body)| plain(search).merge(&[body.as_bytes()]).unwrap())
         .collect();
     let mut out = Vec::new();
     plan.merge(pages, &BTreeMap::new())
         .unwrap()
-        .write_response(&mut out, 0, "u");
+        .write_response(&mut out, 0, "u", b"");
     let expected = concat!(
         r#"{"hits":[],"processingTimeMs":0,"limit":1,"offset":0,"estimatedTotalHits":7,"#,
         r#""facetDistribution":{"f":{"1":1,"10":1}},"#,

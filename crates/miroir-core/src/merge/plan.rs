@@ -45,6 +45,8 @@ pub struct SearchPlan {
     /// The distinct field in force, from the request or the index.
     pub(super) distinct: Option<String>,
     pub(super) score_threshold: Option<f64>,
+    /// Only hits that were ranked by vector belong to the list; see `hybrid`.
+    pub(super) is_by_vector: bool,
     /// The client's filter, if it filters.
     pub(super) filter: Option<Value>,
     /// The request to a node but for its filter.
@@ -70,7 +72,6 @@ impl SearchPlan {
     /// );
     /// ```
     pub fn new(request: &SearchRequest, view: &IndexView) -> Result<Self, SearchPlanError> {
-        check_hybrid(request)?;
         check_fields(request, view)?;
         let facets = request.facets.clone().filter(|facets| !facets.is_empty());
         let distinct = request
@@ -93,6 +94,7 @@ impl SearchPlan {
             facets,
             distinct,
             score_threshold: request.ranking_score_threshold,
+            is_by_vector: false,
             filter: None,
             view: view.clone(),
             body: Map::new(),
@@ -100,6 +102,15 @@ impl SearchPlan {
         plan.plan_body(request);
         Ok(plan)
     }
+
+    /// The same search with this vector in place of what the client gave to be embedded.
+    #[must_use]
+    pub fn with_vector(mut self, vector: Value) -> Self {
+        self.body.shift_remove("media");
+        self.body.insert("vector".to_owned(), vector);
+        self
+    }
+
     /// The number of hits that each node is asked for; 0 when only totals are wanted.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -262,6 +273,12 @@ impl SearchPlan {
         self.shape.shows_score || self.shape.shows_details || self.score_threshold.is_some()
     }
 
+    /// Whether the search only filters: there is nothing to rank documents by.
+    pub(super) fn ranks_nothing(&self) -> bool {
+        let uses_vector = self.body.contains_key("vector") || self.body.contains_key("media");
+        self.query.trim().is_empty() && !uses_vector
+    }
+
     fn count_hits(&self, answers: &[NodeAnswer<'_>], accepted: usize) -> u64 {
         let candidates: u64 = answers.iter().map(|answer| answer.total).sum();
         let shared = match &self.counted_field {
@@ -284,28 +301,9 @@ impl SearchPlan {
     }
 }
 
-/// Refuses a search that mixes words and vectors: nodes decide locally whether their words are
-/// good enough, so their lists are not parts of one list.
-fn check_hybrid(request: &SearchRequest) -> Result<(), SearchPlanError> {
-    const MIXED: &str = "hybrid search with a semanticRatio between 0 and 1";
-    let Some(Value::Object(hybrid)) = &request.hybrid else {
-        return Ok(());
-    };
-    let ratio = match hybrid.get("semanticRatio") {
-        None => Some(0.5),
-        Some(ratio) => ratio.as_f64(),
-    };
-    let has_words = request.q.as_deref().is_some_and(|q| !q.trim().is_empty());
-    match ratio {
-        Some(ratio) if has_words && ratio > 0.0 && ratio < 1.0 => {
-            Err(SearchPlanError::Unsupported(MIXED))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Refuses fields that only Miroir made usable on the nodes: the reserved ones, and the index's
-/// distinct attribute where the client did not make it filterable.
+/// distinct attribute where the client did not make it filterable; and patterns of facets that meet
+/// none of the client's fields, but may meet these.
 fn check_fields(request: &SearchRequest, view: &IndexView) -> Result<(), SearchPlanError> {
     let is_hidden = |name: &str| {
         is_reserved(name)
@@ -313,6 +311,10 @@ fn check_fields(request: &SearchRequest, view: &IndexView) -> Result<(), SearchP
             || (view.distinct_attribute.as_deref() == Some(name) && !view.is_filterable(name))
     };
     let facets = request.facets.iter().flatten();
+    let patterns = facets
+        .clone()
+        .filter(|name| name.contains('*') && !view.meets_filterable(name))
+        .map(|name| ("facets", name.as_str()));
     let filterable = facets
         .map(|name| ("facets", name.as_str()))
         .chain(
@@ -321,7 +323,8 @@ fn check_fields(request: &SearchRequest, view: &IndexView) -> Result<(), SearchP
                 .iter()
                 .map(|name| ("distinct", name.as_str())),
         )
-        .filter(|(_, name)| is_hidden(name));
+        .filter(|(_, name)| is_hidden(name))
+        .chain(patterns);
     let rules = request.sort.iter().flatten();
     let sorted = rules
         .map(|rule| {
@@ -342,40 +345,9 @@ fn check_fields(request: &SearchRequest, view: &IndexView) -> Result<(), SearchP
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn names(text: &str) -> Option<Vec<String>> {
         Some(text.split_whitespace().map(str::to_owned).collect())
-    }
-
-    #[test]
-    fn hybrid_search_is_refused_only_where_words_and_vectors_mix() {
-        let plan = |q: Option<&str>, hybrid: Value| {
-            let request = SearchRequest {
-                q: q.map(str::to_owned),
-                hybrid: Some(hybrid),
-                ..Default::default()
-            };
-            SearchPlan::new(&request, &IndexView::default()).map(|_| ())
-        };
-        let refused = Err(SearchPlanError::Unsupported(
-            "hybrid search with a semanticRatio between 0 and 1",
-        ));
-        assert_eq!(
-            plan(Some("a"), json!({"embedder": "e", "semanticRatio": 0.3})),
-            refused
-        );
-        assert_eq!(plan(Some("a"), json!({"embedder": "e"})), refused);
-        for (q, hybrid) in [
-            (Some("a"), json!({"semanticRatio": 0.0})),
-            (Some("a"), json!({"semanticRatio": 1.0})),
-            (None, json!({"semanticRatio": 0.5})),
-            (Some(" "), json!({})),
-            (Some("a"), json!("the node refuses this")),
-            (Some("a"), json!({"semanticRatio": "and this"})),
-        ] {
-            assert_eq!(plan(q, hybrid), Ok(()));
-        }
     }
 
     #[test]
@@ -416,6 +388,25 @@ mod tests {
             };
             assert_eq!(found, parameter);
         }
+    }
+
+    #[test]
+    fn a_pattern_of_facets_must_meet_a_field_of_the_clients() {
+        let plan = |pattern: &str, filterable: &str| {
+            let view = IndexView {
+                filterable: names(filterable).unwrap_or_default(),
+                ..Default::default()
+            };
+            let facets = Some(vec![pattern.to_owned()]);
+            let request = SearchRequest {
+                facets,
+                ..Default::default()
+            };
+            SearchPlan::new(&request, &view).is_ok()
+        };
+        assert!(plan("*", "genre") && plan("ge*", "genre") && plan("*", "*"));
+        assert!(plan("_mir*", "*") && plan("gen*", "g*") && plan("_*", "_geo"));
+        assert!(!plan("_mir*", "genre") && !plan("_miroir*", "gen*") && !plan("*shard", "genre"));
     }
 
     #[test]

@@ -128,13 +128,16 @@ impl ResponseTemplate {
         self.text.len()
     }
 
-    /// Appends the answer.
-    pub fn write(&self, out: &mut Vec<u8>, processing_time_ms: u64, request_uid: &str) {
+    /// Appends the answer; returns the length of `out` behind the request's uid, where members
+    /// that only some answers have are put in.
+    pub fn write(&self, out: &mut Vec<u8>, processing_time_ms: u64, request_uid: &str) -> usize {
         out.reserve(self.text.len() + 64);
         out.extend_from_slice(&self.text[..self.time_at]);
         write_value(out, &processing_time_ms);
         out.extend_from_slice(&self.text[self.time_at..self.uid_at]);
         write_value(out, &request_uid);
+        let extras_at = out.len();
         out.extend_from_slice(&self.text[self.uid_at..]);
+        extras_at
     }
 }

@@ -50,8 +50,13 @@ pub struct SimilarPlan {
     request: SimilarRequest,
     shape: HitShape,
     depth: usize,
+    /// How many hits a search shows at most, unlike a look at the neighbours of a document.
+    searched_max: usize,
     body: Map<String, Value>,
 }
+
+/// No list is longer: documents are numbered in 32 bits on a node.
+const DEPTH_MAX: usize = u32::MAX as usize;
 
 /// The hits that one node holding all documents would show, ready to be written.
 #[derive(Debug)]
@@ -60,6 +65,9 @@ pub struct SimilarPage<'a> {
     hits: Vec<Near<'a>>,
     /// The candidates.
     pub total: u64,
+    /// Whether a node that searched may have more hits for this page than a search shows. Then this
+    /// is no page: its documents are to be asked for in smaller parts.
+    pub is_shallow: bool,
 }
 
 #[derive(Debug)]
@@ -73,18 +81,14 @@ struct Near<'a> {
 }
 
 impl SimilarPlan {
-    /// Plans `request` on the index that `view` describes. No page reaches below the index's
-    /// `maxTotalHits`, because a search by meaning does not.
+    /// Plans `request` on the index that `view` describes.
     #[must_use]
     pub fn new(request: SimilarRequest, view: &IndexView) -> Self {
         let displayed = view.displayed_only();
         let retrieved = select_retrieved(request.attributes_to_retrieve.as_deref(), displayed);
         let mut retrieved = retrieved.unwrap_or_else(|| vec!["*".to_owned()]);
         retrieved.push(SEQ_FIELD.to_owned());
-        let depth = request
-            .offset
-            .saturating_add(request.limit)
-            .min(view.max_total_hits);
+        let depth = request.offset.saturating_add(request.limit).min(DEPTH_MAX);
         let mut body = Map::new();
         for (name, value) in [
             ("attributesToRetrieve", json!(retrieved)),
@@ -105,6 +109,7 @@ impl SimilarPlan {
                 extra: None,
             },
             depth,
+            searched_max: view.max_total_hits,
             body,
             request,
         }
@@ -149,20 +154,35 @@ impl SimilarPlan {
     pub fn merge<'a>(&'a self, answers: &[&'a [u8]]) -> Result<SimilarPage<'a>, MergeError> {
         let mut total = 0;
         let mut found = Vec::new();
+        // How near the last hit of each list is that a search has cut.
+        let mut cuts: Vec<f64> = Vec::new();
         for (node, body) in answers.iter().enumerate() {
             let fault = |fault| MergeError { node, fault };
             let answer = NodeAnswer::parse(body).map_err(fault)?;
             total += answer.total;
+            let shown = answer.hits.len();
+            let is_cut = shown == self.searched_max
+                && shown < self.depth
+                && answer.total > shown as u64;
+            let mut last = None;
             for (at, raw) in answer.hits.iter().enumerate() {
                 let hit = Hit::parse(raw, at).map_err(fault)?;
                 // A document without a vector is no neighbour; a search shows such ones last.
-                if let Some(near) = Near::new(hit, at).map_err(fault)? {
-                    found.push(near);
-                }
+                let near = Near::new(hit, at).map_err(fault)?;
+                last = near.as_ref().map(|near| near.similarity);
+                found.extend(near);
             }
+            cuts.extend(last.filter(|_| is_cut));
         }
         found.sort_by(Near::compare);
         found.truncate(self.depth);
+        let threshold = self.request.ranking_score_threshold;
+        // What a cut list lacks is no nearer than its last hit.
+        let is_shallow = cuts.iter().any(|cut| {
+            let is_wanted = threshold.is_none_or(|threshold| *cut >= threshold);
+            let ends_before = found.last().is_none_or(|last| last.similarity <= *cut);
+            is_wanted && (found.len() < self.depth || ends_before)
+        });
         let mut hits: Vec<Near<'a>> = found.into_iter().skip(self.request.offset).collect();
         // One node stops at the first hit that is too far, and counts what it has passed.
         if let Some(threshold) = self.request.ranking_score_threshold
@@ -175,6 +195,7 @@ impl SimilarPlan {
             plan: self,
             hits,
             total,
+            is_shallow,
         })
     }
 }
@@ -340,6 +361,35 @@ mod tests {
                 "processingTimeMs": 0, "limit": 5, "offset": 1, "estimatedTotalHits": 2,
             })
         );
+    }
+
+    #[test]
+    fn a_list_that_a_search_has_cut_is_noticed_where_it_matters() {
+        let is_shallow = |limit: usize, parts: [&[Doc]; 2]| {
+            let request = SimilarRequest {
+                id: "x".to_owned(),
+                limit,
+                ..SimilarRequest::default()
+            };
+            let view = IndexView {
+                max_total_hits: 2,
+                ..IndexView::default()
+            };
+            let plan = SimilarPlan::new(request, &view);
+            let parts = parts.map(|docs| answer(docs, 2));
+            let bodies: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
+            plan.merge(&bodies).unwrap().is_shallow
+        };
+        let (near, far): (&[Doc], &[Doc]) = (&[(1, 8), (2, 7), (3, 6)], &[(4, 2)]);
+        assert!(is_shallow(3, [near, far]));
+        assert!(!is_shallow(2, [near, far]));
+        // All that is missing is farther than what is shown.
+        assert!(!is_shallow(
+            3,
+            [&[(1, 8), (2, 1), (3, 1)], &[(4, 3), (5, 2)]]
+        ));
+        // The list ends with a document without a vector, so it is whole.
+        assert!(!is_shallow(3, [&[(1, 8), (2, 0), (3, 0)], far]));
     }
 
     #[test]

@@ -81,6 +81,13 @@ impl IndexView {
             .any(|pattern| matches_pattern(pattern, name))
     }
 
+    /// Whether a pattern of facets covers a filterable field or the pattern of some.
+    pub(super) fn meets_filterable(&self, pattern: &str) -> bool {
+        self.filterable
+            .iter()
+            .any(|own| matches_pattern(pattern, own) || matches_pattern(own, pattern))
+    }
+
     /// The displayed attributes, `None` when all are.
     pub(super) fn displayed_only(&self) -> Option<&[String]> {
         self.displayed

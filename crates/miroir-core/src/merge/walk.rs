@@ -49,7 +49,7 @@ pub(super) fn walk<'a>(
     }
     let mut heads = BinaryHeap::with_capacity(answers.len());
     for (node, answer) in answers.iter().enumerate() {
-        heads.extend(Head::read(node, 0, answer)?);
+        heads.extend(Head::read(plan, node, 0, answer)?);
     }
     let mut taken = plan.distinct.as_deref().map(Taken::new);
     let mut scale = TypoScale::default();
@@ -57,7 +57,7 @@ pub(super) fn walk<'a>(
         let Some(Head { node, at, hit }) = heads.pop() else {
             break;
         };
-        let next = Head::read(node, at + 1, &answers[node])?;
+        let next = Head::read(plan, node, at + 1, &answers[node])?;
         if next.is_none() && answers[node].may_have_more && walked.accepted + 1 < window.end {
             walked.dry = Some(node);
             break;
@@ -94,12 +94,20 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    fn read(node: usize, at: usize, answer: &NodeAnswer<'a>) -> Result<Option<Self>, MergeError> {
-        let Some(raw) = answer.hits.get(at) else {
-            return Ok(None);
-        };
-        let hit = Hit::parse(raw, at).map_err(|fault| MergeError { node, fault })?;
-        Ok(Some(Self { node, at, hit }))
+    /// The hit at `at` or the first behind it that belongs to the list.
+    fn read(
+        plan: &SearchPlan,
+        node: usize,
+        at: usize,
+        answer: &NodeAnswer<'a>,
+    ) -> Result<Option<Self>, MergeError> {
+        for (at, raw) in answer.hits.iter().enumerate().skip(at) {
+            let hit = Hit::parse(raw, at).map_err(|fault| MergeError { node, fault })?;
+            if !plan.is_by_vector || hit.details.has_similarity() {
+                return Ok(Some(Self { node, at, hit }));
+            }
+        }
+        Ok(None)
     }
 }
 

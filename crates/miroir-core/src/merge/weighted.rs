@@ -101,6 +101,48 @@ impl<'a> Standing<'a> {
         }
         other.values.len().cmp(&self.values.len())
     }
+
+    /// As [`Standing::compare`], between the two lists of one query that mixes words and vectors;
+    /// see `hybrid`. `Less` means *ranks first*.
+    ///
+    /// Both lists sort alike, so sort rules meet in one direction, and distances are compared in
+    /// it. A score that meets a sort rule wins unless it is nothing.
+    pub(super) fn compare_mixed(&self, other: &Self) -> Ordering {
+        for (a, b) in self.values.iter().zip(&other.values) {
+            let ordering = match (a, b) {
+                (
+                    Weighted::Distance {
+                        is_descending,
+                        metres: a,
+                    },
+                    Weighted::Distance { metres: b, .. },
+                ) => match (a, b) {
+                    (Some(a), Some(b)) if *is_descending => larger_first(*a, *b),
+                    (Some(a), Some(b)) => larger_first(*b, *a),
+                    (a, b) => b.is_some().cmp(&a.is_some()),
+                },
+                (Weighted::Score(score), Weighted::Sort { .. } | Weighted::Distance { .. }) => {
+                    first_unless_nothing(*score)
+                }
+                (Weighted::Sort { .. } | Weighted::Distance { .. }, Weighted::Score(score)) => {
+                    first_unless_nothing(*score).reverse()
+                }
+                (a, b) => compare_values(a, b).unwrap_or(Ordering::Equal),
+            };
+            if ordering.is_ne() {
+                return ordering;
+            }
+        }
+        other.values.len().cmp(&self.values.len())
+    }
+}
+
+fn first_unless_nothing(score: f64) -> Ordering {
+    if score == 0.0 {
+        Ordering::Greater
+    } else {
+        Ordering::Less
+    }
 }
 
 fn compare_values(a: &Weighted<'_>, b: &Weighted<'_>) -> Option<Ordering> {

@@ -1,7 +1,7 @@
 //! Logical settings → what nodes are sent, and back.
 
 use super::read::{distinct_attribute, is_filterable, max_values_per_facet};
-use super::{Settings, SettingsFacts, default_ranking_rules, view};
+use super::{Settings, SettingsFacts, default_ranking_rules, filter_features, view};
 use crate::reserved::{
     RESERVED_PREFIX, SEQ_FIELD, SEQ_RULE, SHARD_FIELD, is_reserved, is_reserved_character,
 };
@@ -136,12 +136,15 @@ pub fn recover_logical(node: &Settings, facts: &SettingsFacts) -> Settings {
 fn filterable(logical: &Settings, facts: &SettingsFacts) -> Value {
     let mut rules = Vec::new();
     if facts.has_shard_tag {
-        rules.push(hidden_rule(&[SHARD_FIELD]));
+        rules.push(hidden_rule(&[SHARD_FIELD], false));
     }
     if let Some(attribute) = distinct_attribute(logical)
         && !is_filterable(logical, attribute)
     {
-        rules.push(hidden_rule(&[attribute, DISTINCT_MARK]));
+        // The client's own rule may allow to search its values, and is never reached behind this.
+        let own = filter_features(logical, attribute);
+        let is_searchable = own.is_some_and(|(_, features)| features.facet_search);
+        rules.push(hidden_rule(&[attribute, DISTINCT_MARK], is_searchable));
     }
     let clients = logical
         .get("filterableAttributes")
@@ -150,11 +153,11 @@ fn filterable(logical: &Settings, facts: &SettingsFacts) -> Value {
     Value::Array(rules)
 }
 
-/// A rule that allows `=` and `IN` and nothing else: it costs nodes the least.
-fn hidden_rule(patterns: &[&str]) -> Value {
+/// A rule that allows `=` and `IN` and hardly anything else: it costs nodes the least.
+fn hidden_rule(patterns: &[&str], is_searchable: bool) -> Value {
     json!({
         "attributePatterns": patterns,
-        "features": { "facetSearch": false, "filter": { "equality": true, "comparison": false } },
+        "features": { "facetSearch": is_searchable, "filter": { "equality": true, "comparison": false } },
     })
 }
 

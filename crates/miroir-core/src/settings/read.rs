@@ -59,7 +59,7 @@ pub fn sort_facet_values_by(logical: &Settings) -> BTreeMap<String, FacetOrder> 
     orders
 }
 
-/// The patterns of all filterable attributes, in the order of the rules.
+/// The patterns of all attributes that may be filtered in some way, in the order of the rules.
 #[must_use]
 pub fn filterable_patterns(logical: &Settings) -> Vec<String> {
     let rules = logical
@@ -69,7 +69,25 @@ pub fn filterable_patterns(logical: &Settings) -> Vec<String> {
         Value::String(name) => vec![name.clone()],
         _ => texts(rule.get("attributePatterns")).unwrap_or_default(),
     };
-    rules.into_iter().flatten().flat_map(of_rule).collect()
+    rules
+        .into_iter()
+        .flatten()
+        .filter(|rule| allows_filtering(rule))
+        .flat_map(of_rule)
+        .collect()
+}
+
+/// Whether what a rule of `filterableAttributes` covers may be filtered in any way.
+#[must_use]
+pub fn allows_filtering(rule: &Value) -> bool {
+    let allows = |path: &str, default: bool| {
+        rule.pointer(path)
+            .and_then(Value::as_bool)
+            .unwrap_or(default)
+    };
+    rule.is_string()
+        || allows("/features/filter/equality", true)
+        || allows("/features/filter/comparison", false)
 }
 
 /// Whether the rules let a field be filtered in any way: the first rule that matches decides.
@@ -90,13 +108,7 @@ pub fn is_filterable(logical: &Settings, field: &str) -> bool {
             .iter()
             .any(|pattern| matches_pattern(pattern, field))
         {
-            let allows = |path: &str, default: bool| {
-                rule.pointer(path)
-                    .and_then(Value::as_bool)
-                    .unwrap_or(default)
-            };
-            return allows("/features/filter/equality", true)
-                || allows("/features/filter/comparison", false);
+            return allows_filtering(rule);
         }
     }
     false

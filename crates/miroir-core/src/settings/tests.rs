@@ -250,6 +250,20 @@ fn the_distinct_attribute_becomes_filterable() {
 }
 
 #[test]
+fn the_distinct_attributes_values_can_be_searched_where_the_client_says_so() {
+    let filter = json!({"equality": false, "comparison": false});
+    for is_searchable in [true, false] {
+        let features = json!({"facetSearch": is_searchable, "filter": filter});
+        let rule = json!({"attributePatterns": ["s*"], "features": features});
+        let patch = json!({"distinctAttribute": "sku", "filterableAttributes": [rule]});
+        let hidden = &sent(patch)["filterableAttributes"][1];
+        assert_eq!(hidden["attributePatterns"][0], "sku");
+        assert_eq!(hidden["features"]["facetSearch"], is_searchable);
+        assert_eq!(hidden["features"]["filter"]["equality"], true);
+    }
+}
+
+#[test]
 fn nodes_keep_more_facet_values_than_clients_see() {
     let limit = |faceting: Value| sent(json!({"faceting": faceting}))["faceting"].clone();
     assert_eq!(

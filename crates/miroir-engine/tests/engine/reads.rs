@@ -27,6 +27,7 @@ fn everything() -> SearchRequest {
         ranking_score_threshold: None,
         hybrid: None,
         vector: None,
+        media: None,
         passthrough: Map::new(),
     }
 }

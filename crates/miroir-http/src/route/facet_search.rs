@@ -1,6 +1,6 @@
 //! `POST /indexes/{uid}/facet-search`.
 
-use super::search::refuse_unsupported;
+use super::search::check_network;
 use crate::app::AppState;
 use crate::convert::search_request;
 use crate::error::ApiError;
@@ -26,7 +26,7 @@ async fn facet_search(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let mut query = read_body(&body)?;
-    refuse_unsupported(&query.search)?;
+    check_network(&query.search)?;
     if let Some(filter) = &query.search.filter {
         // A missing index is reported before a malformed filter.
         app.engine.index(&uid)?;

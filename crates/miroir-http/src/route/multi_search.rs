@@ -1,9 +1,12 @@
 //! `POST /multi-search`.
 
-use super::search::{refuse_unsupported, search};
+use super::search::{
+    PERFORMANCE_DETAILS, check_network, check_personalized, named_steps, needs_network, search,
+    write_extra,
+};
 use crate::app::{App, AppState};
 use crate::convert::search_request;
-use crate::error::{ApiError, unsupported};
+use crate::error::ApiError;
 use crate::extract::{JsonBody, Permit};
 use crate::response::{ready_json, search_response};
 use axum::Router;
@@ -13,7 +16,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use http::HeaderMap;
-use miroir_api::error::{Code, ResponseError};
+use miroir_api::error::Code;
 use miroir_api::filter::check_filter;
 use miroir_api::index::invalid_index_uid;
 use miroir_api::multi_search::{Federation, IndexQuery, inside_query, read_body};
@@ -22,7 +25,7 @@ use miroir_core::id::IndexUid;
 use miroir_core::merge::{FederatedQuery, FederatedRequest};
 use miroir_core::search::Paging;
 use miroir_engine::EngineError;
-use miroir_engine::engine::SearchAnswer;
+use miroir_engine::engine::{SearchAnswer, SearchSteps};
 use miroir_engine::federated::{FederatedError, QUERIES_AT_ONCE};
 
 pub(super) fn routes() -> Router<AppState> {
@@ -98,12 +101,10 @@ async fn federated(
     queries: Vec<IndexQuery>,
     federation: Federation,
 ) -> Result<Bytes, ApiError> {
-    if federation.show_performance_details {
-        return Err(unsupported("The search parameter `showPerformanceDetails`").into());
-    }
-    if federation.personalize.is_some() {
-        return Err(unsupported("The search parameter `personalize`").into());
-    }
+    let (personalizes, shows_steps) = (
+        federation.personalize.is_some(),
+        federation.show_performance_details,
+    );
     let mut planned = Vec::with_capacity(queries.len());
     for (idx, query) in queries.into_iter().enumerate() {
         let query = federated_query(app, query, &federation);
@@ -132,8 +133,16 @@ async fn federated(
             .map(|merge| merge.max_values_per_facet),
         distinct: federation.distinct,
     };
-    app.engine
-        .federated_search(request)
+    let extras = move |steps: &SearchSteps| {
+        let mut extras = Vec::new();
+        if shows_steps {
+            write_extra(&mut extras, PERFORMANCE_DETAILS, &named_steps(steps));
+        }
+        extras
+    };
+    let found = app
+        .engine
+        .federated_search(request, &extras)
         .await
         .map_err(|FederatedError { query, error }| {
             let is_missing = matches!(error, EngineError::IndexNotFound(_));
@@ -149,7 +158,9 @@ async fn federated(
                 Some(query) => inside(query, error),
                 None => error,
             }
-        })
+        })?;
+    check_personalized(personalizes)?;
+    Ok(found)
 }
 
 fn federated_query(
@@ -177,23 +188,12 @@ fn federated_query(
     if options.query_position.is_some() {
         return Err(needs_network("Using `federationOptions.queryPosition`").into());
     }
-    refuse_unsupported(&query.query)?;
+    check_network(&query.query)?;
     Ok(FederatedQuery {
         uid: query.index_uid,
         request: search_request(query.query),
         weight: options.weight,
     })
-}
-
-/// Miroir itself joins the nodes, so it is as a server on which that feature is off.
-fn needs_network(what: &str) -> ResponseError {
-    ResponseError::new(
-        Code::FeatureNotEnabled,
-        format!(
-            "{what} requires enabling the `network` experimental feature. See \
-             https://github.com/orgs/meilisearch/discussions/805"
-        ),
-    )
 }
 
 /// `{"results": [{"indexUid": …, …}]}` of answers that are JSON objects and never empty.
@@ -203,6 +203,8 @@ fn join(uids: &[String], answers: Vec<SearchAnswer>) -> SearchAnswer {
         body: Default::default(),
         missing_shards: Vec::new(),
         node_count: 0,
+        extras_at: 0,
+        steps: SearchSteps::default(),
     };
     for (at, (uid, answer)) in uids.iter().zip(answers).enumerate() {
         if at > 0 {

@@ -2,20 +2,19 @@
 
 use crate::app::{App, AppState};
 use crate::convert::search_request;
-use crate::error::{ApiError, unsupported};
+use crate::error::ApiError;
 use crate::extract::{FromQuery, Index, JsonBody, Permit, Query};
 use crate::response::search_response;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use bytes::Bytes;
 use http::HeaderMap;
 use miroir_api::error::{Code, ResponseError};
 use miroir_api::filter::check_filter;
 use miroir_api::search::{SearchQuery, read_body, read_parameters};
 use miroir_core::id::IndexUid;
-use miroir_engine::engine::{IndexInfo, SearchAnswer};
+use miroir_engine::engine::{IndexInfo, SearchAnswer, SearchSteps};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -61,7 +60,8 @@ pub(super) async fn search(
     mut query: SearchQuery,
     headers: &HeaderMap,
 ) -> Result<SearchAnswer, ApiError> {
-    refuse_unsupported(&query)?;
+    check_network(&query)?;
+    let (personalizes, shows_steps) = (query.personalize.is_some(), query.show_performance_details);
     if let Some(filter) = &query.filter {
         let code = Code::InvalidSearchFilter.name();
         if check_filter(filter, Code::InvalidSearchFilter)? {
@@ -78,9 +78,22 @@ pub(super) async fn search(
     }
     let metadata = wants_metadata(headers).then(|| query.q.clone());
     let mut answer = app.engine.search(uid, search_request(query)).await?;
+    check_personalized(personalizes)?;
+    let mut extras = Vec::new();
     if let Some(q) = metadata {
         let info = app.engine.index(uid)?;
-        answer.body = with_metadata(&answer.body, &query_metadata(q, &info));
+        write_extra(&mut extras, "metadata", &query_metadata(q, &info));
+    }
+    if shows_steps {
+        write_extra(
+            &mut extras,
+            PERFORMANCE_DETAILS,
+            &named_steps(&answer.steps),
+        );
+    }
+    if !extras.is_empty() {
+        let (before, behind) = answer.body.split_at(answer.extras_at);
+        answer.body = [before, &extras, behind].concat().into();
     }
     Ok(answer)
 }
@@ -104,33 +117,51 @@ fn query_metadata(q: Option<String>, index: &IndexInfo) -> Value {
     metadata
 }
 
-/// The answer, a JSON object that is never empty, with one member more.
-fn with_metadata(body: &Bytes, metadata: &Value) -> Bytes {
-    let whole = body.strip_suffix(b"}").unwrap_or(body);
-    [
-        whole,
-        b",\"metadata\":",
-        metadata.to_string().as_bytes(),
-        b"}",
-    ]
-    .concat()
-    .into()
+/// The member that tells what took how long.
+pub(super) const PERFORMANCE_DETAILS: &str = "performanceDetails";
+
+/// The value of that member.
+pub(super) fn named_steps(steps: &SearchSteps) -> Value {
+    let named = steps.named().into_iter();
+    named
+        .map(|(name, length)| (name.to_owned(), Value::from(length)))
+        .collect()
 }
 
-/// Parameters whose answers cannot be merged yet are refused, not ignored: an ignored one would
-/// give a wrong result.
-pub(super) fn refuse_unsupported(query: &SearchQuery) -> Result<(), ResponseError> {
-    if query.use_network == Some(true) {
-        return Err(unsupported("The search parameter `useNetwork`"));
+/// Appends a member with the comma before it.
+pub(super) fn write_extra(out: &mut Vec<u8>, name: &str, value: &Value) {
+    out.extend_from_slice(format!(",\"{name}\":{value}").as_bytes());
+}
+
+/// Miroir itself joins the nodes, so it is as a server on which the feature `network` is off.
+pub(super) fn check_network(query: &SearchQuery) -> Result<(), ResponseError> {
+    match query.use_network {
+        None => Ok(()),
+        Some(_) => Err(needs_network("passing `useNetwork` in a search query")),
     }
-    if query.personalize.is_some() {
-        return Err(unsupported("The search parameter `personalize`"));
-    }
-    if query.media.is_some() {
-        return Err(unsupported("The search parameter `media`"));
-    }
-    if query.show_performance_details {
-        return Err(unsupported("The search parameter `showPerformanceDetails`"));
+}
+
+/// What a server says on which the feature `network` is off.
+pub(super) fn needs_network(what: &str) -> ResponseError {
+    needs_feature(what, "network", 805)
+}
+
+/// Re-ranking is a feature that Miroir does not have, so it is as a server on which it is off. Such
+/// a server notices when it has the hits, so that all other mistakes are reported first.
+pub(super) fn check_personalized(personalizes: bool) -> Result<(), ResponseError> {
+    if personalizes {
+        let what = "reranking search results";
+        return Err(needs_feature(what, "personalization", 866));
     }
     Ok(())
+}
+
+fn needs_feature(what: &str, feature: &str, discussion: u32) -> ResponseError {
+    ResponseError::new(
+        Code::FeatureNotEnabled,
+        format!(
+            "{what} requires enabling the `{feature}` experimental feature. See \
+             https://github.com/orgs/meilisearch/discussions/{discussion}"
+        ),
+    )
 }

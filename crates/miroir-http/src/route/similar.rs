@@ -1,7 +1,8 @@
 //! `POST` and `GET /indexes/{uid}/similar`.
 
+use super::search::{PERFORMANCE_DETAILS, named_steps, write_extra};
 use crate::app::{App, AppState};
-use crate::error::{ApiError, unsupported};
+use crate::error::ApiError;
 use crate::extract::{FromQuery, Index, JsonBody, Permit, Query};
 use crate::response::ready_json;
 use axum::Router;
@@ -54,9 +55,7 @@ async fn similar(
     uid: &IndexUid,
     query: SimilarQuery,
 ) -> Result<Response, ApiError> {
-    if query.show_performance_details {
-        return Err(unsupported("The search parameter `showPerformanceDetails`").into());
-    }
+    let shows_steps = query.show_performance_details;
     // A missing index is reported before a malformed filter or id.
     app.engine.index(uid)?;
     let mut filter = None;
@@ -85,7 +84,13 @@ async fn similar(
         ranking_score_threshold: query.ranking_score_threshold,
     };
     match app.engine.similar(uid, request).await {
-        Ok(body) => Ok(ready_json(body)),
+        Ok((body, _)) if !shows_steps => Ok(ready_json(body)),
+        Ok((body, steps)) => {
+            let mut whole = body.strip_suffix(b"}").unwrap_or(&body).to_vec();
+            write_extra(&mut whole, PERFORMANCE_DETAILS, &named_steps(&steps));
+            whole.push(b'}');
+            Ok(ready_json(whole.into()))
+        }
         Err(EngineError::DocumentNotFound(_)) => Err(not_found(&id).into()),
         Err(error) => Err(error.into()),
     }
