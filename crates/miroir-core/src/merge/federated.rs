@@ -477,7 +477,7 @@ fn widen(range: &mut Value, other: &Value) {
 impl FederatedPage<'_> {
     /// Appends the whole answer, its members in Meilisearch's order.
     ///
-    /// `extras` are members, each with a comma before it, that come behind the request's uid.
+    /// `extras` are members, each with a comma before it, that come last.
     pub fn write_response(
         &self,
         out: &mut Vec<u8>,
@@ -523,11 +523,11 @@ impl FederatedPage<'_> {
         }
         write_name(out, &mut is_first, "requestUid");
         write_value(out, request_uid);
-        out.extend_from_slice(extras);
         if let Some(count) = self.semantic_hit_count {
             write_name(out, &mut is_first, "semanticHitCount");
             write_value(out, &count);
         }
+        out.extend_from_slice(extras);
         out.push(b'}');
     }
 

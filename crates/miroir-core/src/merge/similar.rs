@@ -161,9 +161,8 @@ impl SimilarPlan {
             let answer = NodeAnswer::parse(body).map_err(fault)?;
             total += answer.total;
             let shown = answer.hits.len();
-            let is_cut = shown == self.searched_max
-                && shown < self.depth
-                && answer.total > shown as u64;
+            let is_cut =
+                shown == self.searched_max && shown < self.depth && answer.total > shown as u64;
             let mut last = None;
             for (at, raw) in answer.hits.iter().enumerate() {
                 let hit = Hit::parse(raw, at).map_err(fault)?;
@@ -194,7 +193,8 @@ impl SimilarPlan {
         Ok(SimilarPage {
             plan: self,
             hits,
-            total,
+            // One node counts no further, though it shows more.
+            total: total.min(self.searched_max as u64),
             is_shallow,
         })
     }
