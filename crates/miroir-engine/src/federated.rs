@@ -219,7 +219,7 @@ async fn ask_query(
 ) -> Result<QueryAnswers, EngineError> {
     match plan {
         QueryPlan::Plain(plan) => {
-            let sent = asker.embedded(request, plan.clone()).await?;
+            let sent = asker.embedded(request, (**plan).clone()).await?;
             let first = asker.list(&sent).await?;
             Ok(QueryAnswers {
                 first,

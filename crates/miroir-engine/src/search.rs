@@ -57,7 +57,7 @@ impl Engine {
                     }
                     Planned::Plain(plan) => {
                         let before = shared.ports.clock.monotonic();
-                        let plan = Box::pin(asker.embedded(&request, plan)).await?;
+                        let plan = Box::pin(asker.embedded(&request, *plan)).await?;
                         nodes += shared.ports.clock.monotonic().saturating_sub(before);
                         Box::pin(scatter_search(&asker, &plan, &mut nodes)).await?
                     }
@@ -89,7 +89,7 @@ impl Engine {
 
 /// A search as it is asked.
 enum Planned {
-    Plain(SearchPlan),
+    Plain(Box<SearchPlan>),
     Mixed(Box<HybridPlan>),
 }
 
@@ -99,7 +99,7 @@ fn plan_of(request: &SearchRequest, entry: &IndexEntry) -> Result<Planned, Engin
         return Ok(Planned::Mixed(Box::new(mixed)));
     }
     SearchPlan::new(request, &entry.view)
-        .map(Planned::Plain)
+        .map(|plan| Planned::Plain(Box::new(plan)))
         .map_err(wrong)
 }
 

@@ -83,7 +83,7 @@ struct Planned {
 #[derive(Debug, Clone, PartialEq)]
 pub enum QueryPlan {
     /// As one list.
-    Plain(SearchPlan),
+    Plain(Box<SearchPlan>),
     /// As two, one by words and one by meaning.
     Mixed(Box<HybridPlan>),
 }
@@ -170,7 +170,7 @@ impl FederatedPlan {
             } else {
                 let plan = SearchPlan::new(&search, view).map_err(|error| (at, error))?;
                 let shape = plan.shape.clone();
-                (QueryPlan::Plain(plan), shape)
+                (QueryPlan::Plain(Box::new(plan)), shape)
             };
             let shape = HitShape {
                 shows_score,
