@@ -366,7 +366,7 @@ fn read_expiry(
             at.unexpected(format_args!(
                 "`{text}` is not a valid date. It should follow the RFC 3339 format to represents \
                  a date or datetime in the future or specified as a null value. e.g. 'YYYY-MM-DD' \
-                 or 'YYYY-MM-DD HH:MM:SS'."
+                 or 'YYYY-MM-DD HH:MM:SS'.\n"
             ))
         })
     })
@@ -494,7 +494,7 @@ mod tests {
                 &format!(
                     "Invalid value at `.expiresAt`: `{past}` is not a valid date. It should follow \
                      the RFC 3339 format to represents a date or datetime in the future or \
-                     specified as a null value. e.g. 'YYYY-MM-DD' or 'YYYY-MM-DD HH:MM:SS'."
+                     specified as a null value. e.g. 'YYYY-MM-DD' or 'YYYY-MM-DD HH:MM:SS'.\n"
                 ),
             );
         }

@@ -353,8 +353,12 @@ pub fn did_you_mean(received: &str, accepted: &[&str]) -> String {
         18..=24 => 4,
         _ => 5,
     };
+    let length = received.chars().count();
     let nearest = accepted
         .iter()
+        // The distance is no less than the difference in length. What clients send may be megabytes
+        // long, and a distance costs time and memory by the product of both lengths.
+        .filter(|name| name.chars().count().abs_diff(length) <= distance_max)
         .map(|name| (edit_distance(received, name), name))
         .filter(|(distance, _)| *distance <= distance_max)
         .min_by_key(|(distance, _)| *distance);

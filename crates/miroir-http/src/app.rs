@@ -2,6 +2,7 @@
 
 use crate::auth::ring::KeyRing;
 use crate::feature::Features;
+use crate::gate::{Gate, GateLimits};
 use crate::logs::LogControl;
 use miroir_engine::Engine;
 use std::fmt;
@@ -18,6 +19,10 @@ pub struct Options {
     pub features: Features,
     /// The logs of this process, if they can be changed and followed.
     pub logs: Option<Arc<dyn LogControl>>,
+    /// How many searches run and wait at once.
+    pub searches: GateLimits,
+    /// How many payloads are taken in and wait at once.
+    pub uploads: GateLimits,
 }
 
 impl Options {
@@ -32,6 +37,8 @@ impl Default for Options {
             http_payload_size_limit: Self::HTTP_PAYLOAD_SIZE_LIMIT_DEFAULT,
             features: Features::default(),
             logs: None,
+            searches: GateLimits::for_searches(1, 1),
+            uploads: GateLimits::UPLOADS,
         }
     }
 }
@@ -43,6 +50,8 @@ impl fmt::Debug for Options {
             .field("master_key", &self.master_key.as_ref().map(|_| "<hidden>"))
             .field("http_payload_size_limit", &self.http_payload_size_limit)
             .field("features", &self.features)
+            .field("searches", &self.searches)
+            .field("uploads", &self.uploads)
             .finish_non_exhaustive()
     }
 }
@@ -50,17 +59,26 @@ impl fmt::Debug for Options {
 /// The state of the router.
 pub(crate) type AppState = Arc<App>;
 
-/// The engine, the options and the keys.
+/// The engine, the options, the keys and the gates.
 pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) options: Options,
     pub(crate) keys: KeyRing,
+    /// Passed by what a node's search queue counts: searches and listings of documents.
+    pub(crate) searches: Gate,
+    /// Passed by payloads while they are taken in.
+    pub(crate) uploads: Gate,
+    /// Passed by JSON bodies too large to have many of in memory.
+    pub(crate) large_bodies: Gate,
 }
 
 impl App {
     pub(crate) fn shared(engine: Engine, options: Options) -> AppState {
         let keys = KeyRing::new(options.master_key.clone());
         Arc::new(Self {
+            searches: Gate::new(options.searches, "search requests"),
+            uploads: Gate::new(options.uploads, "payloads"),
+            large_bodies: Gate::new(GateLimits::LARGE_BODIES, "large payloads"),
             engine,
             options,
             keys,

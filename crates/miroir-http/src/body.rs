@@ -1,5 +1,7 @@
 //! Reads a request body: decompressed as it comes, never more of it than the limit allows.
 
+use crate::error::ApiError;
+use crate::gate::{Gate, Place};
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder};
 use axum::body::Body;
 use bytes::Bytes;
@@ -9,17 +11,28 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use miroir_api::error::{Code, ResponseError};
 use std::fmt;
 use std::io;
+use std::time::Duration;
 use tokio::io::AsyncRead;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 /// How much decompressed data is handed on at once.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// A body beyond this size stands in memory only with a place of its own.
+const SMALL_BODY_BYTES: usize = 1024 * 1024;
+
+/// What a body has as long as it comes at [`BODY_BYTES_PER_SECOND`] thereafter: slower than any line
+/// that documents are sent over, fast enough that nobody keeps a place for long with a trickle.
+const BODY_GRACE: Duration = Duration::from_secs(60);
+const BODY_BYTES_PER_SECOND: u64 = 4 * 1024;
 
 /// A body, chunk by chunk.
 pub(crate) struct BodyReader {
     chunks: BoxStream<'static, io::Result<Bytes>>,
     remaining: u64,
     limit: u64,
+    begun: Instant,
 }
 
 impl BodyReader {
@@ -62,15 +75,17 @@ impl BodyReader {
             chunks,
             remaining: limit,
             limit,
+            begun: Instant::now(),
         })
     }
 
     /// The next chunk; `None` at the end.
     ///
     /// # Errors
-    /// The body is too large, broken off, or not in the encoding it claims.
+    /// The body is too large or too slow, broken off, or not in the encoding it claims.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ResponseError> {
-        let Some(chunk) = self.chunks.next().await else {
+        let chunk = timeout_at(self.deadline(), self.chunks.next()).await;
+        let Some(chunk) = chunk.map_err(|_| too_slow())? else {
             return Ok(None);
         };
         let chunk = chunk.map_err(|error| unreadable(&error))?;
@@ -81,23 +96,37 @@ impl BodyReader {
         Ok(Some(chunk))
     }
 
-    /// The whole body.
+    /// The whole body, with the place it has among the large ones if it is one.
     ///
     /// # Errors
-    /// Those of [`Self::next`].
-    pub(crate) async fn collect(mut self) -> Result<Bytes, ResponseError> {
+    /// Those of [`Self::next`]; too many large ones are being read.
+    pub(crate) async fn collect(
+        mut self,
+        large: &Gate,
+    ) -> Result<(Bytes, Option<Place>), ApiError> {
         let Some(first) = self.next().await? else {
-            return Ok(Bytes::new());
+            return Ok((Bytes::new(), None));
         };
         let Some(second) = self.next().await? else {
-            return Ok(first);
+            return Ok((first, None));
         };
+        let mut place = None;
         let mut whole = Vec::from(first);
         whole.extend_from_slice(&second);
         while let Some(chunk) = self.next().await? {
+            if place.is_none() && whole.len() + chunk.len() > SMALL_BODY_BYTES {
+                place = Some(large.enter().await?);
+            }
             whole.extend_from_slice(&chunk);
         }
-        Ok(whole.into())
+        Ok((whole.into(), place))
+    }
+
+    /// When the next chunk must have come. What takes Miroir itself time counts as the client's:
+    /// that is little beside what is granted.
+    fn deadline(&self) -> Instant {
+        let received = self.limit - self.remaining;
+        self.begun + BODY_GRACE + Duration::from_secs(received / BODY_BYTES_PER_SECOND)
     }
 }
 
@@ -131,6 +160,11 @@ fn unreadable(error: &io::Error) -> ResponseError {
         format!("The provided payload is not in the encoding its header names. `{error}`.")
     };
     ResponseError::new(Code::BadRequest, message)
+}
+
+fn too_slow() -> ResponseError {
+    let message = "The provided payload did not arrive in time and cannot be parsed";
+    ResponseError::new(Code::BadRequest, message).with_status(408)
 }
 
 fn too_large(limit: u64) -> ResponseError {
@@ -171,6 +205,10 @@ mod tests {
         assert_eq!(format_size(10), "10 B");
     }
 
+    fn large_bodies() -> Gate {
+        Gate::new(crate::gate::GateLimits::LARGE_BODIES, "large payloads")
+    }
+
     async fn read(
         headers: &[(http::HeaderName, &str)],
         body: Vec<u8>,
@@ -182,10 +220,11 @@ mod tests {
             .collect();
         let reader = BodyReader::new(&headers, Body::from(body), limit);
         let read = match reader {
-            Ok(reader) => reader.collect().await,
-            Err(error) => Err(error),
+            Ok(reader) => reader.collect(&large_bodies()).await,
+            Err(error) => Err(error.into()),
         };
-        read.map_err(|error| error.status())
+        read.map(|(bytes, _)| bytes)
+            .map_err(|error| error.0.status())
     }
 
     async fn compress(encoding: &str, body: &[u8]) -> Vec<u8> {
@@ -234,6 +273,50 @@ mod tests {
             read(&[(CONTENT_LENGTH, "10000")], body, 9_999).await,
             Err(413)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trickle_is_given_up_and_a_slow_line_is_not() {
+        for (bytes, outcome) in [(1, Err(408)), (5_000, Ok(500_000))] {
+            let trickle = futures::stream::unfold(0, move |count| async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let chunk = Ok::<_, io::Error>(Bytes::from(vec![b' '; bytes]));
+                (count < 100).then_some((chunk, count + 1))
+            });
+            let body = Body::from_stream(trickle);
+            let reader = BodyReader::new(&HeaderMap::new(), body, 1_000_000).expect("it is plain");
+            let read = reader.collect(&large_bodies()).await;
+            let read = read.map(|(bytes, _)| bytes.len());
+            assert_eq!(read.map_err(|error| error.0.status()), outcome);
+        }
+    }
+
+    #[tokio::test]
+    async fn large_bodies_are_few_at_once() {
+        let gate = Gate::new(
+            crate::gate::GateLimits {
+                inside_max: 1,
+                waiting_max: 0,
+                wait_max: Duration::ZERO,
+            },
+            "large payloads",
+        );
+        let read = async |size: usize| {
+            let chunk = Bytes::from(vec![b' '; size / 4]);
+            let chunks = std::iter::repeat_n(chunk, 4).map(Ok::<_, io::Error>);
+            let body = Body::from_stream(futures::stream::iter(chunks));
+            let reader = BodyReader::new(&HeaderMap::new(), body, 10_000_000);
+            reader.expect("it is plain").collect(&gate).await
+        };
+        let (_, place) = read(2 * SMALL_BODY_BYTES).await.expect("it is the first");
+        assert!(place.is_some());
+        let second = read(2 * SMALL_BODY_BYTES)
+            .await
+            .expect_err("it is one more");
+        assert_eq!(second.0.status(), 503);
+        assert!(read(SMALL_BODY_BYTES / 2).await.is_ok(), "it is small");
+        drop(place);
+        assert!(read(2 * SMALL_BODY_BYTES).await.is_ok());
     }
 
     #[tokio::test]

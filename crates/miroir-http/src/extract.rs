@@ -153,7 +153,7 @@ impl FromRequest<AppState> for JsonBody {
         let (parts, body) = request.into_parts();
         check_json(&parts.headers)?;
         let reader = BodyReader::new(&parts.headers, body, app.options.http_payload_size_limit)?;
-        let bytes = reader.collect().await?;
+        let (bytes, _place) = reader.collect(&app.large_bodies).await?;
         Ok(Self(parse_json(&bytes)?))
     }
 }

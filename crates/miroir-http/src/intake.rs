@@ -34,6 +34,8 @@ pub(crate) async fn take_documents(
     format: PayloadFormat,
 ) -> Result<Taken, ApiError> {
     let mut reader = BodyReader::new(headers, body, app.options.http_payload_size_limit)?;
+    // Until then the client keeps what it has not sent.
+    let _place = app.uploads.enter().await?;
     let mut spool = Spool::new(spool_file(app));
     let mut splitter = Splitter::new(format, DOCUMENT_BYTES_MAX);
     while let Some(chunk) = reader.next().await? {
@@ -58,6 +60,7 @@ pub(crate) async fn take_ids(
     body: Body,
 ) -> Result<Taken, ApiError> {
     let mut reader = BodyReader::new(headers, body, app.options.http_payload_size_limit)?;
+    let _place = app.uploads.enter().await?;
     let mut spool = Spool::new(spool_file(app));
     let mut splitter = IdSplitter::default();
     while let Some(chunk) = reader.next().await? {

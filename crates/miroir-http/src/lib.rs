@@ -14,8 +14,10 @@ mod content_type;
 mod convert;
 mod error;
 mod extract;
+mod gate;
 mod intake;
 mod layer;
+mod request_id;
 mod response;
 mod serve;
 
@@ -29,9 +31,10 @@ mod route;
 
 pub use app::Options;
 pub use feature::Features;
+pub use gate::GateLimits;
 pub use logs::{LogControl, LogMode, LogStream};
 pub use routes::{compatibility_page, route_names};
-pub use serve::serve;
+pub use serve::{Patience, TlsError, TlsFiles, TlsServer, Transport, serve};
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;

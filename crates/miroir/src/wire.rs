@@ -8,7 +8,7 @@ use miroir_core::id::NodeId;
 use miroir_engine::Engine;
 use miroir_engine::state::{Config as EngineConfig, NodeSpec, Ports};
 use miroir_engine::webhooks::Webhook;
-use miroir_http::{Features, Options};
+use miroir_http::{Features, Options, TlsServer, Transport};
 use miroir_node::{HttpHookClient, HttpNodeClient, NodeAddress};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,8 +44,9 @@ impl Running {
 /// Starts the proxy: the engine over the store and the node client, behind a listener.
 ///
 /// # Errors
-/// If the address cannot be listened on, or the store cannot be opened.
+/// If a file of TLS cannot be used, the address cannot be listened on, or the store cannot be opened.
 pub(crate) async fn start(config: &Config) -> anyhow::Result<Running> {
+    let transport = transport(config)?;
     let listener = listen(&config.http_addr).await?;
     let local_addr = listener.local_addr()?;
     let store = miroir_store::open(&config.data_dir).with_context(|| {
@@ -89,6 +90,8 @@ pub(crate) async fn start(config: &Config) -> anyhow::Result<Running> {
             logs_route: config.has_logs_route,
         },
         logs: telemetry::control(),
+        searches: config.transport.searches,
+        uploads: config.transport.uploads,
     };
     let router = miroir_http::router(engine.clone(), options);
     let stop = CancellationToken::new();
@@ -101,7 +104,7 @@ pub(crate) async fn start(config: &Config) -> anyhow::Result<Running> {
                 logs.close();
             }
         };
-        let result = miroir_http::serve(listener, router, stopped).await;
+        let result = miroir_http::serve(listener, router, transport, stopped).await;
         engine.shutdown().await;
         result.context("the listener failed")
     });
@@ -109,6 +112,20 @@ pub(crate) async fn start(config: &Config) -> anyhow::Result<Running> {
         local_addr,
         stop,
         server,
+    })
+}
+
+/// How connections are served, with the certificate read.
+///
+/// # Errors
+/// If a file of TLS cannot be used.
+pub(crate) fn transport(config: &Config) -> anyhow::Result<Transport> {
+    let tls = config.transport.tls.as_ref().map(TlsServer::load);
+    Ok(Transport {
+        tls: tls.transpose().context("TLS cannot be served")?,
+        connections_max: config.transport.connections_max,
+        drain_max: config.transport.shutdown_timeout,
+        ..Transport::default()
     })
 }
 

@@ -433,6 +433,11 @@ fn batches_webhooks_and_features_that_are_off_answer_as_on_one_meilisearch() {
 }
 
 #[test]
+fn bodies_that_are_none_are_refused_as_by_one_meilisearch() {
+    check(&["malformed"]);
+}
+
+#[test]
 fn a_master_key_locks_as_on_one_meilisearch() {
     let programs = Programs::new(env!("CARGO_BIN_EXE_miroir"));
     let locked = NodeOptions {

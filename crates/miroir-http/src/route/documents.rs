@@ -84,6 +84,7 @@ async fn read(
         let code = Code::InvalidDocumentSort.name();
         app.engine.check_sort_fields(uid, sort, code)?;
     }
+    let _place = app.searches.enter().await?;
     Ok(ready_json(
         app.engine.documents(uid, documents_query(listing)).await?,
     ))

@@ -38,6 +38,7 @@ async fn facet_search(
         }
     }
     permit.restrict(uid.as_str(), &mut query.search.filter);
+    let _place = app.searches.enter().await?;
     let request = FacetSearchRequest {
         facet: query.facet_name,
         query: query.facet_query,

@@ -17,6 +17,7 @@ use miroir_api::key::{
 use miroir_api::task::format_date;
 use miroir_engine::keys::ApiKey;
 use std::cmp::Reverse;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 pub(super) fn routes() -> Router<AppState> {
@@ -136,7 +137,8 @@ fn view(app: &App, key: &ApiKey) -> KeyView {
         uid: key.uid,
         actions: key.actions.clone(),
         indexes: key.indexes.clone(),
-        expires_at: key.expires_at.map(format_date),
+        // In the zone in which it was given, as Meilisearch shows it.
+        expires_at: key.expires_at.and_then(|date| date.format(&Rfc3339).ok()),
         created_at: format_date(key.created_at),
         updated_at: format_date(key.updated_at),
     }

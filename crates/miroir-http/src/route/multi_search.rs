@@ -51,6 +51,8 @@ async fn multi_search(
             .map_err(|error| inside_query(idx, error))?;
         permit.restrict(index_uid, &mut query.filter);
     }
+    // One place for the whole request, as on a node.
+    let _place = app.searches.enter().await?;
     if let Some(federation) = request.federation {
         return Ok(ready_json(
             federated(&app, request.queries, federation).await?,

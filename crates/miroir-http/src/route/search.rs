@@ -37,6 +37,7 @@ async fn search_post(
 ) -> Result<Response, ApiError> {
     let mut query = read_body(&body)?;
     permit.restrict(uid.as_str(), &mut query.filter);
+    let _place = app.searches.enter().await?;
     let answer = search(&app, &uid, query, &headers).await?;
     Ok(search_response(answer))
 }
@@ -49,11 +50,12 @@ async fn search_get(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     permit.restrict(uid.as_str(), &mut query.filter);
+    let _place = app.searches.enter().await?;
     Ok(search_response(search(&app, &uid, query, &headers).await?))
 }
 
 /// One search, with all checks that come before it but that of the asker's rights: the filter is to
-/// hold what a tenant token demands already.
+/// hold what a tenant token demands already, and the asker to have passed the gate.
 pub(super) async fn search(
     app: &App,
     uid: &IndexUid,

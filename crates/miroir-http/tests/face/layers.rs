@@ -1,7 +1,7 @@
 //! What surrounds the routes.
 
 use crate::support::{Face, request};
-use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder};
+use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder};
 use axum::body::Body;
 use http::{StatusCode, header};
 use tokio::io::AsyncReadExt;
@@ -75,7 +75,7 @@ async fn methods_without_a_handler_are_refused() {
 }
 
 #[tokio::test]
-async fn large_answers_are_compressed_only_for_those_who_ask() {
+async fn answers_are_compressed_only_for_those_who_ask() {
     let face = Face::open().await;
     for _ in 0..20 {
         face.call("DELETE", "/indexes/some-index").await;
@@ -83,7 +83,7 @@ async fn large_answers_are_compressed_only_for_those_who_ask() {
     let plain = face.get("/tasks").await;
     assert_eq!(plain.headers.get(header::CONTENT_ENCODING), None);
     assert!(plain.body.len() > 2_000);
-    for encoding in ["gzip", "br"] {
+    for encoding in ["gzip", "br", "deflate"] {
         let headers = [("accept-encoding", encoding)];
         let answer = face
             .send(request("GET", "/tasks", &headers, Body::empty()))
@@ -98,6 +98,11 @@ async fn large_answers_are_compressed_only_for_those_who_ask() {
                     .read_to_end(&mut body)
                     .await
             }
+            "deflate" => {
+                ZlibDecoder::new(&answer.body[..])
+                    .read_to_end(&mut body)
+                    .await
+            }
             _ => {
                 BrotliDecoder::new(&answer.body[..])
                     .read_to_end(&mut body)
@@ -108,8 +113,38 @@ async fn large_answers_are_compressed_only_for_those_who_ask() {
         assert_eq!(body, plain.body);
     }
     let headers = [("accept-encoding", "gzip, br")];
-    let small = face
+    for (path, encoding) in [("/health", Some("br")), ("/nowhere", None)] {
+        let answer = face
+            .send(request("GET", path, &headers, Body::empty()))
+            .await;
+        let named = answer.headers.get(header::CONTENT_ENCODING);
+        assert_eq!(named.and_then(|value| value.to_str().ok()), encoding);
+    }
+    let headers = [("accept-encoding", "zstd, *;q=0")];
+    let refused = face
         .send(request("GET", "/health", &headers, Body::empty()))
         .await;
-    assert_eq!(small.headers.get(header::CONTENT_ENCODING), None);
+    assert_eq!(refused.status, StatusCode::NOT_ACCEPTABLE);
+    assert_eq!(&refused.body[..], b"br, gzip, deflate");
+}
+
+#[tokio::test]
+async fn a_request_has_a_name_that_its_answer_tells() {
+    let face = Face::locked("k").await;
+    for (path, headers) in [
+        ("/health", &[("x-request-id", "mine-1")][..]),
+        ("/nowhere", &[("x-request-id", "mine-1")]),
+        ("/indexes", &[("x-request-id", "not mine")]),
+        ("/indexes", &[]),
+    ] {
+        let answer = face
+            .send(request("GET", path, headers, Body::empty()))
+            .await;
+        let id = answer.headers["x-request-id"].to_str().unwrap();
+        if headers.first().is_some_and(|(_, id)| *id == "mine-1") {
+            assert_eq!(id, "mine-1");
+        } else {
+            assert!(uuid::Uuid::parse_str(id).is_ok(), "{id}");
+        }
+    }
 }

@@ -132,6 +132,12 @@ async fn no_key_leaves_in_an_answer_or_a_log() {
                 answers.push_str(&String::from_utf8_lossy(&answer.body));
             }
         }
+        // A key may be named by its value: its answer shows it, as it should, and no log does.
+        for key in &keys {
+            let path = format!("/keys/{}", key["key"].as_str().expect("a value"));
+            let shown = face.ask(MASTER, "GET", &path, &Value::Null).await;
+            assert_eq!(shown.json()["uid"], key["uid"]);
+        }
         server.abort();
         let seen = seen.lock().expect("no handler panics").clone();
         assert!(

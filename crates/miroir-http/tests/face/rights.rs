@@ -6,13 +6,36 @@
 use crate::support::{Answer, Face, request};
 use crate::tenants::token;
 use axum::body::Body;
+use miroir_api::action::Action;
+use miroir_api::settings::{SETTINGS, Verb};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 const MASTER: &str = "a master key";
 
 /// Method, path, action. `products` is the index.
-const ROUTES: &[(&str, &str, &str)] = &[
+type Route = (&'static str, &'static str, &'static str);
+
+/// Every route that one action opens.
+static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
+    let settings = SETTINGS.iter().flat_map(|setting| {
+        let path: &str = format!("/indexes/products/settings/{}", setting.route).leak();
+        let verb = match setting.verb {
+            Verb::Put => "PUT",
+            Verb::Patch => "PATCH",
+        };
+        [
+            ("GET", path, "settings.get"),
+            (verb, path, "settings.update"),
+            ("DELETE", path, "settings.update"),
+        ]
+    });
+    TABLE.iter().copied().chain(settings).collect()
+});
+
+/// All of them but those of single settings.
+const TABLE: &[Route] = &[
     ("GET", "/version", "version"),
     ("GET", "/stats", "stats.get"),
     ("GET", "/metrics", "metrics.get"),
@@ -50,32 +73,6 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/indexes/products/settings", "settings.get"),
     ("PATCH", "/indexes/products/settings", "settings.update"),
     ("DELETE", "/indexes/products/settings", "settings.update"),
-    (
-        "GET",
-        "/indexes/products/settings/stop-words",
-        "settings.get",
-    ),
-    (
-        "PUT",
-        "/indexes/products/settings/stop-words",
-        "settings.update",
-    ),
-    (
-        "DELETE",
-        "/indexes/products/settings/stop-words",
-        "settings.update",
-    ),
-    (
-        "PATCH",
-        "/indexes/products/settings/typo-tolerance",
-        "settings.update",
-    ),
-    ("GET", "/indexes/products/settings/chat", "settings.get"),
-    (
-        "PATCH",
-        "/indexes/products/settings/embedders",
-        "settings.update",
-    ),
     ("GET", "/indexes/products/search", "search"),
     ("POST", "/indexes/products/search", "search"),
     ("POST", "/indexes/products/facet-search", "search"),
@@ -136,6 +133,9 @@ const ROUTES: &[(&str, &str, &str)] = &[
         "dynamicSearchRules.delete",
     ),
 ];
+
+/// What needs no key.
+const FOR_EVERYONE: &[(&str, &str)] = &[("GET", "/health"), ("GET", "/"), ("GET", "/_miroir/ready")];
 
 /// What only `*` opens.
 const FOR_THE_STAR: &[(&str, &str)] = &[
@@ -226,7 +226,7 @@ const INVALID: &str = "The provided API key is invalid.";
 #[tokio::test]
 async fn without_a_key_every_route_is_closed() {
     let keys = Keys::new().await;
-    for (method, path, _) in ROUTES {
+    for (method, path, _) in ROUTES.iter() {
         let bare = request(method, path, &[], Body::empty());
         let answer = keys.face.send(bare).await;
         assert_eq!(answer.status.as_u16(), 401, "{method} {path}");
@@ -240,7 +240,7 @@ async fn without_a_key_every_route_is_closed() {
 #[tokio::test]
 async fn the_action_opens_its_routes_and_no_other_action_does() {
     let mut keys = Keys::new().await;
-    for (method, path, action) in ROUTES {
+    for (method, path, action) in ROUTES.iter() {
         let place = format!("{method} {path}");
         for actions in [&[*action][..], &["*"]] {
             let key = keys.get(actions, &["*"], None).await;
@@ -266,7 +266,7 @@ async fn the_action_opens_its_routes_and_no_other_action_does() {
 async fn reading_everything_is_reading_and_not_keys() {
     let mut keys = Keys::new().await;
     let key = keys.get(&["*.get"], &["*"], None).await;
-    for (method, path, action) in ROUTES {
+    for (method, path, action) in ROUTES.iter() {
         let is_read = (action.ends_with(".get") && *action != "keys.get")
             || matches!(*action, "search" | "export" | "version" | "fields.post");
         let answer = keys.call(value(&key), method, path).await;
@@ -281,7 +281,7 @@ async fn a_key_for_an_index_opens_that_one() {
     let other = keys.get(&["*"], &["others", "a*"], None).await;
     let refused = "The API key cannot acces the index `products`, authorized indexes are [\"a*\", \
                    \"others\"].";
-    for (method, path, action) in ROUTES {
+    for (method, path, action) in ROUTES.iter() {
         let place = format!("{method} {path}");
         if path.contains("products") {
             let answer = keys.call(value(&own), method, path).await;
@@ -303,7 +303,7 @@ async fn a_key_for_an_index_opens_that_one() {
 async fn a_key_for_no_index_opens_nothing() {
     let mut keys = Keys::new().await;
     let key = keys.get(&["*"], &[], None).await;
-    for (method, path, _) in ROUTES {
+    for (method, path, _) in ROUTES.iter() {
         let answer = keys.call(value(&key), method, path).await;
         assert!(!is_let_in(&answer), "{method} {path}: {answer:?}");
     }
@@ -315,7 +315,7 @@ async fn an_expired_key_opens_nothing() {
     let key = keys.get(&["*"], &["*"], Some("1970-01-01T01:00:00Z")).await;
     for (second, is_alive) in [(3599, true), (3600, false)] {
         keys.face.clock.set(second);
-        for (method, path, _) in ROUTES {
+        for (method, path, _) in ROUTES.iter() {
             let place = format!("{method} {path} at {second}");
             let answer = keys.call(value(&key), method, path).await;
             assert_eq!(is_let_in(&answer), is_alive, "{place}");
@@ -332,7 +332,7 @@ async fn a_tenant_token_opens_searches_and_nothing_else() {
     let key = keys.get(&["*"], &["*"], None).await;
     let mine = token(&key, json!({"searchRules": ["products"], "exp": 100}));
     let others = token(&key, json!({"searchRules": {"others": {}}}));
-    for (method, path, action) in ROUTES {
+    for (method, path, action) in ROUTES.iter() {
         let place = format!("{method} {path}");
         let answer = keys.call(&mine, method, path).await;
         assert_eq!(is_let_in(&answer), is_search(action), "{place}: {answer:?}");
@@ -376,7 +376,7 @@ async fn expired_and_forged_tokens_open_nothing() {
         (token(&narrow, rules), gone),
     ];
     keys.face.clock.set(99);
-    for (method, path, action) in ROUTES {
+    for (method, path, action) in ROUTES.iter() {
         for (token, message) in &cases {
             let place = format!("{method} {path}: {message}");
             let answer = keys.call(token, method, path).await;
@@ -421,4 +421,68 @@ async fn rendering_a_template_needs_two_rights() {
         let answer = keys.call(value(&key), "POST", "/render-template").await;
         assert_eq!(is_let_in(&answer), is_enough, "{actions:?}: {answer:?}");
     }
+}
+
+/// Whether a key with the action `held` may do `wanted`, from the documentation of keys.
+fn opens(held: &str, wanted: &str) -> bool {
+    let is_read = (wanted.ends_with(".get") && wanted != "keys.get")
+        || matches!(wanted, "search" | "export" | "version" | "fields.post");
+    held == "*"
+        || held == wanted
+        || (held == "*.get" && is_read)
+        || held
+            .strip_suffix('*')
+            .is_some_and(|family| held != "*.get" && family.len() > 1 && wanted.starts_with(family))
+}
+
+#[tokio::test]
+async fn every_route_opens_to_its_actions_and_to_no_other() {
+    let mut keys = Keys::new().await;
+    let mut credentials = Vec::new();
+    for action in Action::ALL {
+        let key = keys.get(&[action.name()], &["*"], None).await;
+        credentials.push((action.name(), value(&key).to_owned()));
+    }
+    for (method, path, wanted) in ROUTES.iter() {
+        for (held, credential) in &credentials {
+            let answer = keys.call(credential, method, path).await;
+            let place = format!("{method} {path} with {held}");
+            assert_eq!(
+                is_let_in(&answer),
+                opens(held, wanted),
+                "{place}: {answer:?}"
+            );
+        }
+    }
+}
+
+/// A new route stands in this file too, or this test fails: what is tested above is every route
+/// there is.
+#[test]
+fn every_route_of_the_code_is_tested_here() {
+    let render = ("POST", "/render-template");
+    let tested: BTreeSet<(String, String)> = ROUTES
+        .iter()
+        .map(|(method, path, _)| (*method, *path))
+        .chain(FOR_THE_STAR.iter().copied())
+        .chain([render])
+        .map(|(method, path)| (method.to_owned(), path.to_owned()))
+        .collect();
+    let concrete = |path: String| {
+        let id = if path.starts_with("/keys/") {
+            "mykey"
+        } else {
+            "0"
+        };
+        path.replace("{uid}", "products").replace("{id}", id)
+    };
+    let there: BTreeSet<(String, String)> = miroir_http::route_names()
+        .into_iter()
+        .filter(|(method, path)| !FOR_EVERYONE.contains(&(*method, &**path)))
+        .map(|(method, path)| (method.to_owned(), concrete(path)))
+        .collect();
+    let untested: Vec<_> = there.difference(&tested).collect();
+    let gone: Vec<_> = tested.difference(&there).collect();
+    assert!(untested.is_empty(), "not tested: {untested:?}");
+    assert!(gone.is_empty(), "not there: {gone:?}");
 }

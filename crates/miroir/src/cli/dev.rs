@@ -281,6 +281,7 @@ fn proxy_config(
         search_deadline: config::DEFAULT_SEARCH_DEADLINE,
         search_cache_bytes: config::DEFAULT_SEARCH_CACHE_BYTES,
         probe_interval: config::DEFAULT_PROBE_INTERVAL,
+        transport: config::TransportConfig::default_for(fleet.urls().len()),
         log,
         // As a new Meilisearch has them.
         has_metrics: false,

@@ -1,7 +1,7 @@
 //! `miroir serve`: the proxy over nodes that run elsewhere.
 
 use super::stop::StopSignals;
-use crate::config::{self, Config, Environment, LogFormat, Overrides};
+use crate::config::{self, Config, Environment, LogFormat, Overrides, TlsOverrides};
 use crate::{screen, telemetry, wire};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
@@ -46,6 +46,8 @@ pub(super) struct Args {
         hide_possible_values = true
     )]
     log_format: Option<LogFormat>,
+    #[command(flatten)]
+    tls: TlsOverrides,
     /// Check the configuration, say what it means, and end
     #[arg(long)]
     check: bool,
@@ -56,6 +58,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let check = args.check;
     let config = load(args)?;
     if check {
+        // Files that cannot be used are mistakes of the configuration, too.
+        wire::transport(&config)?;
         screen::say(summary(&config));
         return Ok(ExitCode::SUCCESS);
     }
@@ -64,6 +68,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let running = wire::start(&config).await?;
     tracing::info!(
         address = %running.local_addr(),
+        tls = config.transport.tls.is_some(),
         nodes = config.nodes.len(),
         replication_factor = config.replication_factor,
         data_dir = %config.data_dir.display(),
@@ -100,6 +105,7 @@ fn load(args: Args) -> anyhow::Result<Config> {
         env: args.env,
         log_level: args.log_level,
         log_format: args.log_format,
+        tls: args.tls,
     };
     Ok(config::resolve(&file, &source, overrides, |name| {
         std::env::var(name).ok()
@@ -125,19 +131,25 @@ fn summary(config: &Config) -> String {
     format!(
         "The configuration is right.\n\n  \
          environment         {}\n  \
-         listens on          {}\n  \
+         listens on          {}, {}\n  \
          data folder         {}\n  \
          master key          {}\n  \
          largest body        {} bytes\n  \
          shards of an index  {}\n  \
          replicas of each    {}\n  \
          search deadline     {:?}\n  \
+         searches at once    {}, {} more wait\n  \
          probe interval      {:?}\n\n{}",
         match config.env {
             Environment::Development => "development",
             Environment::Production => "production",
         },
         config.http_addr,
+        match &config.transport.tls {
+            Some(tls) if tls.require_client => "TLS, for clients with a certificate",
+            Some(_) => "TLS",
+            None => "in clear text",
+        },
         config.data_dir.display(),
         if config.master_key.is_some() {
             "set"
@@ -148,6 +160,8 @@ fn summary(config: &Config) -> String {
         config.default_shards,
         config.replication_factor,
         config.search_deadline,
+        config.transport.searches.inside_max,
+        config.transport.searches.waiting_max,
         config.probe_interval,
         screen::table(&["node", "url", "zone", "weight", "key"], &rows),
     )

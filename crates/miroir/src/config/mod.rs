@@ -5,10 +5,13 @@
 //! once.
 
 mod raw;
+mod transport;
 mod unit;
 
 #[cfg(feature = "devnode")]
 pub(crate) use unit::{parse_bytes, parse_duration};
+
+pub(crate) use transport::{TlsOverrides, TransportConfig};
 
 use raw::{At, Mistake, RawConfig, RawNode};
 use std::collections::BTreeMap;
@@ -63,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) search_cache_bytes: u64,
     /// The time between two probes of a node.
     pub(crate) probe_interval: Duration,
+    /// How clients reach the proxy.
+    pub(crate) transport: TransportConfig,
     /// What is logged, and how.
     pub(crate) log: LogConfig,
     /// `GET /metrics` is served.
@@ -167,6 +172,7 @@ pub(crate) struct Overrides {
     pub(crate) env: Option<Environment>,
     pub(crate) log_level: Option<String>,
     pub(crate) log_format: Option<LogFormat>,
+    pub(crate) tls: TlsOverrides,
 }
 
 /// All mistakes of one configuration.
@@ -278,6 +284,7 @@ impl Check {
                 "probe_interval",
                 DEFAULT_PROBE_INTERVAL,
             ),
+            transport: self.transport(raw.transport, overrides.tls, node_count),
             log: LogConfig {
                 level: overrides.log_level.unwrap_or(level),
                 format,
@@ -437,20 +444,6 @@ impl Check {
             ),
         }
         1
-    }
-
-    fn duration(&mut self, raw: Option<At<String>>, key: &str, default: Duration) -> Duration {
-        let Some(At { value, line }) = raw else {
-            return default;
-        };
-        match unit::parse_duration(&value) {
-            Ok(duration) if duration.is_zero() => {
-                self.add(line, format!("`{key}` must be above 0"))
-            }
-            Ok(duration) => return duration,
-            Err(text) => self.add(line, format!("`{key}`: {text}")),
-        }
-        default
     }
 
     fn log_level(&mut self, raw: &At<String>) -> String {

@@ -18,6 +18,13 @@ pub(crate) const KEYS: &[&str] = &[
     "search_deadline",
     "search_cache",
     "probe_interval",
+    "connections_max",
+    "search_concurrency",
+    "search_queue_size",
+    "search_queue_timeout",
+    "upload_concurrency",
+    "shutdown_timeout",
+    "tls",
     "log_level",
     "log_format",
     "metrics",
@@ -26,6 +33,9 @@ pub(crate) const KEYS: &[&str] = &[
     "webhook_addresses",
     "nodes",
 ];
+
+/// The keys of the `[tls]` table.
+pub(crate) const TLS_KEYS: &[&str] = &["cert_path", "key_path", "auth_path", "require_auth"];
 
 /// The keys of one `[[nodes]]` table.
 pub(crate) const NODE_KEYS: &[&str] = &["name", "url", "zone", "weight", "key_env"];
@@ -75,9 +85,31 @@ pub(crate) struct RawConfig {
     pub(crate) logs_route: Option<At<bool>>,
     pub(crate) task_webhook_url: Option<At<String>>,
     pub(crate) webhook_addresses: Option<At<String>>,
+    pub(crate) transport: RawTransport,
     /// The node tables; `None` when there is none. Empty when the key has the wrong type, which
     /// is a mistake of its own.
     pub(crate) nodes: Option<Vec<RawNode>>,
+}
+
+/// What is written about how clients reach the proxy.
+#[derive(Debug, Default)]
+pub(crate) struct RawTransport {
+    pub(crate) connections_max: Option<At<i64>>,
+    pub(crate) search_concurrency: Option<At<i64>>,
+    pub(crate) search_queue_size: Option<At<i64>>,
+    pub(crate) search_queue_timeout: Option<At<String>>,
+    pub(crate) upload_concurrency: Option<At<i64>>,
+    pub(crate) shutdown_timeout: Option<At<String>>,
+    pub(crate) tls: RawTls,
+}
+
+/// The `[tls]` table as written.
+#[derive(Debug, Default)]
+pub(crate) struct RawTls {
+    pub(crate) cert: Option<At<String>>,
+    pub(crate) key: Option<At<String>>,
+    pub(crate) auth: Option<At<String>>,
+    pub(crate) require_auth: Option<At<bool>>,
 }
 
 /// One `[[nodes]]` table as written.
@@ -120,9 +152,26 @@ pub(crate) fn parse(source: &str) -> Result<(RawConfig, Vec<Mistake>), Mistake> 
         logs_route: top.switch("logs_route", "true"),
         task_webhook_url: top.text("task_webhook_url", r#""https://example.com/tasks""#),
         webhook_addresses: top.text("webhook_addresses", r#""global""#),
+        transport: RawTransport {
+            connections_max: top.integer("connections_max", "10000"),
+            search_concurrency: top.integer("search_concurrency", "64"),
+            search_queue_size: top.integer("search_queue_size", "1000"),
+            search_queue_timeout: top.text("search_queue_timeout", r#""60 s""#),
+            upload_concurrency: top.integer("upload_concurrency", "64"),
+            shutdown_timeout: top.text("shutdown_timeout", r#""20 s""#),
+            tls: RawTls::default(),
+        },
         nodes: None,
     };
+    let tls = top.table("tls");
     let tables = top.tables("nodes");
+    if let Some(tls) = tls {
+        let mut tls = Section::new(source, tls, TLS_KEYS, "of [tls] ", &mut mistakes);
+        raw.transport.tls.cert = tls.text("cert_path", r#""./cert.pem""#);
+        raw.transport.tls.key = tls.text("key_path", r#""./key.pem""#);
+        raw.transport.tls.auth = tls.text("auth_path", r#""./clients.pem""#);
+        raw.transport.tls.require_auth = tls.switch("require_auth", "true");
+    }
     if let Some(tables) = &tables {
         raw.nodes = Some(Vec::with_capacity(tables.len()));
     }
@@ -234,6 +283,21 @@ impl<'s, 'm> Section<'s, 'm> {
                 _ => None,
             },
         )
+    }
+
+    /// The `[key]` table, if there is one.
+    fn table(&mut self, key: &str) -> Option<DeTable<'s>> {
+        let (span, value) = self.values.remove(key)?;
+        match value {
+            DeValue::Table(table) => Some(table),
+            _ => {
+                self.mistakes.push(Mistake {
+                    line: Some(line_of(self.source, span.start)),
+                    text: format!("`{key}` must be a table: write `[{key}]` above its keys"),
+                });
+                None
+            }
+        }
     }
 
     /// The tables of a `[[key]]` list, each with its line; `None` if there is no list, or if it is

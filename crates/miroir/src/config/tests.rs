@@ -18,7 +18,7 @@ fn environment(name: &str) -> Option<String> {
     match name {
         MASTER_KEY_ENV => Some("a-master-key-of-some-length".to_owned()),
         NODE_KEY_ENV => Some("shared".to_owned()),
-        "B_KEY" => Some("own".to_owned()),
+        "B_KEY" => Some("key-of-b".to_owned()),
         "EMPTY_KEY" => Some(String::new()),
         _ => None,
     }
@@ -49,6 +49,8 @@ fn a_file_with_nodes_only_gets_every_default() {
     assert_eq!(config.replication_factor, 2);
     assert_eq!(config.search_deadline, Duration::from_secs(10));
     assert_eq!(config.probe_interval, Duration::from_secs(1));
+    assert_eq!(config.transport, TransportConfig::default_for(2));
+    assert_eq!(config.transport.tls, None);
     assert_eq!(
         config.log,
         LogConfig {
@@ -67,7 +69,7 @@ fn a_file_with_nodes_only_gets_every_default() {
     assert_eq!(a.key.as_ref().unwrap().reveal(), "shared");
     assert_eq!((b.url.as_str(), b.weight), ("http://10.0.0.2:7700", 2.0));
     assert_eq!(b.zone.as_deref(), Some("east"));
-    assert_eq!(b.key.as_ref().unwrap().reveal(), "own");
+    assert_eq!(b.key.as_ref().unwrap().reveal(), "key-of-b");
 }
 
 #[test]
@@ -85,6 +87,17 @@ search_cache = "0 B"
 probe_interval = "5 s"
 log_level = "info,miroir_engine=debug"
 log_format = "json"
+connections_max = 100
+search_concurrency = 7
+search_queue_size = 0
+search_queue_timeout = "3 s"
+upload_concurrency = 2
+shutdown_timeout = "4 s"
+[tls]
+cert_path = "c.pem"
+key_path = "k.pem"
+auth_path = "a.pem"
+require_auth = true
 {TWO_NODES}"#
     );
     let config = read(&source).unwrap();
@@ -98,6 +111,18 @@ log_format = "json"
     assert_eq!(config.probe_interval, Duration::from_secs(5));
     assert_eq!(config.log.level, "info,miroir_engine=debug");
     assert_eq!(config.log.format, LogFormat::Json);
+    let transport = config.transport;
+    assert_eq!(transport.connections_max, 100);
+    let searches = transport.searches;
+    assert_eq!((searches.inside_max, searches.waiting_max), (7, 0));
+    assert_eq!(searches.wait_max, Duration::from_secs(3));
+    assert_eq!(transport.uploads.inside_max, 2);
+    assert_eq!(transport.shutdown_timeout, Duration::from_secs(4));
+    let tls = transport.tls.unwrap();
+    assert_eq!(tls.cert, PathBuf::from("c.pem"));
+    assert_eq!(tls.key, PathBuf::from("k.pem"));
+    assert_eq!(tls.client_roots, Some(PathBuf::from("a.pem")));
+    assert!(tls.require_client);
 }
 
 #[test]
@@ -108,11 +133,21 @@ fn flags_beat_the_file() {
         env: Some(Environment::Production),
         log_level: Some("debug".to_owned()),
         log_format: Some(LogFormat::Json),
+        tls: TlsOverrides {
+            ssl_cert_path: Some(PathBuf::from("mine.pem")),
+            ..TlsOverrides::default()
+        },
     };
-    let source = format!("http_addr = \"h:1\"\nlog_level = \"warn\"\n{TWO_NODES}");
+    let source = format!(
+        "http_addr = \"h:1\"\nlog_level = \"warn\"\n[tls]\ncert_path = \"c\"\nkey_path = \"k\"\n\
+         {TWO_NODES}"
+    );
     let config = resolve(Path::new("m"), &source, overrides, environment).unwrap();
     assert_eq!(config.http_addr, "127.0.0.1:0");
     assert_eq!(config.data_dir, PathBuf::from("/tmp/x"));
+    let tls = config.transport.tls.unwrap();
+    assert_eq!(tls.cert, PathBuf::from("mine.pem"));
+    assert_eq!(tls.key, PathBuf::from("k"));
     assert_eq!(config.env, Environment::Production);
     assert_eq!(
         (config.log.level.as_str(), config.log.format),
@@ -123,6 +158,38 @@ fn flags_beat_the_file() {
 #[test]
 fn each_mistake_names_its_line_and_what_to_write_instead() {
     let cases = [
+        (
+            "connections_max = 0",
+            "line 1: `connections_max` must be from 1 to 1000000, not 0",
+        ),
+        (
+            "search_queue_size = -1",
+            "line 1: `search_queue_size` must be from 0 to 1000000, not -1",
+        ),
+        (
+            "tls = true",
+            "line 1: `tls` must be a table: write `[tls]` above its keys",
+        ),
+        (
+            "[tls]\ncert_path = \"c.pem\"",
+            "line 2: TLS is asked for and its key is missing: name it with `key_path` in [tls]",
+        ),
+        (
+            "[tls]\nkey_path = \"k.pem\"",
+            "line 2: TLS is asked for and there is no certificate",
+        ),
+        (
+            "[tls]\ncert_path = \"c\"\nkey_path = \"k\"\nrequire_auth = true",
+            "line 2: clients must show a certificate and no roots are given",
+        ),
+        (
+            "[tls]\nrequire_auth = \"yes\"",
+            "line 2: `require_auth` must be true or false",
+        ),
+        (
+            "[tls]\ncert = \"c\"",
+            "line 2: unknown key of [tls] `cert`: did you mean `cert_path`?",
+        ),
         (
             "replicaton_factor = 2",
             "line 1: unknown key `replicaton_factor`: did you mean `replication_factor`?",
@@ -334,7 +401,7 @@ fn a_secret_is_never_printed() {
         "{printed}"
     );
     assert!(
-        !printed.contains("shared") && !printed.contains("own"),
+        !printed.contains("shared") && !printed.contains("key-of-b"),
         "{printed}"
     );
 }
