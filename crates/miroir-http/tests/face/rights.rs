@@ -135,7 +135,8 @@ const TABLE: &[Route] = &[
 ];
 
 /// What needs no key.
-const FOR_EVERYONE: &[(&str, &str)] = &[("GET", "/health"), ("GET", "/"), ("GET", "/_miroir/ready")];
+const FOR_EVERYONE: &[(&str, &str)] =
+    &[("GET", "/health"), ("GET", "/"), ("GET", "/_miroir/ready")];
 
 /// What only `*` opens.
 const FOR_THE_STAR: &[(&str, &str)] = &[
