@@ -44,6 +44,87 @@ pub struct Node {
     pub shard_count: u64,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// The copy of its shards from the other replicas, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refill: Option<Refill>,
+}
+
+/// A node's shards are being copied anew from their other replicas.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refill {
+    /// `waiting` for the node, or `copying`.
+    pub state: String,
+    /// Why.
+    pub reason: String,
+    /// The index being copied, by its name on the nodes.
+    pub index: Option<String>,
+    /// Shards to copy.
+    pub shards_total: u64,
+    /// Shards copied.
+    pub shards_done: u64,
+    /// Documents copied.
+    pub documents: u64,
+    /// Bytes copied.
+    pub bytes: u64,
+}
+
+/// Body of `POST /_miroir/verify`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct VerifyRequest {
+    /// One index; all if absent.
+    pub index_uid: Option<String>,
+    /// Copy what differs.
+    pub repair: bool,
+}
+
+/// Answer of `POST /_miroir/verify` and `GET /_miroir/verify/{job}`: a comparison of all replicas.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// Its number.
+    pub job: u64,
+    /// `running`, `succeeded` or `incomplete`.
+    pub state: String,
+    /// The index compared; all if absent.
+    pub index_uid: Option<String>,
+    /// What differs is copied.
+    pub repair: bool,
+    /// When it began, RFC 3339.
+    pub started_at: String,
+    /// When it ended.
+    pub finished_at: Option<String>,
+    /// Shards to compare.
+    pub shards_total: u64,
+    /// Shards compared.
+    pub shards_done: u64,
+    /// Documents compared, each counted once.
+    pub documents: u64,
+    /// Documents in which a replica differs.
+    pub difference_count: u64,
+    /// Those of them that were copied again.
+    pub repaired_count: u64,
+    /// The first of them.
+    pub differences: Vec<Difference>,
+    /// What could not be compared, and why.
+    pub skipped: Vec<String>,
+}
+
+/// A document in which a replica differs from the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Difference {
+    /// The client's name of the index.
+    pub index_uid: String,
+    /// The shard.
+    pub shard: u32,
+    /// The node with the replica.
+    pub node: String,
+    /// The document.
+    pub id: String,
+    /// What the replica has done with it: `missing`, `extra` or `changed`.
+    pub kind: String,
 }
 
 /// Answer of `GET /_miroir/indexes/{uid}/shards`.

@@ -15,6 +15,7 @@ pub mod id;
 
 pub mod batch;
 pub mod cover;
+pub mod digest;
 pub mod document;
 pub mod edit;
 pub mod hash;

@@ -47,6 +47,20 @@ impl Engine {
                     .map(|entry| entry.placement.shards_of(id).len() as u64)
                     .sum(),
                 last_error: view.last_error.clone(),
+                refill: shared.copy.refill(id).map(|refill| admin::Refill {
+                    state: if refill.is_running {
+                        "copying"
+                    } else {
+                        "waiting"
+                    }
+                    .into(),
+                    reason: refill.reason,
+                    index: refill.indexes.first().map(|copy| copy.index.to_string()),
+                    shards_total: refill.shard_count,
+                    shards_done: refill.shards_done,
+                    documents: refill.documents,
+                    bytes: refill.bytes,
+                }),
             })
             .collect();
         let unfinished = [TaskStatus::Enqueued, TaskStatus::Processing];

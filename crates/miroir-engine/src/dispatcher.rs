@@ -5,6 +5,7 @@
 //! Law: an entry is in at most one batch; a batch is durable before any lane hears of it.
 
 use crate::completer::Event;
+use crate::copy::barrier::Barrier;
 use crate::error::EngineError;
 use crate::plan::Work;
 use crate::port::{BatchRecord, Change, Delivery, TaskQuery, TaskRecord};
@@ -43,10 +44,12 @@ const CONTROL_PAGE: usize = 10_000;
 
 /// The dispatcher. One for each engine.
 pub(crate) struct Dispatcher {
-    shared: Arc<Shared>,
-    preparer: Preparer,
-    events: mpsc::UnboundedSender<Event>,
-    next_batch: BatchUid,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) preparer: Preparer,
+    pub(crate) events: mpsc::UnboundedSender<Event>,
+    pub(crate) next_batch: BatchUid,
+    /// Copies that wait for an index to come to rest.
+    pub(crate) barrier: Barrier,
     window: Arc<Semaphore>,
     /// The first entry that waits for others to travel with, and since when.
     gathering: Option<(TaskUid, Duration)>,
@@ -60,6 +63,7 @@ impl Dispatcher {
         next_batch: BatchUid,
     ) -> Self {
         Self {
+            barrier: Barrier::new(shared.copy.take_receiver()),
             shared,
             preparer,
             events,
@@ -86,7 +90,7 @@ impl Dispatcher {
             let ended = shared.batch_ended.notified();
             let wait = match self.turn().await {
                 Ok(true) => continue,
-                Ok(false) if self.gathering.is_some() => {
+                Ok(false) if self.gathering.is_some() || self.barrier.is_holding() => {
                     tokio::select! {
                         () = shared.shutdown.cancelled() => return,
                         () = ended => {}
@@ -147,6 +151,7 @@ impl Dispatcher {
     async fn turn(&mut self) -> Result<bool, EngineError> {
         self.end_control_tasks().await?;
         self.restore_refused_settings().await?;
+        self.serve_copies().await?;
         let tasks = self.shared.ports.store.load_pending(None, PAGE).await?;
         if tasks.is_empty() {
             self.gathering = None;
@@ -159,6 +164,9 @@ impl Dispatcher {
             if is_control(&first.operation) {
                 rest = &rest[1..];
                 continue;
+            }
+            if self.is_held(first) {
+                return Ok(false);
             }
             let group_len = group_len(rest);
             if group_len == rest.len() && self.gathers(rest) {
@@ -221,7 +229,7 @@ impl Dispatcher {
         }
         shared.in_flight.lock().insert(uid);
         let result = self.preparer.prepare(uid, &tasks, &inline, now).await;
-        let prepared = match result {
+        let mut prepared = match result {
             Ok(prepared) => prepared,
             Err(error) => {
                 shared.in_flight.lock().remove(&uid);
@@ -229,6 +237,13 @@ impl Dispatcher {
             }
         };
         shared.step("batch.prepared").await;
+        if prepared.plan.work != Work::DeleteIndex {
+            // They get the index, with what this batch makes of it, by a copy.
+            let physical = &prepared.plan.physical;
+            prepared
+                .nodes
+                .retain(|node| !shared.copy.is_awaiting(node, physical));
+        }
         let plan = serde_json::to_value(&prepared.plan)
             .map_err(|error| EngineError::Answer(format!("a plan cannot be written: {error}")))?;
         let deliveries: BTreeMap<_, _> = prepared
@@ -261,6 +276,7 @@ impl Dispatcher {
         }
         shared.step("batch.committed").await;
         let batch = Arc::new(LiveBatch {
+            payload_bytes: LiveBatch::payload_bytes_of(&prepared.plan, &inline),
             uid,
             plan: prepared.plan,
             tasks,
@@ -282,7 +298,7 @@ impl Dispatcher {
 
     /// Commits, again and again: the planned state already holds these changes, so the dispatcher
     /// cannot go on without them.
-    async fn commit(&self, changes: &[Change]) -> Result<(), EngineError> {
+    pub(crate) async fn commit(&self, changes: &[Change]) -> Result<(), EngineError> {
         loop {
             match self.shared.ports.store.commit(changes.to_vec()).await {
                 Ok(()) => return Ok(()),

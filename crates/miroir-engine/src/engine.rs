@@ -141,6 +141,8 @@ impl Engine {
         if !features.is_empty() {
             shared.features.replace(features);
         }
+        let node_ids = shared.config.nodes.iter().map(|spec| &spec.id);
+        shared.copy.load(&*shared.ports.store, node_ids).await?;
         let engine = Self {
             shared: shared.clone(),
             keeper,
@@ -149,7 +151,7 @@ impl Engine {
         };
         let (events, event_receiver) = mpsc::unbounded_channel();
 
-        let mut named: BTreeSet<PayloadRef> = BTreeSet::new();
+        let mut named: BTreeSet<PayloadRef> = shared.copy.files().into_iter().collect();
         let mut backlog: BTreeMap<NodeId, Vec<BatchUid>> = BTreeMap::new();
         for record in &found.open {
             let mut batch = Arc::new(recover::revive(&shared, record).await?);
@@ -173,6 +175,7 @@ impl Engine {
                 is_done: record.is_done,
             });
         }
+        shared.copy.connect(events.clone());
         engine.sweep(named).await?;
 
         let indexes = found
@@ -209,8 +212,12 @@ impl Engine {
             engine.tasks.spawn(async move {
                 lane.await;
             });
+            engine
+                .tasks
+                .spawn(crate::copy::refill::run(node.clone(), shared.clone()));
             engine.tasks.spawn(prober::run(node, shared.clone()));
         }
+        engine.tasks.spawn(crate::copy::run_audits(shared.clone()));
         engine
             .tasks
             .spawn(Completer::new(shared.clone(), event_receiver).run());
@@ -261,6 +268,15 @@ impl Engine {
 
     pub(crate) fn hook_keeper(&self) -> &HookKeeper {
         &self.hook_keeper
+    }
+
+    pub(crate) fn shared_arc(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    /// Work in the background that a shutdown waits for.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
     }
 
     pub(crate) fn keeper(&self) -> &KeyKeeper {
@@ -444,13 +460,15 @@ impl LiveBatch {
             replica_sets: self.replica_sets.clone(),
             nodes: self.nodes.clone(),
             effect: crate::state::Effect::None,
+            payload_bytes: self.payload_bytes,
             window: parking_lot::Mutex::new(None),
         }
     }
 
     /// The payload files it names.
     pub(crate) fn files(&self) -> Vec<PayloadRef> {
-        let mut files = Vec::new();
+        let mut files: Vec<PayloadRef> = Vec::new();
+        files.extend(crate::copy::barrier::file_of(&self.plan.work).cloned());
         for entry in &self.plan.entries {
             if let crate::plan::Source::File(file) = &entry.source {
                 files.push(file.clone());

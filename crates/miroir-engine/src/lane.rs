@@ -11,6 +11,7 @@
 //! are reported in log order, so that what was reported is a prefix of the log.
 
 use crate::completer::{Event, NodeOutcome, Ruling};
+use crate::copy::witness::Witness;
 use crate::deliver::Requests;
 use crate::error::EngineError;
 use crate::features;
@@ -106,6 +107,7 @@ impl Lane {
         backlog: impl IntoIterator<Item = BatchUid>,
     ) -> Self {
         let pending: VecDeque<BatchUid> = backlog.into_iter().collect();
+        let newest_task = shared.copy.witness(&node).map(|witness| witness.uid);
         Self {
             node,
             shared,
@@ -116,7 +118,7 @@ impl Lane {
             sent: VecDeque::new(),
             kept_back: None,
             adoptable: HashMap::new(),
-            newest_task: None,
+            newest_task,
             poll_delay: POLL_DELAY_MIN,
             retry_delay: RETRY_DELAY_MIN,
             last_poll: Duration::ZERO,
@@ -163,6 +165,7 @@ impl Lane {
                 _ = nodes_changed.changed() => {}
                 message = self.messages.recv() => match message {
                     Some(LaneMessage::Deliver(batch)) => self.pending.push_back(batch),
+                    Some(LaneMessage::Renewed) => self.renew(),
                     Some(LaneMessage::Wake) => {}
                     None => return,
                 },
@@ -172,10 +175,19 @@ impl Lane {
 
     fn take_messages(&mut self) {
         while let Ok(message) = self.messages.try_recv() {
-            if let LaneMessage::Deliver(batch) = message {
-                self.pending.push_back(batch);
+            match message {
+                LaneMessage::Deliver(batch) => self.pending.push_back(batch),
+                LaneMessage::Renewed => self.renew(),
+                LaneMessage::Wake => {}
             }
         }
+    }
+
+    /// The node's data is new, and so is its task list.
+    fn renew(&mut self) {
+        self.lose_place();
+        self.adoptable.clear();
+        self.newest_task = None;
     }
 
     /// What was sent is asked for again by its markers before anything else is sent.
@@ -356,6 +368,13 @@ impl Lane {
         batch.plan.work != Work::DeleteIndex
             && (batch.replica_sets.is_empty()
                 || self.shared.removed.lock().contains(&batch.plan.physical))
+            || self.is_forgiven(batch)
+    }
+
+    /// The node is made anew from the others from a later batch on.
+    fn is_forgiven(&self, batch: &LiveBatch) -> bool {
+        let copy = &self.shared.copy;
+        copy.is_forgiven(&self.node, batch.uid, &batch.plan.work)
     }
 
     fn emit(&self, event: Event) {
@@ -406,6 +425,8 @@ impl Lane {
             let Some(request) = requests.next().await? else {
                 return Ok(parts);
             };
+            // What was put into the index before it is emptied has to be put in again.
+            let is_recreation = matches!(batch.plan.work, Work::RecreateIndex { .. });
             let adopted = request
                 .marker
                 .as_ref()
@@ -414,7 +435,7 @@ impl Lane {
                 Some(task) => task,
                 None => match self.submit(request.write).await {
                     Ok(task) => {
-                        if request.marker.is_some() {
+                        if request.marker.is_some() || is_recreation {
                             // What else was found is older than this, and has to come behind it.
                             self.adoptable.clear();
                         }
@@ -548,7 +569,7 @@ impl Lane {
                 // nothing later may be applied before.
                 Ok(Ruling::TryAgain) => {
                     self.shared.ports.clock.sleep(ILL_DELAY).await;
-                    if self.is_gone(&batch).await? {
+                    if self.is_gone(&batch).await? || self.is_forgiven(&batch) {
                         outcome = NodeOutcome {
                             is_moot: true,
                             ..NodeOutcome::default()
@@ -698,6 +719,15 @@ fn refused(body: Value) -> NodeTask {
 /// What the node's tasks of one batch come to.
 fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
     let mut total = NodeOutcome::default();
+    total.witness = parts
+        .iter()
+        .filter_map(|part| part.end.as_ref())
+        .filter(|task| task.uid.0 != u64::MAX)
+        .max_by_key(|task| task.uid)
+        .map(|task| Witness {
+            uid: task.uid,
+            enqueued_at: task.enqueued_at.clone(),
+        });
     for task in parts.iter().filter_map(|part| part.end.as_ref()) {
         let deleted = task
             .details
@@ -731,7 +761,9 @@ fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
 fn is_harmless(work: &Work, error: &Value) -> bool {
     match error.get("code").and_then(Value::as_str) {
         Some("index_already_exists") => true,
-        Some("index_not_found") => *work == Work::DeleteIndex,
+        Some("index_not_found") => {
+            *work == Work::DeleteIndex || matches!(work, Work::RecreateIndex { .. })
+        }
         _ => false,
     }
 }

@@ -23,6 +23,7 @@ pub mod task_view;
 pub mod webhooks;
 
 mod completer;
+pub mod copy;
 mod courier;
 mod deliver;
 mod dispatcher;

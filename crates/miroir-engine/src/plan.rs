@@ -32,7 +32,7 @@ pub struct BatchPlan {
     pub creation: Option<Creation>,
     /// What is done.
     pub work: Work,
-    /// The entries, in log order.
+    /// The entries, in log order; none for a copy.
     pub entries: Vec<PlannedEntry>,
     /// The shards concerned; `None` is all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,6 +135,19 @@ pub enum Work {
     DeleteIndex,
     /// To no node: the entries end with their errors, or a name in the catalog has changed.
     Nothing,
+    /// To one node, whose replicas are copied: the index is made anew there, empty.
+    RecreateIndex {
+        /// All its settings in the node's terms.
+        settings: Map<String, Value>,
+    },
+    /// To one node: documents as its replicas hold them at this place in the order of batches.
+    CopyDocuments {
+        /// NDJSON, reserved fields included.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        documents: Option<PayloadRef>,
+        /// The ids of those that no replica holds.
+        absent: Vec<String>,
+    },
 }
 
 impl Work {
@@ -148,6 +161,17 @@ impl Work {
                 | Self::DeleteByFilter { .. }
                 | Self::DeleteAllDocuments
                 | Self::EditDocuments { .. }
+                | Self::CopyDocuments { .. }
+        )
+    }
+
+    /// It is no client's: it has no entry and concerns one node, whose replicas it makes like the
+    /// others.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        matches!(
+            self,
+            Self::RecreateIndex { .. } | Self::CopyDocuments { .. }
         )
     }
 }
@@ -251,5 +275,28 @@ mod tests {
         );
         let back: BatchPlan = serde_json::from_str(&text).expect("it reads back");
         assert_eq!(back, plan);
+    }
+
+    #[test]
+    fn the_stored_form_of_copies_is_pinned() {
+        let works = [
+            Work::RecreateIndex {
+                settings: Map::new(),
+            },
+            Work::CopyDocuments {
+                documents: Some(PayloadRef::File {
+                    name: "x".into(),
+                    bytes: 9,
+                }),
+                absent: vec!["1".into()],
+            },
+        ];
+        let text = serde_json::to_string(&works).expect("works serialize");
+        assert_eq!(
+            text,
+            r#"[{"kind":"recreateIndex","settings":{}},{"kind":"copyDocuments","documents":{"file":{"name":"x","bytes":9}},"absent":["1"]}]"#
+        );
+        let back: Vec<Work> = serde_json::from_str(&text).expect("they read back");
+        assert_eq!(back, works);
     }
 }

@@ -1,6 +1,7 @@
 //! Asks every node for its health, learns its version, and looks whether a node that returns still
 //! holds what it held.
 
+use crate::copy::witness;
 use crate::error::EngineError;
 use crate::features;
 use crate::plan::Work;
@@ -22,6 +23,10 @@ const FIRST_PROBE_INTERVAL: Duration = Duration::from_millis(25);
 /// ... for this many probes; a node that is not there at start is then asked as any other.
 const FIRST_PROBES: u32 = 200;
 
+/// A node that never failed to answer is looked at for its data all the same, every so many probes:
+/// it may have been replaced between two.
+const PROBES_BETWEEN_CHECKS: u32 = 15;
+
 /// Probes one node until the engine shuts down.
 pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
     let mut probe_count = 0u32;
@@ -33,10 +38,15 @@ pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
             .nodes
             .read(&node, NodeRead::Health, PROBE_TIMEOUT)
             .await;
+        let is_due = shared.copy.take_suspect(&node)
+            || probe_count.is_multiple_of(PROBES_BETWEEN_CHECKS);
         if result.is_ok() {
             // Before it counts as up: what it is and what it holds, and what it has to know.
             if let Err(error) = introduce(&node, &shared, was_up).await {
                 result = Err(error);
+            }
+            if was_up && is_due {
+                check_contents(&node, &shared).await;
             }
         }
         let is_well = result.is_ok();
@@ -115,12 +125,31 @@ async fn learn_version(node: &NodeId, shared: &Shared) -> Result<(), NodeError> 
 ///
 /// An index may be missing only if the node is still owed the batch that makes it, or if a batch
 /// that removes it is under way.
+///
+/// Its task list is asked first: a node made anew or restored from an old copy holds the indexes, but
+/// not the tasks (see [`witness`]).
 pub(crate) async fn check_contents(node: &NodeId, shared: &Shared) {
+    if shared.quarantine.lock().contains_key(node) {
+        return;
+    }
+    match witness::examine(node, shared, PROBE_TIMEOUT).await {
+        Ok(Some(cause)) => {
+            keep_apart(
+                node,
+                shared,
+                format!("its data is lost or is not its own: {cause}"),
+            );
+            return;
+        }
+        Ok(None) => {}
+        Err(_) => return,
+    }
     let snapshot = shared.snapshot.load_full();
     let expected: Vec<_> = snapshot
         .indexes
         .values()
         .filter(|entry| !entry.placement.shards_of(node).is_empty())
+        .filter(|entry| !shared.copy.is_awaiting(node, &entry.record.physical))
         .map(|entry| entry.record.physical.clone())
         .collect();
     let mut missing = Vec::new();
@@ -159,8 +188,7 @@ pub(crate) async fn check_contents(node: &NodeId, shared: &Shared) {
         .find(|index| !excused.contains(index) && is_there(index));
     if let Some(index) = lost {
         let reason = format!(
-            "it came back without index `{index}` that it held: its data is lost or is not its \
-             own; give it its data back, or an empty folder and a new name"
+            "its data is lost or is not its own: it came back without index `{index}` that it held"
         );
         keep_apart(node, shared, reason);
     }
@@ -175,16 +203,23 @@ async fn excused(node: &NodeId, shared: &Shared) -> Result<BTreeSet<PhysicalInde
             .deliveries
             .get(node)
             .is_some_and(|delivery| !delivery.is_applied);
-        if (plan.creation.is_some() && is_owed) || plan.work == Work::DeleteIndex {
+        let makes = plan.creation.is_some() || matches!(plan.work, Work::RecreateIndex { .. });
+        if (makes && is_owed) || plan.work == Work::DeleteIndex {
             excused.insert(plan.physical);
         }
     }
     Ok(excused)
 }
 
-/// The node is sent nothing and shown to nobody until an operator acts.
+/// The node is sent nothing and shown to nobody. Once it is out of the in-sync set (which needs
+/// another replica of all it held) its replicas are copied anew.
 pub(crate) fn keep_apart(node: &NodeId, shared: &Shared, reason: String) {
     tracing::error!(%node, reason, "node is kept apart");
     shared.quarantine.lock().insert(node.clone(), reason);
+    shared.update(|snapshot| {
+        if let Some(view) = snapshot.nodes.get_mut(node) {
+            view.is_apart = true;
+        }
+    });
     shared.nodes_changed.send_modify(|count| *count += 1);
 }

@@ -94,6 +94,7 @@ pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, Engine
                 health: NodeHealth::Unknown,
                 version: None,
                 last_error: None,
+                is_apart: false,
             };
             (record.id, view)
         })
@@ -126,12 +127,14 @@ async fn load_nodes(store: &dyn Store, config: &Config) -> Result<Vec<NodeRecord
     let mut changes = Vec::new();
     for spec in &config.nodes {
         let old = stored.get(&spec.id);
+        let is_refilling = crate::copy::load_refill(store, &spec.id).await?.is_some();
         let record = NodeRecord {
             id: spec.id.clone(),
             url: spec.url.clone(),
             zone: spec.zone.clone(),
             weight_milli: spec.weight_milli,
-            is_in_sync: old.is_none_or(|old| old.is_in_sync),
+            // A refill may begin before its node is noted to be out of sync.
+            is_in_sync: !is_refilling && old.is_none_or(|old| old.is_in_sync),
             out_of_sync_reason: old.and_then(|old| old.out_of_sync_reason.clone()),
             applied_batch: None,
         };
@@ -196,6 +199,7 @@ pub(crate) async fn revive_with(
     let replica_sets = load_replica_sets(&*ports.store, &plan.physical).await?;
     let effect = effect_of(ports, &plan).await?;
     Ok(LiveBatch {
+        payload_bytes: LiveBatch::payload_bytes_of(&plan, &inline),
         uid: record.uid,
         plan,
         tasks,

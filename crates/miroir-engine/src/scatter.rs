@@ -64,6 +64,11 @@ impl<F: Fn(&CoverPart) -> NodeRead> Scatter<'_, F> {
                     answers.push(PartAnswer { part, body });
                     continue;
                 }
+                Err(error) if self.is_loss(&error) => {
+                    // It was there: the node has lost it. Others have not.
+                    self.shared.copy.suspect(&part.node);
+                    error
+                }
                 Err(NodeError::Refused { status, body, .. }) => {
                     let record = &self.entry.record;
                     let mut body = translate_error(body, &record.physical, &record.uid);
@@ -108,6 +113,18 @@ impl<F: Fn(&CoverPart) -> NodeRead> Scatter<'_, F> {
         let metrics = &self.shared.metrics;
         metrics.note_scatter(&part.node, elapsed, is_answered);
         (part, result)
+    }
+
+    /// A node that is in sync does not know the index, and nobody removes it.
+    fn is_loss(&self, error: &NodeError) -> bool {
+        let physical = &self.entry.record.physical;
+        let is_there = || {
+            let snapshot = self.shared.snapshot.load();
+            let mut indexes = snapshot.indexes.values();
+            indexes.any(|entry| entry.record.physical == *physical)
+                && !self.shared.removed.lock().contains(physical)
+        };
+        matches!(error, NodeError::Refused { code, .. } if code == "index_not_found") && is_there()
     }
 
     fn cover(

@@ -3,6 +3,7 @@
 
 use crate::cache::SearchCache;
 use crate::coordination::{ApiKeys, InstanceSettings};
+use crate::copy::{CopyConfig, Desk};
 use crate::error::EngineError;
 use crate::features::FeatureBoard;
 use crate::metrics::Metrics;
@@ -82,6 +83,8 @@ pub struct Config {
     pub probe_interval: Duration,
     /// The webhook that is told every finished task, besides those made over the API.
     pub webhook: Option<Webhook>,
+    /// Copies between nodes.
+    pub copy: CopyConfig,
     /// For tests.
     pub step_hook: Option<StepHook>,
 }
@@ -97,13 +100,15 @@ pub struct NodeView {
     pub version: Option<String>,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// Its data is lost or is not its own.
+    pub is_apart: bool,
 }
 
 impl NodeView {
     /// Reads may go there.
     #[must_use]
     pub fn is_readable(&self) -> bool {
-        self.record.is_in_sync && self.health != NodeHealth::Down
+        self.record.is_in_sync && !self.is_apart && self.health != NodeHealth::Down
     }
 }
 
@@ -214,18 +219,32 @@ pub struct LiveBatch {
     pub nodes: BTreeSet<NodeId>,
     /// What the snapshot shows once it is done.
     pub effect: Effect,
+    /// The size of its entries' payloads.
+    pub payload_bytes: u64,
     /// Its place in the window of batches in flight; given back when it is done.
     pub window: Mutex<Option<tokio::sync::OwnedSemaphorePermit>>,
 }
 
 impl LiveBatch {
+    /// The size of payloads of entries: those in files, and those given.
+    pub(crate) fn payload_bytes_of(plan: &BatchPlan, inline: &BTreeMap<TaskUid, Bytes>) -> u64 {
+        let file_bytes = |source: &Source| match source {
+            Source::File(crate::port::PayloadRef::File { bytes, .. }) => *bytes,
+            _ => 0,
+        };
+        let in_files: u64 = plan.entries.iter().map(|e| file_bytes(&e.source)).sum();
+        in_files + inline.values().map(|bytes| bytes.len() as u64).sum::<u64>()
+    }
+
     /// It reads payload files, so its requests may be large.
     #[must_use]
     pub fn has_files(&self) -> bool {
-        self.plan
-            .entries
-            .iter()
-            .any(|entry| matches!(entry.source, Source::File(_)))
+        crate::copy::barrier::file_of(&self.plan.work).is_some()
+            || self
+                .plan
+                .entries
+                .iter()
+                .any(|entry| matches!(entry.source, Source::File(_)))
     }
 
     /// The shards it touches, with their replica sets.
@@ -265,6 +284,8 @@ pub enum Effect {
 pub enum LaneMessage {
     /// Deliver this batch after those before.
     Deliver(BatchUid),
+    /// The node's data is not what it was, and will be copied anew: its task list begins again.
+    Renewed,
     /// Something changed: look again.
     Wake,
 }
@@ -297,7 +318,8 @@ pub struct Shared {
     pub lanes: BTreeMap<NodeId, mpsc::UnboundedSender<LaneMessage>>,
     /// Health machines.
     pub health: Mutex<BTreeMap<NodeId, HealthMachine>>,
-    /// Nodes that came back without their data, with the reason: never in sync again by themselves.
+    /// Nodes that came back without their data, with the reason: sent nothing and shown to nobody
+    /// until their replicas are copied anew.
     pub quarantine: Mutex<BTreeMap<NodeId, String>>,
     /// Wakes the dispatcher: the log has grown.
     pub log_grew: Notify,
@@ -307,6 +329,8 @@ pub struct Shared {
     pub nodes_changed: watch::Sender<u64>,
     /// Bounds the memory of request bodies being built, in KiB.
     pub body_budget: Arc<Semaphore>,
+    /// Copies under way.
+    pub(crate) copy: Desk,
     /// Answers that may be given again.
     pub(crate) cache: SearchCache,
     /// Experimental features.
@@ -353,6 +377,7 @@ impl Shared {
             control_waits: std::sync::atomic::AtomicBool::new(true),
             nodes_changed: watch::Sender::new(0),
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET_KIB)),
+            copy: Desk::default(),
             cache,
             features: FeatureBoard::default(),
             metrics,

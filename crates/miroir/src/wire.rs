@@ -153,6 +153,7 @@ fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
                 .map(|value| ("Authorization".to_owned(), value.reveal().to_owned()))
                 .collect(),
         }),
+        copy: config.copy.clone(),
         step_hook: stop_at::hook()?,
     })
 }

@@ -36,6 +36,7 @@ fn the_help_is_the_reviewed_one() {
         ("dev", &["dev", "--help"]),
         ("serve", &["serve", "--help"]),
         ("status", &["status", "--help"]),
+        ("verify", &["verify", "--help"]),
     ] {
         let (output, _) = run(miroir().args(args));
         let help = String::from_utf8(output.stdout).unwrap();

@@ -215,3 +215,57 @@ fn the_proxy_and_a_node_may_die_together() {
     cluster.nodes[0].kill();
     model.check(cluster.client(), "kept").unwrap();
 }
+
+#[test]
+fn a_node_whose_folder_was_wiped_is_filled_again_while_writes_go_on() {
+    let mut cluster = start(2, 2);
+    let variant = variants().swap_remove(0);
+    let corpus = Corpus::new(33, KeyStyle::Number, 400);
+    load(
+        cluster.client(),
+        "things",
+        &variant,
+        &corpus,
+        1_000,
+        Pace::AtEnd,
+    )
+    .unwrap();
+    let answers = ask(cluster.client(), &corpus, true);
+    let script = write_script(701);
+    let (before, after) = script.split_at(script.len() / 3);
+    let mut model = Model::default();
+    write(cluster.client(), "kept", &mut model, before);
+
+    cluster.nodes[1].kill_and_wipe().unwrap();
+    let (away, after) = after.split_at(after.len() / 4);
+    write(cluster.client(), "kept", &mut model, away);
+    cluster.nodes[1].restart().unwrap();
+    write(cluster.client(), "kept", &mut model, after);
+    cluster.wait_healthy(1).unwrap();
+    let mut later = Model::default();
+    write(cluster.client(), "later", &mut later, &write_script(702));
+
+    let job = cluster
+        .client()
+        .post("/_miroir/verify", &json!({"repair": false}))
+        .unwrap()
+        .ok()
+        .unwrap();
+    let path = format!("/_miroir/verify/{}", job["job"]);
+    let report = miroir_testkit::poll(
+        "the comparison",
+        std::time::Duration::from_secs(120),
+        || {
+            let report = cluster.client().get(&path)?.ok()?;
+            Ok((report["state"] != "running").then_some(report))
+        },
+    )
+    .unwrap();
+    assert_eq!(report["state"], "succeeded", "{report}");
+    assert_eq!(report["differenceCount"], 0, "{report}");
+
+    cluster.nodes[0].kill();
+    check_answers(cluster.client(), &answers);
+    model.check(cluster.client(), "kept").unwrap();
+    later.check(cluster.client(), "later").unwrap();
+}

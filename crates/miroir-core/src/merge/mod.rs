@@ -67,5 +67,5 @@ pub use page::Totals;
 pub use plan::{SearchPlan, SearchPlanError};
 pub use response::{MergedPage, ResponseTemplate};
 pub use similar::{SimilarPage, SimilarPlan, SimilarRequest};
-pub use strip::{strip_document, strip_field_distribution};
+pub use strip::{strip_document, strip_field_distribution, without_empty_vectors};
 pub use view::{FacetOrder, IndexView};

@@ -29,6 +29,36 @@ pub fn strip_document(document: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     Ok(out)
 }
 
+/// One document as it is written to another node: a node that is asked for vectors shows an empty
+/// `_vectors` where there are none, which written back would be a field of the document.
+///
+/// # Errors
+/// The document is not a JSON object.
+///
+/// ```
+/// use miroir_core::merge::without_empty_vectors;
+///
+/// let shown = br#"{"id":1,"_vectors":{}}"#;
+/// assert_eq!(without_empty_vectors(shown).unwrap(), br#"{"id":1}"#);
+/// let shown = br#"{"id":1,"_vectors":{"e":[1.0]}}"#;
+/// assert_eq!(without_empty_vectors(shown).unwrap(), shown);
+/// ```
+pub fn without_empty_vectors(document: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+    let Members(members): RawMembers<'_> = serde_json::from_slice(document)?;
+    let mut out = Vec::with_capacity(document.len());
+    out.push(b'{');
+    let mut is_first = true;
+    for (name, raw) in &members {
+        let text = raw.get();
+        let is_empty = text.starts_with('{') && text[1..text.len() - 1].trim().is_empty();
+        if !(name == "_vectors" && is_empty) {
+            write_member(&mut out, &mut is_first, name, text.as_bytes());
+        }
+    }
+    out.push(b'}');
+    Ok(out)
+}
+
 /// Takes the reserved fields out of a `fieldDistribution`.
 ///
 /// ```

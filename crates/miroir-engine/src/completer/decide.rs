@@ -6,7 +6,7 @@ use crate::plan::{PlannedEntry, Source, Work};
 use crate::port::{Change, NodeSettingsVersion, TaskRecord, Timestamp};
 use crate::translate::translate_error;
 use miroir_core::health::NodeHealth;
-use miroir_core::id::{BatchUid, NodeId, ShardId};
+use miroir_core::id::{BatchUid, NodeId, ShardId, TaskUid};
 use miroir_core::rollup::{Verdict, judge, logical_count, may_leave};
 use miroir_core::task::{Operation, TaskStatus};
 use serde_json::{Value, json};
@@ -167,7 +167,13 @@ impl Completer {
             let error = match &entry.error {
                 Some(error) => Some(error.clone()),
                 None => match judge(&touched, &has_failed) {
-                    Verdict::Failed { blamed } => error_of(&blamed).cloned(),
+                    Verdict::Failed { blamed } => {
+                        let unlike = unlike_shards(&touched, &has_failed);
+                        if !unlike.is_empty() {
+                            round.unlike.push((batch.plan.physical.clone(), unlike));
+                        }
+                        error_of(&blamed).cloned()
+                    }
                     Verdict::Succeeded { ill } => {
                         for node in ill {
                             let text = error_of(&node)
@@ -185,6 +191,14 @@ impl Completer {
             }
             let ended = self.end_task(tally, entry, task, error, &touched, now);
             round.changes.push(Change::UpdateTask(Box::new(ended)));
+        }
+        if batch.plan.work.is_copy() {
+            for node in required {
+                let error = tally.outcomes.get(*node).and_then(|o| o.error.as_ref());
+                if let Some(error) = error {
+                    ill_nodes.insert((*node).clone(), error.to_string());
+                }
+            }
         }
         if let Work::UpdateSettings { .. } = batch.plan.work
             && failed_tasks.is_empty()
@@ -220,9 +234,7 @@ impl Completer {
             finished_at: now,
         });
         for node in tally.replies.keys() {
-            round
-                .rulings
-                .push((uid, node.clone(), tally.ruling(node, &failed_tasks)));
+            self.rule(uid, tally, node, &failed_tasks, round);
         }
         round.done.push((uid, failed_tasks));
         ill_nodes
@@ -244,16 +256,30 @@ impl Completer {
             task.details["indexedDocuments"] =
                 json!(if has_failed { 0 } else { entry.distinct_ids });
         } else if task.details.get("deletedDocuments").is_some() {
+            // A replica that is being copied does not hold yet what was deleted.
+            let has_say = |node: &NodeId| {
+                !self
+                    .shared
+                    .copy
+                    .is_copying(node, &tally.batch.plan.physical)
+            };
             let covered = touched
                 .iter()
                 .flat_map(|(_, replica_set)| replica_set)
-                .filter(|node| tally.outcomes.contains_key(*node))
+                .filter(|node| {
+                    let outcome = tally.outcomes.get(*node);
+                    has_say(node) && outcome.is_some_and(|outcome| !outcome.is_moot)
+                })
                 .count() as u64;
             let count = |of: fn(&NodeOutcome) -> u64| {
                 if has_failed {
                     return 0;
                 }
-                let sum = tally.outcomes.values().map(of).sum();
+                let counted = tally.outcomes.iter();
+                let sum = counted
+                    .filter(|(node, outcome)| has_say(node) && !outcome.is_moot)
+                    .map(|(_, outcome)| of(outcome))
+                    .sum();
                 logical_count(sum, touched.len() as u64, covered)
             };
             task.details["deletedDocuments"] = json!(count(|outcome| outcome.deleted_documents));
@@ -292,11 +318,35 @@ impl Completer {
                 continue;
             };
             for node in tally.replies.keys() {
-                round
-                    .rulings
-                    .push((*uid, node.clone(), tally.ruling(node, failed_tasks)));
+                self.rule(*uid, tally, node, failed_tasks, round);
             }
         }
+    }
+
+    /// Decides about a node's failure.
+    fn rule(
+        &self,
+        uid: BatchUid,
+        tally: &Tally,
+        node: &NodeId,
+        failed_tasks: &BTreeSet<TaskUid>,
+        round: &mut Round,
+    ) {
+        let plan = &tally.batch.plan;
+        let copy = &self.shared.copy;
+        let is_forgiven = copy.is_forgiven(node, uid, &plan.work);
+        let ruling = if plan.work.is_copy() && !is_forgiven {
+            // What others hold it can hold: it is ill, and nothing later may be applied before.
+            Ruling::TryAgain
+        } else {
+            let is_copying = copy.is_copying(node, &plan.physical);
+            let ruling = tally.ruling(node, failed_tasks, is_copying || is_forgiven);
+            if is_copying && tally.ruling(node, failed_tasks, false) != ruling {
+                round.spoilt.push((node.clone(), plan.physical.clone()));
+            }
+            ruling
+        };
+        round.rulings.push((uid, node.clone(), ruling));
     }
 
     /// Nodes that have applied all that was ended come back.
@@ -319,6 +369,7 @@ impl Completer {
             if in_sync.contains(id)
                 || has_left
                 || view.health != NodeHealth::Up
+                || self.shared.copy.is_refilling(id)
                 || self.shared.quarantine.lock().contains_key(id)
             {
                 continue;
@@ -392,6 +443,9 @@ impl Completer {
             if !is_done || is_held || has_open_reply || !tally.is_everywhere() {
                 continue;
             }
+            if tally.batch.plan.work.is_copy() {
+                round.changes.push(Change::RemoveBatch(*uid));
+            }
             for entry in &tally.batch.plan.entries {
                 if entry.source != Source::None {
                     round.changes.push(Change::ForgetPayload(entry.task));
@@ -401,4 +455,21 @@ impl Completer {
             round.closed.push(*uid);
         }
     }
+}
+
+/// The shards of which one replica carried out what another refused.
+fn unlike_shards(
+    touched: &[(ShardId, Vec<NodeId>)],
+    has_failed: &BTreeMap<NodeId, bool>,
+) -> Vec<ShardId> {
+    let is_unlike = |(_, replica_set): &&(ShardId, Vec<NodeId>)| {
+        let mut said = replica_set.iter().filter_map(|node| has_failed.get(node));
+        let first = said.next();
+        first.is_some_and(|first| said.any(|other| other != first))
+    };
+    touched
+        .iter()
+        .filter(is_unlike)
+        .map(|(shard, _)| *shard)
+        .collect()
 }

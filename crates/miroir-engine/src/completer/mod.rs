@@ -7,10 +7,12 @@
 
 mod decide;
 
+use crate::copy::witness::Witness;
 use crate::plan::Work;
 use crate::port::{Change, Delivery, IndexRecord, PayloadRef};
 use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, Shared, exchange_names};
-use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, PhysicalIndex, TaskUid};
+use miroir_core::health::NodeHealth;
+use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, PhysicalIndex, ShardId, TaskUid};
 use miroir_core::task::{Operation, TaskStatus};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// The wait before a failed commit is tried again.
 const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
+/// How often it is looked at what is kept for nodes that are away.
+const RETENTION_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Events taken in before one commit.
 const EVENTS_MAX: usize = 4096;
 
@@ -36,8 +40,11 @@ pub(crate) struct NodeOutcome {
     pub(crate) error: Option<Value>,
     /// Single entries failed.
     pub(crate) task_errors: BTreeMap<TaskUid, Value>,
-    /// Nothing was sent, since a later batch removes the index: the node has no say.
+    /// Nothing was sent, since a later batch removes the index, or the node is made anew: the node
+    /// has no say.
     pub(crate) is_moot: bool,
+    /// The newest of its node tasks.
+    pub(crate) witness: Option<Witness>,
 }
 
 impl NodeOutcome {
@@ -83,6 +90,14 @@ pub(crate) enum Event {
         outcome: NodeOutcome,
         reply: Option<oneshot::Sender<Ruling>>,
     },
+    /// A node is made anew from the others: it is owed no batch below this one.
+    Forgiven { node: NodeId, below: BatchUid },
+    /// How many batches of an index has a node not applied?
+    Owed {
+        node: NodeId,
+        index: PhysicalIndex,
+        reply: oneshot::Sender<usize>,
+    },
 }
 
 struct Tally {
@@ -109,6 +124,7 @@ impl Tally {
                     error: delivery.error.clone(),
                     task_errors: BTreeMap::new(),
                     is_moot: false,
+                    witness: None,
                 };
                 (node.clone(), outcome)
             })
@@ -124,14 +140,15 @@ impl Tally {
     }
 
     /// What a node is to do about its failure, once the tasks are final: one that failed what was
-    /// not failed altogether is ill, whether it is in sync or not.
-    fn ruling(&self, node: &NodeId, failed_tasks: &BTreeSet<TaskUid>) -> Ruling {
+    /// not failed altogether is ill, whether it is in sync or not. `is_excused` if it is not, since
+    /// its replica is being copied.
+    fn ruling(&self, node: &NodeId, failed_tasks: &BTreeSet<TaskUid>, is_excused: bool) -> Ruling {
         let outcome = self.outcomes.get(node);
         let is_alone = self.batch.plan.entries.iter().any(|entry| {
             outcome.is_some_and(|outcome| outcome.error_of(entry.task).is_some())
                 && !failed_tasks.contains(&entry.task)
         });
-        if is_alone {
+        if is_alone && !is_excused {
             Ruling::TryAgain
         } else {
             Ruling::Accepted
@@ -151,6 +168,10 @@ pub(crate) struct Completer {
     shared: Arc<Shared>,
     events: mpsc::UnboundedReceiver<Event>,
     tallies: BTreeMap<BatchUid, Tally>,
+    /// The newest witnesses of nodes, to be stored.
+    witnesses: BTreeMap<NodeId, Change>,
+    /// When it was last looked how much is kept for nodes that are away.
+    looked_at: Duration,
 }
 
 /// One round's decision: what to write, and what follows once it is written.
@@ -161,6 +182,10 @@ struct Round {
     rulings: Vec<(BatchUid, NodeId, Ruling)>,
     left: Vec<(NodeId, String)>,
     joined: Vec<NodeId>,
+    /// Copies during which the node failed something.
+    spoilt: Vec<(NodeId, PhysicalIndex)>,
+    /// Shards of which one replica carried out what another refused.
+    unlike: Vec<(PhysicalIndex, Vec<ShardId>)>,
     closed: Vec<BatchUid>,
     files: Vec<PayloadRef>,
 }
@@ -171,6 +196,8 @@ impl Completer {
             shared,
             events,
             tallies: BTreeMap::new(),
+            witnesses: BTreeMap::new(),
+            looked_at: Duration::ZERO,
         }
     }
 
@@ -178,6 +205,8 @@ impl Completer {
     pub(crate) async fn run(mut self) {
         let shutdown = self.shared.shutdown.clone();
         let mut nodes_changed = self.shared.nodes_changed.subscribe();
+        // Nodes may have been looked at before this began.
+        nodes_changed.mark_changed();
         let mut batch_of_events = Vec::new();
         loop {
             tokio::select! {
@@ -188,11 +217,13 @@ impl Completer {
                     }
                 }
                 _ = nodes_changed.changed() => {}
+                () = self.shared.ports.clock.sleep(RETENTION_LOOK_INTERVAL), if !self.tallies.is_empty() => {}
             }
             for event in batch_of_events.drain(..) {
                 self.take(event);
             }
             self.round().await;
+            self.bound_retention();
             if shutdown.is_cancelled() {
                 return;
             }
@@ -240,11 +271,41 @@ impl Completer {
                 let Some(tally) = self.tallies.get_mut(&batch) else {
                     return;
                 };
+                if let Some(witness) = &outcome.witness {
+                    let change = self.shared.copy.note_witness(&node, witness);
+                    self.witnesses.extend(change.map(|c| (node.clone(), c)));
+                }
                 tally.outcomes.insert(node.clone(), outcome);
                 if let Some(reply) = reply {
                     tally.replies.insert(node.clone(), reply);
                 }
                 tally.touched.insert(node);
+            }
+            Event::Forgiven { node, below } => self.forgive(&node, below),
+            Event::Owed { node, index, reply } => {
+                let is_owed = |tally: &&Tally| {
+                    tally.batch.plan.physical == index
+                        && tally.batch.nodes.contains(&node)
+                        && (!tally.outcomes.contains_key(&node)
+                            || tally.replies.contains_key(&node))
+                };
+                let _ = reply.send(self.tallies.values().filter(is_owed).count());
+            }
+        }
+    }
+
+    fn forgive(&mut self, node: &NodeId, below: BatchUid) {
+        for tally in self.tallies.range_mut(..below).map(|(_, tally)| tally) {
+            let is_owed = tally.batch.nodes.contains(node)
+                && !tally.outcomes.contains_key(node)
+                && tally.batch.plan.work != Work::DeleteIndex;
+            if is_owed {
+                let moot = NodeOutcome {
+                    is_moot: true,
+                    ..NodeOutcome::default()
+                };
+                tally.outcomes.insert(node.clone(), moot);
+                tally.touched.insert(node.clone());
             }
         }
     }
@@ -254,7 +315,14 @@ impl Completer {
     /// Readers come first, because a client that sees its task succeeded must find the write, and
     /// not a node that missed it. They lose nothing if the process dies in between.
     async fn round(&mut self) {
-        let round = self.decide();
+        let mut round = self.decide();
+        round
+            .changes
+            .extend(std::mem::take(&mut self.witnesses).into_values());
+        for (index, shards) in std::mem::take(&mut round.unlike) {
+            let change = self.shared.copy.note_unlike(&index, shards);
+            round.changes.push(change);
+        }
         self.publish_before(&round);
         if !round.changes.is_empty() {
             let has_applied = self.tallies.values().any(|tally| !tally.touched.is_empty());
@@ -309,6 +377,9 @@ impl Completer {
     }
 
     async fn publish_after(&mut self, round: Round) {
+        for (node, index) in &round.spoilt {
+            self.shared.copy.spoil(node.clone(), index.clone());
+        }
         for tally in self.tallies.values_mut() {
             tally.touched.clear();
         }
@@ -375,6 +446,45 @@ impl Completer {
         self.trim_live();
     }
 
+    /// A node for which too much is kept, or for too long, is to be copied anew instead.
+    fn bound_retention(&mut self) {
+        let now = self.shared.ports.clock.monotonic();
+        if now.saturating_sub(self.looked_at) < RETENTION_LOOK_INTERVAL {
+            return;
+        }
+        self.looked_at = now;
+        let config = &self.shared.config.copy;
+        let snapshot = self.shared.snapshot.load();
+        let wall_now = self.shared.ports.clock.now();
+        for (node, view) in &snapshot.nodes {
+            if view.record.is_in_sync || view.health != NodeHealth::Down {
+                continue;
+            }
+            let owed = self.tallies.values().filter(|tally| {
+                tally.done.is_some()
+                    && tally.batch.nodes.contains(node)
+                    && !tally.outcomes.contains_key(node)
+            });
+            let mut kept_bytes = 0u64;
+            let mut oldest = None;
+            for tally in owed {
+                kept_bytes = kept_bytes.saturating_add(tally.batch.payload_bytes);
+                let started_at = tally.batch.tasks.iter().filter_map(|task| task.started_at);
+                oldest = oldest.or(started_at.min());
+            }
+            let age = oldest.map_or(time::Duration::ZERO, |oldest| wall_now - oldest);
+            let reason = if kept_bytes > config.retention_bytes {
+                format!("it was away while {kept_bytes} bytes of writes came: more than are kept")
+            } else if age > config.retention_age {
+                "it was away for longer than writes are kept".to_owned()
+            } else {
+                continue;
+            };
+            self.shared.copy.want(node.clone(), reason);
+            self.shared.nodes_changed.send_modify(|count| *count += 1);
+        }
+    }
+
     /// Batches done but not applied by some absent node are read from the store when it returns.
     fn trim_live(&self) {
         let mut live = self.shared.live.lock();
@@ -391,6 +501,10 @@ fn apply_effect(
     batch: &LiveBatch,
     failed_tasks: &BTreeSet<TaskUid>,
 ) {
+    if batch.plan.work.is_copy() {
+        // What readers see is the same on the nodes they are shown.
+        return;
+    }
     let settings = settings_after(snapshot, batch, failed_tasks);
     let entry = |record: &IndexRecord| {
         let record = IndexRecord {

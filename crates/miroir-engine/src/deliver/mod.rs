@@ -11,12 +11,13 @@ use crate::error::EngineError;
 use crate::plan::{BatchPlan, PlannedEntry, Work, marker};
 use crate::port::{NodeWrite, PayloadStore, StoreError};
 use crate::state::{LiveBatch, shards_of};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use miroir_core::document::inject_reserved;
 use miroir_core::edit;
 use miroir_core::hash::shard_of;
 use miroir_core::id::{DocumentSeq, NodeId, ShardId, TaskUid};
 use miroir_core::reserved::shard_tag;
+use miroir_core::task::AdditionMethod;
 use reader::Cursor;
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU32;
@@ -58,6 +59,10 @@ enum Stage {
         entry_idx: usize,
         reader: Option<LineReader>,
     },
+    /// A copy: the index is gone, now it is to be made with these settings.
+    Recreated,
+    /// A copy: the documents that are to be gone are, now the others.
+    Copies(LineReader),
     Done,
 }
 
@@ -120,8 +125,16 @@ impl<'a> Requests<'a> {
                     Some(unmarked(NodeWrite::CreateIndex { index, primary_key }))
                 }
                 Stage::Settings => {
-                    self.stage = Stage::Work;
-                    let settings = plan.creation.as_ref().map(|c| &c.settings);
+                    let settings = match &plan.work {
+                        Work::RecreateIndex { settings } => {
+                            self.stage = Stage::Done;
+                            Some(settings)
+                        }
+                        _ => {
+                            self.stage = Stage::Work;
+                            plan.creation.as_ref().map(|c| &c.settings)
+                        }
+                    };
                     let body = serde_json::to_vec(&settings).unwrap_or_default();
                     let index = plan.physical.clone();
                     Some(unmarked(NodeWrite::UpdateSettings {
@@ -132,6 +145,13 @@ impl<'a> Requests<'a> {
                 Stage::Work => self.begin_work(),
                 Stage::Documents { .. } => self.next_documents().await?,
                 Stage::Ids { .. } => self.next_ids().await?,
+                Stage::Recreated => {
+                    self.stage = Stage::Settings;
+                    let index = plan.physical.clone();
+                    let primary_key = plan.primary_key.clone();
+                    Some(unmarked(NodeWrite::CreateIndex { index, primary_key }))
+                }
+                Stage::Copies(_) => self.next_copies().await?,
                 Stage::Done => return Ok(None),
             };
             if let Some(request) = request {
@@ -214,7 +234,60 @@ impl<'a> Requests<'a> {
             }
             Work::DeleteIndex => Some(unmarked(NodeWrite::DeleteIndex { index })),
             Work::CreateIndex | Work::Nothing => None,
+            Work::RecreateIndex { .. } => {
+                self.stage = Stage::Recreated;
+                Some(unmarked(NodeWrite::DeleteIndex { index }))
+            }
+            Work::CopyDocuments { documents, absent } => {
+                if let Some(file) = documents {
+                    let payload = PayloadReader::of_file(file.clone());
+                    self.stage = Stage::Copies(LineReader::over(payload));
+                }
+                if absent.is_empty() {
+                    return None;
+                }
+                let body = serde_json::to_vec(absent).unwrap_or_default().into();
+                let write = NodeWrite::DeleteDocuments {
+                    index,
+                    body,
+                    marker: marker.clone(),
+                };
+                marked(write, marker)
+            }
         }
+    }
+
+    async fn next_copies(&mut self) -> Result<Option<Request>, EngineError> {
+        let plan = self.plan();
+        let Stage::Copies(mut lines) = std::mem::replace(&mut self.stage, Stage::Done) else {
+            return Ok(None);
+        };
+        let mut pieces = Vec::new();
+        let mut body_bytes = 0;
+        while let Some(line) = lines.next(self.payloads).await? {
+            body_bytes += line.len() as u64 + 1;
+            pieces.push(line);
+            pieces.push(Bytes::from_static(b"\n"));
+            if body_bytes >= plan.request_bytes_max {
+                self.stage = Stage::Copies(lines);
+                break;
+            }
+        }
+        if pieces.is_empty() {
+            return Ok(None);
+        }
+        let marker = self.marker();
+        Ok(Some(Request {
+            write: NodeWrite::AddDocuments {
+                index: plan.physical.clone(),
+                method: AdditionMethod::Replace,
+                primary_key: plan.primary_key.clone().unwrap_or_default(),
+                skip_creation: false,
+                body: pieces,
+                marker: marker.clone(),
+            },
+            marker: Some(marker),
+        }))
     }
 
     /// The entry at or after `idx` that is to be delivered.

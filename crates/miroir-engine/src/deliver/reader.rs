@@ -241,6 +241,20 @@ impl LineReader {
         }
     }
 
+    /// The same from an offset on, at which a line begins.
+    pub(crate) fn over_from(payload: PayloadReader, offset: u64) -> Self {
+        Self {
+            next_offset: offset,
+            consumed: offset,
+            ..Self::over(payload)
+        }
+    }
+
+    /// Where the line that is next begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.consumed
+    }
+
     /// The next line without its end, skipping empty ones; `None` at the end.
     pub(crate) async fn next(
         &mut self,

@@ -196,6 +196,14 @@ impl Preparer {
         Some(error_value("invalid_document_filter", message))
     }
 
+    /// Forgets what of an index is done, and what was refused of its settings.
+    pub(crate) fn settle(&mut self, physical: &PhysicalIndex) {
+        let mut indexes = self.indexes.values_mut();
+        if let Some(index) = indexes.find(|index| index.record.physical == *physical) {
+            index.settle(&self.shared);
+        }
+    }
+
     /// The change that stores the settings of an index as they are after some were refused.
     pub(crate) fn restore_settings(&mut self, physical: &PhysicalIndex) -> Option<Change> {
         let mut indexes = self.indexes.values_mut();

@@ -18,7 +18,11 @@ use std::time::Duration;
 
 const NODES: [&str; 3] = ["a", "b", "c"];
 const INDEXES: [&str; 3] = ["x", "y", "z"];
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 10] = [
+    "refill.started",
+    "refill.noted",
+    "copy.read",
+    "copy.committed",
     "batch.prepared",
     "batch.committed",
     "node.sent",
@@ -182,8 +186,48 @@ fn stir(world: &World, dice: &mut Dice) {
     });
 }
 
-async fn live(world: &World, engine: &Engine, dice: &Mutex<Dice>, ops: &Mutex<Vec<Op>>) {
+/// A node whose disk is lost. The next loses its own only when this one is whole again: more than
+/// one at a time is more than two replicas bear.
+#[derive(Default)]
+struct Wipe {
+    node: Option<&'static str>,
+    was_noticed: bool,
+    count: u64,
+}
+
+async fn wipe(world: &World, dice: &Mutex<Dice>, last: &Mutex<Wipe>) {
+    let mut all_in_sync = true;
+    let wiped = last.lock().node;
+    for node in NODES {
+        let is_in_sync = world.node(node).await.is_in_sync;
+        all_in_sync &= is_in_sync;
+        if wiped == Some(node) {
+            let mut last = last.lock();
+            last.was_noticed |= !is_in_sync;
+            if last.was_noticed && is_in_sync {
+                last.node = None;
+                last.was_noticed = false;
+            }
+        }
+    }
+    if all_in_sync && last.lock().node.is_none() && dice.lock().below(6) == 0 {
+        let node = dice.lock().pick(&NODES);
+        world.fleet.on(node, |node| node.wipe());
+        let mut last = last.lock();
+        last.node = Some(node);
+        last.count += 1;
+    }
+}
+
+async fn live(
+    world: &World,
+    engine: &Engine,
+    dice: &Mutex<Dice>,
+    ops: &Mutex<Vec<Op>>,
+    last_wipe: &Mutex<Wipe>,
+) {
     for _ in 0..OPS_IN_LIFE {
+        wipe(world, dice, last_wipe).await;
         let (op, wait) = {
             let mut dice = dice.lock();
             if dice.below(3) == 0 {
@@ -199,17 +243,19 @@ async fn live(world: &World, engine: &Engine, dice: &Mutex<Dice>, ops: &Mutex<Ve
     }
 }
 
-fn play(seed: u64) {
+/// Returns how many disks were lost.
+fn play(seed: u64) -> u64 {
     let world = World::new(&NODES, 6, 2);
     let dice = Mutex::new(Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1));
     let ops = Mutex::new(Vec::new());
+    let last_wipe: Mutex<Wipe> = Mutex::default();
     for _ in 0..LIVES {
         let (step, nth) = {
             let mut dice = dice.lock();
             (dice.pick(&STEPS), usize::try_from(dice.below(40)).unwrap())
         };
         world.run_until_step(step, nth, async |engine| {
-            live(&world, &engine, &dice, &ops).await
+            live(&world, &engine, &dice, &ops, &last_wipe).await
         });
         // What was not accepted never was.
         let accepted = world.apart(async |world| world.all_tasks().await.len());
@@ -226,6 +272,16 @@ fn play(seed: u64) {
     }
     world.run(async |engine| {
         world.settled().await;
+        if let Some(node) = last_wipe.lock().node {
+            // With nothing to write it may take a while until the loss is noticed.
+            for _ in 0..20_000 {
+                let indexes = engine.indexes().len();
+                if world.fleet.on(node, |node| node.indexes.len() >= indexes) {
+                    break;
+                }
+                pass(Duration::from_millis(5)).await;
+            }
+        }
         for node in NODES {
             world.in_sync_is(node, true).await;
         }
@@ -247,6 +303,7 @@ fn play(seed: u64) {
             "seed {seed}: {node} holds something dead"
         );
     }
+    last_wipe.into_inner().count
 }
 
 async fn check_index(world: &World, seed: u64, index: &str, documents: &Documents) {
@@ -276,9 +333,8 @@ async fn check_index(world: &World, seed: u64, index: &str, documents: &Document
 
 #[test]
 fn every_node_ends_with_what_one_perfect_node_would_hold() {
-    for seed in 1..=seeds() {
-        play(seed);
-    }
+    let lost: u64 = (1..=seeds()).map(play).sum();
+    assert!(lost >= seeds() / 4, "only {lost} disks were lost");
 }
 
 /// More of them on demand: `MIROIR_SEEDS=5000`.

@@ -6,6 +6,7 @@ mod chaos;
 mod compaction;
 mod denial;
 mod editing;
+mod copies;
 mod failure;
 mod features;
 mod hooks;

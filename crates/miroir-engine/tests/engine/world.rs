@@ -10,6 +10,7 @@ use miroir_core::hash::shard_of;
 use miroir_core::id::{IndexUid, NodeId, TaskUid};
 use miroir_core::task::{AdditionMethod, IndexSwap, Operation, TaskFilter, TaskStatus};
 use miroir_engine::Engine;
+use miroir_engine::copy::CopyConfig;
 use miroir_engine::engine::Write;
 use miroir_engine::port::{
     BatchRecord, Catalog, Clock, IndexRecord, NewEntry, NodeRecord, Payload, PayloadStore, TaskLog,
@@ -55,6 +56,7 @@ pub(crate) struct World {
     pub(crate) payloads: Arc<MemoryPayloads>,
     pub(crate) instance: Arc<MemoryStore>,
     pub(crate) hooks: Arc<Hooks>,
+    pub(crate) copy: CopyConfig,
     shard_count: u32,
     replication_factor: u32,
 }
@@ -67,6 +69,7 @@ impl World {
             payloads: Arc::default(),
             instance: Arc::default(),
             hooks: Arc::default(),
+            copy: CopyConfig::default(),
             shard_count,
             replication_factor,
         }
@@ -99,6 +102,7 @@ impl World {
             probe_interval: Duration::from_millis(200),
             search_cache_bytes: 1024 * 1024,
             webhook: None,
+            copy: self.copy.clone(),
             step_hook,
         }
     }
@@ -163,6 +167,37 @@ impl World {
                 () = reached.notified() => true,
             }
         })
+    }
+
+    /// The same, with something done at the `nth` passing of a step instead. Returns whether the step
+    /// was reached.
+    pub(crate) fn run_with_step(
+        &self,
+        step: &'static str,
+        nth: usize,
+        act: impl Fn(&Fleet) + Send + Sync + 'static,
+        body: impl AsyncFnOnce(Engine),
+    ) -> bool {
+        let passed = Arc::new(Mutex::new(0));
+        let hook: StepHook = {
+            let (passed, fleet) = (passed.clone(), self.fleet.clone());
+            Arc::new(move |name| {
+                let is_here = name == step && {
+                    let mut passed = passed.lock();
+                    *passed += 1;
+                    *passed == nth + 1
+                };
+                if is_here {
+                    act(&fleet);
+                }
+                Box::pin(async {})
+            })
+        };
+        runtime().block_on(async {
+            let engine = Engine::start(self.ports(), self.config(Some(hook))).await;
+            body(engine.expect("a start")).await;
+        });
+        *passed.lock() > nth
     }
 
     /// Makes the call on the world outside of any life of a proxy.

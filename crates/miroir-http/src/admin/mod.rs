@@ -1,11 +1,12 @@
 //! Miroir's own admin API, under `/_miroir`: what operators, the command line and tests ask.
 
 mod topology;
+mod verify;
 
 use crate::app::AppState;
 use axum::Router;
 
 /// Every admin route.
 pub(crate) fn routes() -> Router<AppState> {
-    topology::routes()
+    topology::routes().merge(verify::routes())
 }

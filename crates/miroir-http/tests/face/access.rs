@@ -40,6 +40,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/multi-search"),
     ("GET", "/keys"),
     ("GET", "/_miroir/topology"),
+    ("POST", "/_miroir/verify"),
+    ("GET", "/_miroir/verify/1"),
     ("GET", "/_miroir/indexes/movies/shards"),
 ];
 

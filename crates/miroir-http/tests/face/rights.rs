@@ -142,6 +142,8 @@ const FOR_EVERYONE: &[(&str, &str)] =
 const FOR_THE_STAR: &[(&str, &str)] = &[
     ("POST", "/indexes/products/documents/edit"),
     ("GET", "/_miroir/topology"),
+    ("POST", "/_miroir/verify"),
+    ("GET", "/_miroir/verify/1"),
     ("GET", "/_miroir/indexes/products/shards"),
 ];
 

@@ -199,6 +199,7 @@ impl Face {
             node_timeout: Duration::from_secs(1),
             probe_interval: Duration::from_secs(1),
             webhook: None,
+            copy: miroir_engine::copy::CopyConfig::default(),
             step_hook: None,
         };
         let engine = Engine::start(ports, config)

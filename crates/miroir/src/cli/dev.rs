@@ -282,6 +282,7 @@ fn proxy_config(
         search_cache_bytes: config::DEFAULT_SEARCH_CACHE_BYTES,
         probe_interval: config::DEFAULT_PROBE_INTERVAL,
         transport: config::TransportConfig::default_for(fleet.urls().len()),
+        copy: miroir_engine::copy::CopyConfig::default(),
         log,
         // As a new Meilisearch has them.
         has_metrics: false,

@@ -7,6 +7,7 @@ mod guard;
 mod serve;
 mod status;
 mod stop;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ enum Command {
     Dev(dev::Args),
     Serve(serve::Args),
     Status(status::Args),
+    Verify(verify::Args),
     Guard(guard::Args),
     #[cfg(feature = "devnode")]
     Devnode(devnode::Args),
@@ -53,6 +55,7 @@ impl Cli {
             Command::Dev(args) => runtime.block_on(Box::pin(dev::run(args))),
             Command::Serve(args) => runtime.block_on(Box::pin(serve::run(args))),
             Command::Status(args) => runtime.block_on(Box::pin(status::run(args))),
+            Command::Verify(args) => runtime.block_on(Box::pin(verify::run(args))),
             Command::Guard(args) => runtime.block_on(Box::pin(guard::run(args))),
             #[cfg(feature = "devnode")]
             Command::Devnode(args) => runtime.block_on(Box::pin(devnode::run(args))),

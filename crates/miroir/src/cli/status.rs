@@ -209,6 +209,9 @@ impl Status {
             if let Some(reason) = reason {
                 text.push_str(&format!("\n  {}: {reason}", node.name));
             }
+            if let Some(refill) = &node.refill {
+                text.push_str(&refill_line(&node.name, refill));
+            }
         }
         text.push_str("\n\n");
         text.push_str(&match self.indexes.is_empty() {
@@ -233,6 +236,18 @@ impl Status {
         };
         text.push_str(&format!("\n\n  tasks: {tasks}"));
         text
+    }
+}
+
+fn refill_line(name: &str, refill: &miroir_api::admin::Refill) -> String {
+    match refill.state.as_str() {
+        "waiting" => format!("\n  {name}: its shards will be copied anew when it is back"),
+        _ => format!(
+            "\n  {name}: {} of {} shards copied, {} documents so far",
+            screen::grouped(refill.shards_done),
+            screen::grouped(refill.shards_total),
+            screen::grouped(refill.documents)
+        ),
     }
 }
 
@@ -298,6 +313,15 @@ mod tests {
             lag_batches: u64::from(!in_sync) * 1234,
             shard_count: 32,
             last_error: None,
+            refill: (!in_sync).then(|| miroir_api::admin::Refill {
+                state: "copying".to_owned(),
+                reason: "lost".to_owned(),
+                index: None,
+                shards_total: 32,
+                shards_done: 5,
+                documents: 1_200,
+                bytes: 9,
+            }),
         }
     }
 
@@ -350,7 +374,8 @@ mod tests {
              node   state   in sync     lag   shards   version   zone   url\n  \
              a      up      yes           0       32   1.50.0    -      http://a:7700\n  \
              b      down    NO        1,234       32   1.50.0    -      http://b:7700\n  \
-             b: does not answer\n\n  \
+             b: does not answer\n  \
+             b: 5 of 32 shards copied, 1,200 documents so far\n\n  \
              index    documents   shards   replicas   below\n  \
              cities      34,006        2          2       2   indexing\n\n  \
              tasks: 1 enqueued, 1,200 succeeded"

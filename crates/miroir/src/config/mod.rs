@@ -13,6 +13,7 @@ pub(crate) use unit::{parse_bytes, parse_duration};
 
 pub(crate) use transport::{TlsOverrides, TransportConfig};
 
+use miroir_engine::copy::CopyConfig;
 use raw::{At, Mistake, RawConfig, RawNode};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -68,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) probe_interval: Duration,
     /// How clients reach the proxy.
     pub(crate) transport: TransportConfig,
+    /// Copies between nodes, and what is kept for nodes that are away.
+    pub(crate) copy: CopyConfig,
     /// What is logged, and how.
     pub(crate) log: LogConfig,
     /// `GET /metrics` is served.
@@ -285,6 +288,25 @@ impl Check {
                 DEFAULT_PROBE_INTERVAL,
             ),
             transport: self.transport(raw.transport, overrides.tls, node_count),
+            copy: CopyConfig {
+                bytes_per_second: self.bytes(
+                    raw.copy_bytes_per_second,
+                    "copy_bytes_per_second",
+                    CopyConfig::default().bytes_per_second,
+                ),
+                documents_per_second: self.copy_documents(raw.copy_documents_per_second),
+                retention_bytes: self.bytes(
+                    raw.retention_size,
+                    "retention_size",
+                    CopyConfig::default().retention_bytes,
+                ),
+                retention_age: self.duration(
+                    raw.retention_age,
+                    "retention_age",
+                    CopyConfig::default().retention_age,
+                ),
+                audit_interval: self.audit_interval(raw.audit_interval),
+            },
             log: LogConfig {
                 level: overrides.log_level.unwrap_or(level),
                 format,
@@ -398,14 +420,40 @@ impl Check {
     }
 
     fn search_cache(&mut self, raw: Option<At<String>>) -> u64 {
+        self.bytes(raw, "search_cache", DEFAULT_SEARCH_CACHE_BYTES)
+    }
+
+    fn bytes(&mut self, raw: Option<At<String>>, key: &str, default: u64) -> u64 {
         let Some(At { value, line }) = raw else {
-            return DEFAULT_SEARCH_CACHE_BYTES;
+            return default;
         };
         match unit::parse_bytes(&value) {
             Ok(bytes) => return bytes,
-            Err(text) => self.add(line, format!("`search_cache`: {text}")),
+            Err(text) => self.add(line, format!("`{key}`: {text}")),
         }
-        DEFAULT_SEARCH_CACHE_BYTES
+        default
+    }
+
+    fn copy_documents(&mut self, raw: Option<At<i64>>) -> u64 {
+        let default = CopyConfig::default().documents_per_second;
+        let Some(At { value, line }) = raw else {
+            return default;
+        };
+        u64::try_from(value).unwrap_or_else(|_| {
+            let text = format!("`copy_documents_per_second` must be at least 0, not {value}");
+            self.add(line, text);
+            default
+        })
+    }
+
+    /// Off by default: an audit reads every document of every replica.
+    fn audit_interval(&mut self, raw: Option<At<String>>) -> Option<Duration> {
+        let At { value, line } = raw?;
+        match unit::parse_duration(&value) {
+            Ok(interval) => return (!interval.is_zero()).then_some(interval),
+            Err(text) => self.add(line, format!("`audit_interval`: {text}")),
+        }
+        None
     }
 
     fn shards(&mut self, raw: Option<At<i64>>) -> u32 {

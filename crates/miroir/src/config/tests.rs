@@ -51,6 +51,11 @@ fn a_file_with_nodes_only_gets_every_default() {
     assert_eq!(config.probe_interval, Duration::from_secs(1));
     assert_eq!(config.transport, TransportConfig::default_for(2));
     assert_eq!(config.transport.tls, None);
+    assert_eq!(config.copy.bytes_per_second, 32 << 20);
+    assert_eq!(config.copy.documents_per_second, 0);
+    assert_eq!(config.copy.retention_bytes, 16 << 30);
+    assert_eq!(config.copy.retention_age, Duration::from_secs(72 * 3600));
+    assert_eq!(config.copy.audit_interval, None);
     assert_eq!(
         config.log,
         LogConfig {
@@ -85,6 +90,11 @@ replication_factor = 2
 search_deadline = "1500 ms"
 search_cache = "0 B"
 probe_interval = "5 s"
+copy_bytes_per_second = "0 B"
+copy_documents_per_second = 100
+retention_size = "1 GB"
+retention_age = "1 h"
+audit_interval = "24 h"
 log_level = "info,miroir_engine=debug"
 log_format = "json"
 connections_max = 100
@@ -109,6 +119,14 @@ require_auth = true
     assert_eq!(config.search_deadline, Duration::from_millis(1500));
     assert_eq!(config.search_cache_bytes, 0);
     assert_eq!(config.probe_interval, Duration::from_secs(5));
+    assert_eq!(config.copy.bytes_per_second, 0);
+    assert_eq!(config.copy.documents_per_second, 100);
+    assert_eq!(config.copy.retention_bytes, 1_000_000_000);
+    assert_eq!(config.copy.retention_age, Duration::from_secs(3600));
+    assert_eq!(
+        config.copy.audit_interval,
+        Some(Duration::from_secs(24 * 3600))
+    );
     assert_eq!(config.log.level, "info,miroir_engine=debug");
     assert_eq!(config.log.format, LogFormat::Json);
     let transport = config.transport;

@@ -1,0 +1,648 @@
+//! The dispatcher's part in copies: it alone knows the order of batches, so it alone can say at
+//! which position of the log something is read, and put a copy there.
+//!
+//! A request that reads an index waits until nothing of the index is in flight; meanwhile no further
+//! batch of the index is made. The wait has a limit, after which the request is sent back and writes
+//! have their turn; whoever asked comes again with a longer limit.
+
+use super::read::{Replica, Shown};
+use super::{IndexCopy, Refill, refill_change, witness};
+use crate::completer::Event;
+use crate::dispatcher::Dispatcher;
+use crate::error::EngineError;
+use crate::plan::{BatchPlan, REQUEST_BYTES_MAX, Work};
+use crate::port::{BatchRecord, Change, Delivery, NodeSettingsVersion, PayloadRef, TaskRecord};
+use crate::prepare::PlannedIndex;
+use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, NodeView, shards_of};
+use bytes::Bytes;
+use miroir_core::id::{NodeId, PhysicalIndex, ShardId};
+use miroir_core::settings;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// What a worker asks of the dispatcher.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// Begin a refill, or begin it again.
+    Start {
+        node: NodeId,
+        reason: String,
+        /// The node's data is not what it was: what is known of its tasks is void.
+        is_lost: bool,
+    },
+    /// The node is there: find out what is to be copied.
+    Run { node: NodeId },
+    /// Make the first index of the refill anew on the node.
+    Recreate { node: NodeId, refill: Refill },
+    /// Copy these documents, of the first shard of the first index; then the refill stands as given.
+    Copy {
+        node: NodeId,
+        shard: ShardId,
+        ids: Vec<String>,
+        refill: Refill,
+    },
+    /// Compare these documents at one position with those of `reference`.
+    Compare {
+        index: PhysicalIndex,
+        shard: ShardId,
+        ids: Vec<String>,
+        reference: NodeId,
+        node: NodeId,
+        /// Nothing speaks for the reference: what it lacks and the other has is missing on it.
+        is_even: bool,
+        /// Copy what differs.
+        is_repairing: bool,
+    },
+    /// Nothing is left to copy.
+    Finish { node: NodeId },
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// It is done, durably.
+    Done,
+    /// Documents are on their way, durably.
+    Copied { documents: u64, bytes: u64 },
+    /// The documents that differ, by node.
+    Compared(Vec<(NodeId, String, Unlike)>),
+    /// The index is gone, or is not on that node.
+    Gone,
+    /// Not now; ask again.
+    Busy,
+    /// It cannot be done now, for this reason.
+    Failed(String),
+}
+
+/// How a replica's document differs from the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unlike {
+    /// It lacks it.
+    Missing,
+    /// It has it, and the reference has not.
+    Extra,
+    /// Its content is another.
+    Changed,
+}
+
+/// A request with the way back.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(super) ask: Ask,
+    /// How long the index may be held back for it.
+    pub(super) limit: Duration,
+    pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// The requests that wait in the dispatcher.
+pub(crate) struct Barrier {
+    receiver: Option<mpsc::Receiver<Request>>,
+    waiting: VecDeque<(Request, Duration)>,
+}
+
+impl Barrier {
+    pub(crate) fn new(receiver: Option<mpsc::Receiver<Request>>) -> Self {
+        Self {
+            receiver,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Something waits for an index to come to rest.
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn is_held(&self, index: &PhysicalIndex) -> bool {
+        self.waiting
+            .iter()
+            .any(|(request, _)| request.ask.index() == Some(index))
+    }
+}
+
+impl Ask {
+    /// The index that must be at rest.
+    fn index(&self) -> Option<&PhysicalIndex> {
+        match self {
+            Self::Recreate { refill, .. } | Self::Copy { refill, .. } => {
+                refill.indexes.first().map(|copy| &copy.index)
+            }
+            Self::Compare { index, .. } => Some(index),
+            Self::Start { .. } | Self::Run { .. } | Self::Finish { .. } => None,
+        }
+    }
+}
+
+/// `None` is: not yet.
+type Served = Result<Option<Answer>, EngineError>;
+
+impl Dispatcher {
+    /// The task's index is held back for a copy.
+    pub(crate) fn is_held(&self, task: &TaskRecord) -> bool {
+        let index = task
+            .index_uid
+            .as_ref()
+            .and_then(|uid| self.preparer.indexes.get(uid));
+        index.is_some_and(|index| self.barrier.is_held(&index.record.physical))
+    }
+
+    /// Serves what can be served.
+    pub(crate) async fn serve_copies(&mut self) -> Result<(), EngineError> {
+        let now = self.shared.ports.clock.monotonic();
+        while let Some(request) = self
+            .barrier
+            .receiver
+            .as_mut()
+            .and_then(|receiver| receiver.try_recv().ok())
+        {
+            self.barrier.waiting.push_back((request, now));
+        }
+        for _ in 0..self.barrier.waiting.len() {
+            let Some((request, since)) = self.barrier.waiting.pop_front() else {
+                break;
+            };
+            if request.reply.is_closed() {
+                continue;
+            }
+            match self.serve(&request.ask).await {
+                Ok(Some(answer)) => drop(request.reply.send(answer)),
+                Ok(None) if now.saturating_sub(since) < request.limit => {
+                    self.barrier.waiting.push_back((request, since));
+                }
+                Ok(None) => drop(request.reply.send(Answer::Busy)),
+                Err(EngineError::ShuttingDown) => return Err(EngineError::ShuttingDown),
+                Err(error) => drop(request.reply.send(Answer::Failed(error.to_string()))),
+            }
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self, ask: &Ask) -> Served {
+        match ask {
+            Ask::Start {
+                node,
+                reason,
+                is_lost,
+            } => self.start_refill(node, reason, *is_lost).await.map(Some),
+            Ask::Run { node } => self.run_refill(node).await.map(Some),
+            Ask::Finish { node } => self.finish_refill(node).await.map(Some),
+            Ask::Recreate { node, refill } => self.recreate(node, refill.clone()).await,
+            Ask::Copy {
+                node,
+                shard,
+                ids,
+                refill,
+            } => self.copy(node, *shard, ids, refill.clone()).await,
+            Ask::Compare {
+                index,
+                shard,
+                ids,
+                reference,
+                node,
+                is_even,
+                is_repairing,
+            } => {
+                let pair = Pair {
+                    reference,
+                    node,
+                    is_even: *is_even,
+                    is_repairing: *is_repairing,
+                };
+                self.compare(index, *shard, ids, pair).await
+            }
+        }
+    }
+
+    fn planned(&self, index: &PhysicalIndex) -> Option<&PlannedIndex> {
+        let mut indexes = self.preparer.indexes.values();
+        indexes.find(|planned| planned.record.physical == *index)
+    }
+
+    fn rested_entry(&self, index: &PhysicalIndex) -> Option<IndexEntry> {
+        let planned = self.planned(index)?;
+        Some(IndexEntry::new(
+            planned.record.clone(),
+            planned.replica_sets.clone(),
+        ))
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // Refills
+
+    async fn start_refill(
+        &mut self,
+        node: &NodeId,
+        reason: &str,
+        is_lost: bool,
+    ) -> Result<Answer, EngineError> {
+        let shared = self.shared.clone();
+        let old = shared.copy.refill(node);
+        let refill = Refill {
+            below: self.next_batch,
+            reason: reason.to_owned(),
+            is_running: false,
+            indexes: Vec::new(),
+            shard_count: 0,
+            shards_done: 0,
+            documents: 0,
+            bytes: 0,
+        };
+        let mut changes = vec![refill_change(node, Some(&refill))];
+        if is_lost {
+            changes.push(witness::change(node, None));
+        }
+        self.commit(&changes).await?;
+        shared.step("refill.started").await;
+        if is_lost {
+            shared.copy.forget_witness(node);
+        }
+        shared.copy.begin(node, refill.clone());
+        let _ = self.events.send(Event::Forgiven {
+            node: node.clone(),
+            below: refill.below,
+        });
+        if is_lost && let Some(lane) = shared.lanes.get(node) {
+            // Before the node counts as up again: the lane must not take its new tasks for old ones.
+            let _ = lane.send(LaneMessage::Renewed);
+        }
+        shared.quarantine.lock().remove(node);
+        shared.update(|snapshot| {
+            if let Some(view) = snapshot.nodes.get_mut(node) {
+                view.is_apart = false;
+            }
+        });
+        shared.nodes_changed.send_modify(|count| *count += 1);
+        if let Some(file) = old.as_ref().and_then(Refill::list_file) {
+            shared
+                .ports
+                .payloads
+                .remove(std::slice::from_ref(file))
+                .await?;
+        }
+        tracing::warn!(%node, reason, "the node's replicas will be copied anew from the others");
+        Ok(Answer::Done)
+    }
+
+    async fn run_refill(&mut self, node: &NodeId) -> Result<Answer, EngineError> {
+        let Some(mut refill) = self.shared.copy.refill(node) else {
+            return Ok(Answer::Gone);
+        };
+        refill.is_running = true;
+        let mut indexes = BTreeMap::new();
+        for planned in self.preparer.indexes.values() {
+            let shards = shards_of(&planned.replica_sets, node);
+            if !shards.is_empty() {
+                refill.shard_count += shards.len() as u64;
+                let index = planned.record.physical.clone();
+                indexes.insert(index.clone(), IndexCopy::new(index));
+            }
+        }
+        refill.indexes = indexes.into_values().collect();
+        self.commit(&[refill_change(node, Some(&refill))]).await?;
+        self.shared.step("refill.running").await;
+        self.shared.copy.put(node, Some(refill));
+        Ok(Answer::Done)
+    }
+
+    async fn finish_refill(&mut self, node: &NodeId) -> Result<Answer, EngineError> {
+        let now = self.shared.ports.clock.now();
+        let mut changes = vec![refill_change(node, None)];
+        for planned in self.preparer.indexes.values() {
+            let Some(version) = planned.record.settings_version else {
+                continue;
+            };
+            if planned.patches.is_empty() && !shards_of(&planned.replica_sets, node).is_empty() {
+                changes.push(Change::PutNodeSettingsVersion(NodeSettingsVersion {
+                    index: planned.record.physical.clone(),
+                    node: node.clone(),
+                    version,
+                    updated_at: now,
+                }));
+            }
+        }
+        self.commit(&changes).await?;
+        self.shared.step("refill.finished").await;
+        self.shared.copy.put(node, None);
+        self.shared.nodes_changed.send_modify(|count| *count += 1);
+        tracing::info!(%node, "the node's replicas are copied; it joins when it is level");
+        Ok(Answer::Done)
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // Copies
+
+    async fn recreate(&mut self, node: &NodeId, mut refill: Refill) -> Served {
+        let Some(copy) = refill.indexes.first_mut() else {
+            return Ok(Some(Answer::Gone));
+        };
+        if self.shared.is_indexing(&copy.index) {
+            return Ok(None);
+        }
+        self.preparer.settle(&copy.index);
+        let Some(entry) = self.rested_entry(&copy.index) else {
+            return Ok(Some(Answer::Gone));
+        };
+        let shards = shards_of(&entry.replica_sets, node);
+        if shards.is_empty() {
+            return Ok(Some(Answer::Gone));
+        }
+        let Some(source) = self.sources(&entry, shards[0], node).into_iter().next() else {
+            return Ok(Some(Answer::Failed(
+                "no replica is in sync and answers".into(),
+            )));
+        };
+        let replica = Replica {
+            shared: &self.shared,
+            node: &source,
+            entry: &entry,
+        };
+        let shown = match replica.settings().await {
+            Ok(shown) => shown,
+            Err(error) => return Ok(Some(Answer::Failed(error.to_string()))),
+        };
+        let facts = self.shared.facts();
+        let logical = &entry.record.settings;
+        let mut node_settings = settings::initial_node_settings(&facts);
+        node_settings.extend(settings::to_node_settings(logical, logical, &facts));
+        let node_settings = as_shown(node_settings, &shown);
+        copy.is_begun = true;
+        copy.shards.clone_from(&shards);
+        let work = Work::RecreateIndex {
+            settings: node_settings,
+        };
+        let changes = vec![refill_change(node, Some(&refill))];
+        self.open_copy(&entry, node, shards, work, changes).await?;
+        self.shared.copy.put(node, Some(refill));
+        Ok(Some(Answer::Done))
+    }
+
+    async fn copy(
+        &mut self,
+        node: &NodeId,
+        shard: ShardId,
+        ids: &[String],
+        mut refill: Refill,
+    ) -> Served {
+        let Some(index) = refill.indexes.first().map(|copy| copy.index.clone()) else {
+            return Ok(Some(Answer::Gone));
+        };
+        let Some(entry) = self.rested_entry(&index) else {
+            return Ok(Some(Answer::Gone));
+        };
+        if !entry.placement.is_on(shard, node) {
+            return Ok(Some(Answer::Gone));
+        }
+        if self.shared.is_indexing(&index) {
+            return Ok(None);
+        }
+        let mut cause = "no replica is in sync and answers".to_owned();
+        for source in self.sources(&entry, shard, node) {
+            let replica = Replica {
+                shared: &self.shared,
+                node: &source,
+                entry: &entry,
+            };
+            let shown = match replica.documents(ids).await {
+                Ok(shown) => shown,
+                Err(error) => {
+                    cause = error.to_string();
+                    continue;
+                }
+            };
+            let (documents, bytes) = (shown.len() as u64, bytes_of(shown.values()));
+            refill.documents += documents;
+            refill.bytes += bytes;
+            let work = self.copy_work(ids, &shown).await?;
+            let changes = vec![refill_change(node, Some(&refill))];
+            self.open_copy(&entry, node, vec![shard], work, changes)
+                .await?;
+            self.shared.copy.put(node, Some(refill));
+            return Ok(Some(Answer::Copied { documents, bytes }));
+        }
+        Ok(Some(Answer::Failed(cause)))
+    }
+
+    /// In-sync replicas of a shard that answer, but for one node.
+    fn sources(&self, entry: &IndexEntry, shard: ShardId, but: &NodeId) -> Vec<NodeId> {
+        let snapshot = self.shared.snapshot.load();
+        let replicas = entry.placement.replica_set(shard).cloned();
+        let is_source = |node: &NodeId| {
+            node != but && snapshot.nodes.get(node).is_some_and(NodeView::is_readable)
+        };
+        replicas.filter(is_source).collect()
+    }
+
+    /// Makes the documents durable; those not shown are to be removed.
+    async fn copy_work(
+        &self,
+        ids: &[String],
+        shown: &BTreeMap<String, Shown>,
+    ) -> Result<Work, EngineError> {
+        let absent = ids
+            .iter()
+            .filter(|id| !shown.contains_key(*id))
+            .cloned()
+            .collect();
+        let documents = if shown.is_empty() {
+            None
+        } else {
+            let mut file = self.shared.ports.payloads.create().await?;
+            for document in shown.values() {
+                file.append(Bytes::copy_from_slice(&document.raw)).await?;
+                file.append(Bytes::from_static(b"\n")).await?;
+            }
+            Some(file.finish().await?)
+        };
+        self.shared.step("copy.read").await;
+        Ok(Work::CopyDocuments { documents, absent })
+    }
+
+    /// Puts a batch for one node into the order, durably.
+    async fn open_copy(
+        &mut self,
+        entry: &IndexEntry,
+        node: &NodeId,
+        shards: Vec<ShardId>,
+        work: Work,
+        mut changes: Vec<Change>,
+    ) -> Result<(), EngineError> {
+        let shared = self.shared.clone();
+        let uid = self.next_batch;
+        let plan = BatchPlan {
+            index_uid: entry.record.uid.clone(),
+            physical: entry.record.physical.clone(),
+            shard_count: entry.record.shard_count,
+            primary_key: entry.record.primary_key.clone(),
+            creation: None,
+            work,
+            entries: Vec::new(),
+            shards: Some(shards.into_iter().collect()),
+            request_bytes_max: REQUEST_BYTES_MAX,
+            exchanges: Vec::new(),
+            settings_step: None,
+        };
+        let stored = serde_json::to_value(&plan)
+            .map_err(|error| EngineError::Answer(format!("a plan cannot be written: {error}")))?;
+        let deliveries = BTreeMap::from([(node.clone(), Delivery::default())]);
+        changes.push(Change::PutBatch(Box::new(BatchRecord {
+            uid,
+            tasks: Vec::new(),
+            plan: stored,
+            deliveries: deliveries.clone(),
+            is_done: false,
+            started_at: shared.ports.clock.now(),
+            finished_at: None,
+        })));
+        self.commit(&changes).await?;
+        self.next_batch.0 += 1;
+        shared.step("copy.committed").await;
+        let batch = Arc::new(LiveBatch {
+            uid,
+            plan,
+            tasks: Vec::new(),
+            inline: BTreeMap::new(),
+            replica_sets: entry.replica_sets.clone(),
+            nodes: BTreeSet::from([node.clone()]),
+            effect: Effect::None,
+            payload_bytes: 0,
+            window: parking_lot::Mutex::new(None),
+        });
+        shared.in_flight.lock().insert(uid);
+        shared.live.lock().insert(uid, batch.clone());
+        let _ = self.events.send(Event::Opened(batch, deliveries));
+        if let Some(lane) = shared.lanes.get(node) {
+            let _ = lane.send(LaneMessage::Deliver(uid));
+        }
+        Ok(())
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // Comparison
+
+    async fn compare(
+        &mut self,
+        index: &PhysicalIndex,
+        shard: ShardId,
+        ids: &[String],
+        pair: Pair<'_>,
+    ) -> Served {
+        let shared = self.shared.clone();
+        let Some(entry) = self.rested_entry(index) else {
+            return Ok(Some(Answer::Gone));
+        };
+        if shared.is_indexing(index) {
+            return Ok(None);
+        }
+        let is_readable = {
+            let snapshot = shared.snapshot.load();
+            let view = snapshot.nodes.get(pair.reference);
+            entry.placement.is_on(shard, pair.reference) && view.is_some_and(NodeView::is_readable)
+        };
+        if !is_readable || !entry.placement.is_on(shard, pair.node) {
+            let cause = format!("{} cannot be read now", pair.reference);
+            return Ok(Some(Answer::Failed(cause)));
+        }
+        // What is in sync has applied all; what is not may lag behind.
+        match shared.copy.owed(&shared, pair.node, index).await {
+            Some(0) => {}
+            Some(_) => return Ok(None),
+            None => return Err(EngineError::ShuttingDown),
+        }
+        let read = async |node: &NodeId| {
+            let replica = Replica {
+                shared: &shared,
+                node,
+                entry: &entry,
+            };
+            replica.documents(ids).await
+        };
+        let (expected, held) = match (read(pair.reference).await, read(pair.node).await) {
+            (Ok(expected), Ok(held)) => (expected, held),
+            (Err(error), _) | (_, Err(error)) => {
+                return Ok(Some(Answer::Failed(error.to_string())));
+            }
+        };
+        let mut found = Vec::new();
+        for id in ids {
+            let Some(how) = unlike(expected.get(id), held.get(id)) else {
+                continue;
+            };
+            found.push(match how {
+                Unlike::Extra if pair.is_even => {
+                    (pair.reference.clone(), id.clone(), Unlike::Missing)
+                }
+                how => (pair.node.clone(), id.clone(), how),
+            });
+        }
+        if pair.is_repairing {
+            for (target, shown) in [(pair.node, &expected), (pair.reference, &held)] {
+                let of_target = found.iter().filter(|(node, ..)| node == target);
+                let ids: Vec<String> = of_target.map(|(_, id, _)| id.clone()).collect();
+                if ids.is_empty() {
+                    continue;
+                }
+                let shown: BTreeMap<String, Shown> = ids
+                    .iter()
+                    .filter_map(|id| Some((id.clone(), shown.get(id)?.clone())))
+                    .collect();
+                let work = self.copy_work(&ids, &shown).await?;
+                self.open_copy(&entry, target, vec![shard], work, Vec::new())
+                    .await?;
+            }
+        }
+        Ok(Some(Answer::Compared(found)))
+    }
+}
+
+/// Two replicas being compared.
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    reference: &'a NodeId,
+    node: &'a NodeId,
+    is_even: bool,
+    is_repairing: bool,
+}
+
+/// Settings as a replica has them. What was set is known better there than in the record, which may
+/// hold a change that was refused just before a crash; secrets are known only by the record.
+fn as_shown(
+    settings: serde_json::Map<String, Value>,
+    shown: &serde_json::Map<String, Value>,
+) -> serde_json::Map<String, Value> {
+    let of_replica = |(name, mut value): (String, Value)| {
+        let there = shown.get(&name)?;
+        if name == "embedders" {
+            if let (Value::Object(ours), Value::Object(there)) = (&mut value, there) {
+                ours.retain(|embedder, _| there.contains_key(embedder));
+            }
+            return Some((name, value));
+        }
+        Some((name, there.clone()))
+    };
+    settings.into_iter().filter_map(of_replica).collect()
+}
+
+fn unlike(expected: Option<&Shown>, held: Option<&Shown>) -> Option<Unlike> {
+    match (expected, held) {
+        (None, None) => None,
+        (Some(_), None) => Some(Unlike::Missing),
+        (None, Some(_)) => Some(Unlike::Extra),
+        (Some(a), Some(b)) if a.digest == b.digest => None,
+        (Some(_), Some(_)) => Some(Unlike::Changed),
+    }
+}
+
+fn bytes_of<'a>(shown: impl Iterator<Item = &'a Shown>) -> u64 {
+    shown.map(|document| document.raw.len() as u64).sum()
+}
+
+/// The files that a copy's plan names.
+pub(crate) fn file_of(work: &Work) -> Option<&PayloadRef> {
+    match work {
+        Work::CopyDocuments { documents, .. } => documents.as_ref(),
+        _ => None,
+    }
+}

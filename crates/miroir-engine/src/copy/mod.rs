@@ -1,0 +1,525 @@
+//! The copy of a shard replica while it takes writes: what refilling a node, repairing replicas
+//! and every move rest on.
+//!
+//! **The primitive.** Documents are copied at an exact position of the log. The dispatcher holds an
+//! index back until nothing of it is in flight: then every in-sync replica has applied the same
+//! prefix of the log and no more. It reads the documents asked for from one of them, makes them
+//! durable as a payload, and puts a batch for the target alone into the order of batches, there and
+//! nowhere else. The target's lane delivers it like any other. So what the target holds of those
+//! documents is, from that batch on, what every replica holds: whatever it did with them before,
+//! and whatever kinds of writes come behind (partial updates, deletions by filter, edits). The
+//! position is held for one read, not for the copy: writes go on between two pieces.
+//!
+//! **A refill** makes one node's replicas anew out of it:
+//!
+//! ```text
+//!            lost, or beyond retention
+//!  in sync ───────────────────────────► waiting ──node is up──► running ──no index left──► level ─► in sync
+//!                                          ▲                      │  for each index:
+//!                                          │                      │  recreate ─► for each shard: list, copy piece by piece
+//!                                          └──lost once more──────┘          ─► verify (and copy what differs) ─► done
+//! ```
+//! Laws:
+//! - A refill begins at a batch number, durably. The node is owed no batch below it (but removals of
+//!   indexes), so their payloads can go. While an index waits to be recreated on the node, the node
+//!   gets no batch of it; from the batch that recreates it on, it gets all.
+//! - The state is stored in the commit that stores the batch it speaks of. A crash repeats nothing
+//!   and skips nothing: the next start reads the state and goes on.
+//! - A node being refilled is not in sync, whatever its record says, and serves no read.
+//! - Documents are read from in-sync replicas only.
+//! - While an index is being copied, the node may fail writes that its replicas carry out (a partial
+//!   update of a document not copied yet may be no whole document). That is no illness; the index is
+//!   marked and not done before its documents were compared once more.
+//! - A node that fails a copy is ill: it is tried again and nothing later is applied before.
+//! - An index is done when the node's documents were compared with a replica's and are the same.
+
+mod audit;
+pub(crate) mod barrier;
+mod read;
+pub(crate) mod refill;
+pub(crate) mod witness;
+
+use audit::AuditReport;
+pub(crate) use audit::run as run_audits;
+
+use crate::completer::Event;
+use crate::error::EngineError;
+use crate::plan::Work;
+use crate::port::{Change, PayloadRef, Store};
+use barrier::{Answer, Ask, Request};
+use miroir_core::id::{BatchUid, NodeId, PhysicalIndex, ShardId};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use witness::Witness;
+
+/// How copies are bounded, and when a copy takes the place of the log.
+#[derive(Debug, Clone)]
+pub struct CopyConfig {
+    /// Documents copied or compared in a second, on average; 0 is no bound.
+    pub documents_per_second: u64,
+    /// Bytes copied or compared in a second, on average; 0 is no bound.
+    pub bytes_per_second: u64,
+    /// Payloads kept for a node that is away, in bytes. Beyond it the node is refilled instead.
+    pub retention_bytes: u64,
+    /// The age up to which they are kept.
+    pub retention_age: Duration,
+    /// Between two audits of all replicas; `None` for none.
+    pub audit_interval: Option<Duration>,
+}
+
+impl Default for CopyConfig {
+    fn default() -> Self {
+        Self {
+            documents_per_second: 0,
+            bytes_per_second: 32 * 1024 * 1024,
+            retention_bytes: 16 * 1024 * 1024 * 1024,
+            retention_age: Duration::from_hours(72),
+            audit_interval: None,
+        }
+    }
+}
+
+/// Requests that wait for the dispatcher. Each comes from a worker that waits for its answer, so
+/// there are never more than workers.
+const REQUESTS_MAX: usize = 256;
+
+/// The refill of one node. The stored form is part of the database format.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Refill {
+    /// The node is owed no batch below this one.
+    pub(crate) below: BatchUid,
+    /// Why.
+    pub(crate) reason: String,
+    /// The node was there and the indexes to copy are known.
+    pub(crate) is_running: bool,
+    /// What is still to be copied; the first is being copied.
+    #[serde(default)]
+    pub(crate) indexes: Vec<IndexCopy>,
+    /// Shards to copy, over all indexes.
+    #[serde(default)]
+    pub(crate) shard_count: u64,
+    /// Shards copied.
+    #[serde(default)]
+    pub(crate) shards_done: u64,
+    /// Documents copied.
+    #[serde(default)]
+    pub(crate) documents: u64,
+    /// Bytes copied.
+    #[serde(default)]
+    pub(crate) bytes: u64,
+}
+
+/// The copy of one index to one node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct IndexCopy {
+    /// Which.
+    pub(crate) index: PhysicalIndex,
+    /// It was made anew on the node, and the node gets its batches.
+    #[serde(default)]
+    pub(crate) is_begun: bool,
+    /// Shards not copied yet; the first is being copied.
+    #[serde(default)]
+    pub(crate) shards: Vec<ShardId>,
+    /// The ids of the first shard, one JSON text a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) list: Option<PayloadRef>,
+    /// Where the next id of the list begins.
+    #[serde(default)]
+    pub(crate) offset: u64,
+}
+
+impl IndexCopy {
+    fn new(index: PhysicalIndex) -> Self {
+        Self {
+            index,
+            is_begun: false,
+            shards: Vec::new(),
+            list: None,
+            offset: 0,
+        }
+    }
+}
+
+impl Refill {
+    fn list_file(&self) -> Option<&PayloadRef> {
+        self.indexes.first().and_then(|index| index.list.as_ref())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    refills: BTreeMap<NodeId, Refill>,
+    /// Nodes to refill, with the reason.
+    wanted: BTreeMap<NodeId, String>,
+    /// Copies in which the node failed a write that its replicas carried out.
+    spoilt: BTreeSet<(NodeId, PhysicalIndex)>,
+    witnesses: BTreeMap<NodeId, Witness>,
+    /// Nodes that answered as if their data were lost.
+    suspects: BTreeSet<NodeId>,
+    /// Shards whose in-sync replicas are known to differ.
+    unlike: BTreeMap<PhysicalIndex, BTreeSet<ShardId>>,
+    audits: BTreeMap<u64, AuditReport>,
+}
+
+/// What the parts of the engine know of copies, and where they ask for them.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    book: Mutex<Book>,
+    requests: mpsc::Sender<Request>,
+    receiver: Mutex<Option<mpsc::Receiver<Request>>>,
+    events: OnceLock<mpsc::UnboundedSender<Event>>,
+    next_audit: AtomicU64,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
+        Self {
+            book: Mutex::default(),
+            requests,
+            receiver: Mutex::new(Some(receiver)),
+            events: OnceLock::new(),
+            next_audit: AtomicU64::new(1),
+        }
+    }
+}
+
+fn refill_key(node: &NodeId) -> String {
+    format!("refill/{node}")
+}
+
+const UNLIKE_KEY: &str = "unlikeShards";
+
+impl Desk {
+    /// Reads what an earlier process left.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(crate) async fn load(
+        &self,
+        store: &dyn Store,
+        nodes: impl Iterator<Item = &NodeId>,
+    ) -> Result<(), EngineError> {
+        for node in nodes {
+            let refill = load_refill(store, node).await?;
+            let witness = witness::load(store, node).await?;
+            let mut book = self.book.lock();
+            book.refills.extend(refill.map(|r| (node.clone(), r)));
+            book.witnesses.extend(witness.map(|w| (node.clone(), w)));
+        }
+        if let Some(value) = store.load_fact(UNLIKE_KEY).await?
+            && let Ok(unlike) = serde_json::from_value(value)
+        {
+            self.book.lock().unlike = unlike;
+        }
+        Ok(())
+    }
+
+    /// Names where the completer listens. Called once.
+    pub(crate) fn connect(&self, events: mpsc::UnboundedSender<Event>) {
+        for (node, refill) in &self.book.lock().refills {
+            let _ = events.send(Event::Forgiven {
+                node: node.clone(),
+                below: refill.below,
+            });
+        }
+        let _ = self.events.set(events);
+    }
+
+    /// The dispatcher's end. It can be taken once.
+    pub(crate) fn take_receiver(&self) -> Option<mpsc::Receiver<Request>> {
+        self.receiver.lock().take()
+    }
+
+    /// Files that refills need.
+    pub(crate) fn files(&self) -> Vec<PayloadRef> {
+        let book = self.book.lock();
+        let files = book.refills.values().filter_map(Refill::list_file);
+        files.cloned().collect()
+    }
+
+    pub(crate) fn refill(&self, node: &NodeId) -> Option<Refill> {
+        self.book.lock().refills.get(node).cloned()
+    }
+
+    fn put(&self, node: &NodeId, refill: Option<Refill>) {
+        let mut book = self.book.lock();
+        match refill {
+            Some(refill) => drop(book.refills.insert(node.clone(), refill)),
+            None => drop(book.refills.remove(node)),
+        }
+    }
+
+    /// The node is being refilled: it is not in sync, however level.
+    pub(crate) fn is_refilling(&self, node: &NodeId) -> bool {
+        self.book.lock().refills.contains_key(node)
+    }
+
+    /// The node is not owed this batch.
+    pub(crate) fn is_forgiven(&self, node: &NodeId, batch: BatchUid, work: &Work) -> bool {
+        let is_below = |refill: &Refill| batch < refill.below;
+        *work != Work::DeleteIndex && self.book.lock().refills.get(node).is_some_and(is_below)
+    }
+
+    /// The index is yet to be made anew on the node: no batch of it goes there.
+    pub(crate) fn is_awaiting(&self, node: &NodeId, index: &PhysicalIndex) -> bool {
+        let book = self.book.lock();
+        book.refills.get(node).is_some_and(|refill| {
+            !refill.is_running
+                || refill
+                    .indexes
+                    .iter()
+                    .any(|copy| copy.index == *index && !copy.is_begun)
+        })
+    }
+
+    /// The index is being copied to the node: what the node fails meanwhile is no illness.
+    pub(crate) fn is_copying(&self, node: &NodeId, index: &PhysicalIndex) -> bool {
+        let book = self.book.lock();
+        book.refills
+            .get(node)
+            .is_some_and(|refill| refill.indexes.iter().any(|copy| copy.index == *index))
+    }
+
+    /// The node failed a write during the copy: its documents are to be looked at once more.
+    pub(crate) fn spoil(&self, node: NodeId, index: PhysicalIndex) {
+        self.book.lock().spoilt.insert((node, index));
+    }
+
+    fn take_spoilt(&self, node: &NodeId, index: &PhysicalIndex) -> bool {
+        let mut book = self.book.lock();
+        book.spoilt.remove(&(node.clone(), index.clone()))
+    }
+
+    fn is_spoilt(&self, node: &NodeId, index: &PhysicalIndex) -> bool {
+        let book = self.book.lock();
+        book.spoilt.contains(&(node.clone(), index.clone()))
+    }
+
+    /// Asks for a refill of a node that is out of sync.
+    pub(crate) fn want(&self, node: NodeId, reason: String) {
+        let mut book = self.book.lock();
+        if !book.refills.get(&node).is_some_and(|r| !r.is_running) {
+            book.wanted.entry(node).or_insert(reason);
+        }
+    }
+
+    fn take_wanted(&self, node: &NodeId) -> Option<String> {
+        self.book.lock().wanted.remove(node)
+    }
+
+    /// Replicas of these shards are known to differ. Returns the change that stores it.
+    pub(crate) fn note_unlike(
+        &self,
+        index: &PhysicalIndex,
+        shards: impl IntoIterator<Item = ShardId>,
+    ) -> Change {
+        let mut book = self.book.lock();
+        book.unlike.entry(index.clone()).or_default().extend(shards);
+        unlike_change(&book)
+    }
+
+    fn unlike(&self) -> Vec<(PhysicalIndex, BTreeSet<ShardId>)> {
+        let book = self.book.lock();
+        book.unlike
+            .iter()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()
+    }
+
+    /// Those shards were compared and made alike.
+    fn settle_unlike(&self, index: &PhysicalIndex, shards: &BTreeSet<ShardId>) -> Change {
+        let mut book = self.book.lock();
+        if let Some(left) = book.unlike.get_mut(index) {
+            left.retain(|shard| !shards.contains(shard));
+            if left.is_empty() {
+                book.unlike.remove(index);
+            }
+        }
+        unlike_change(&book)
+    }
+
+    pub(crate) fn suspect(&self, node: &NodeId) {
+        self.book.lock().suspects.insert(node.clone());
+    }
+
+    pub(crate) fn take_suspect(&self, node: &NodeId) -> bool {
+        self.book.lock().suspects.remove(node)
+    }
+
+    pub(crate) fn witness(&self, node: &NodeId) -> Option<Witness> {
+        self.book.lock().witnesses.get(node).cloned()
+    }
+
+    /// Takes in a newer task of a node; returns the change that stores it, or `None` if a newer one
+    /// is known.
+    pub(crate) fn note_witness(&self, node: &NodeId, witness: &Witness) -> Option<Change> {
+        let mut book = self.book.lock();
+        let known = book.witnesses.get(node);
+        if known.is_some_and(|known| known.uid >= witness.uid) {
+            return None;
+        }
+        book.witnesses.insert(node.clone(), witness.clone());
+        Some(witness::change(node, Some(witness)))
+    }
+
+    fn forget_witness(&self, node: &NodeId) {
+        self.book.lock().witnesses.remove(node);
+    }
+
+    /// A refill begins: what was known of the copies of an earlier one is void.
+    fn begin(&self, node: &NodeId, refill: Refill) {
+        let mut book = self.book.lock();
+        book.refills.insert(node.clone(), refill);
+        book.spoilt.retain(|(spoilt, _)| spoilt != node);
+        book.wanted.remove(node);
+    }
+
+    /// Asks the dispatcher and waits for its answer; [`Answer::Busy`] when the engine shuts down.
+    async fn ask(&self, shared: &crate::state::Shared, ask: Ask, limit: Duration) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { ask, limit, reply };
+        if self.requests.send(request).await.is_err() {
+            return Answer::Busy;
+        }
+        shared.log_grew.notify_one();
+        tokio::select! {
+            () = shared.shutdown.cancelled() => Answer::Busy,
+            answer = answer => answer.unwrap_or(Answer::Busy),
+        }
+    }
+
+    /// How many batches of the index the node has not applied, of those that the dispatcher had
+    /// made when it was asked. `None` when the engine shuts down.
+    async fn owed(
+        &self,
+        shared: &crate::state::Shared,
+        node: &NodeId,
+        index: &PhysicalIndex,
+    ) -> Option<usize> {
+        let (reply, answer) = oneshot::channel();
+        let event = Event::Owed {
+            node: node.clone(),
+            index: index.clone(),
+            reply,
+        };
+        self.events.get()?.send(event).ok()?;
+        tokio::select! {
+            () = shared.shutdown.cancelled() => None,
+            answer = answer => answer.ok(),
+        }
+    }
+}
+
+fn unlike_change(book: &Book) -> Change {
+    Change::PutFact {
+        key: UNLIKE_KEY.into(),
+        value: serde_json::to_value(&book.unlike).unwrap_or(Value::Null),
+    }
+}
+
+/// The stored refill of a node.
+pub(crate) async fn load_refill(
+    store: &dyn Store,
+    node: &NodeId,
+) -> Result<Option<Refill>, EngineError> {
+    let Some(value) = store.load_fact(&refill_key(node)).await? else {
+        return Ok(None);
+    };
+    serde_json::from_value(value).map_err(|error| {
+        EngineError::Store(crate::port::StoreError::Corrupt {
+            what: "refill",
+            cause: error.to_string(),
+        })
+    })
+}
+
+fn refill_change(node: &NodeId, refill: Option<&Refill>) -> Change {
+    Change::PutFact {
+        key: refill_key(node),
+        value: serde_json::to_value(refill).unwrap_or(Value::Null),
+    }
+}
+
+/// Keeps the average below the configured rates.
+#[derive(Debug, Default)]
+struct Pace {
+    /// No sooner than this does the next piece go.
+    free_at: Duration,
+}
+
+impl Pace {
+    /// Notes what was moved at `now`, and returns how long to wait before more is.
+    fn note(&mut self, config: &CopyConfig, now: Duration, documents: u64, bytes: u64) -> Duration {
+        let seconds = |amount: u64, rate: u64| match rate {
+            0 => Duration::ZERO,
+            rate => Duration::from_micros(
+                amount
+                    .saturating_mul(1_000_000)
+                    .checked_div(rate)
+                    .unwrap_or(0),
+            ),
+        };
+        let cost = seconds(documents, config.documents_per_second)
+            .max(seconds(bytes, config.bytes_per_second));
+        self.free_at = self.free_at.max(now) + cost;
+        self.free_at.saturating_sub(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_form_of_a_refill_is_pinned() {
+        let refill = Refill {
+            below: BatchUid(7),
+            reason: "lost".into(),
+            is_running: true,
+            indexes: vec![IndexCopy {
+                index: PhysicalIndex::from_stored("m__1"),
+                is_begun: true,
+                shards: vec![ShardId(3)],
+                list: Some(PayloadRef::File {
+                    name: "x".into(),
+                    bytes: 9,
+                }),
+                offset: 4,
+            }],
+            shard_count: 2,
+            shards_done: 1,
+            documents: 5,
+            bytes: 6,
+        };
+        let text = serde_json::to_string(&refill).unwrap();
+        assert_eq!(
+            text,
+            r#"{"below":7,"reason":"lost","isRunning":true,"indexes":[{"index":"m__1","isBegun":true,"shards":[3],"list":{"file":{"name":"x","bytes":9}},"offset":4}],"shardCount":2,"shardsDone":1,"documents":5,"bytes":6}"#
+        );
+        assert_eq!(serde_json::from_str::<Refill>(&text).unwrap(), refill);
+    }
+
+    #[test]
+    fn the_pace_is_the_slower_of_the_two_rates() {
+        let config = CopyConfig {
+            documents_per_second: 100,
+            bytes_per_second: 1000,
+            ..CopyConfig::default()
+        };
+        let mut pace = Pace::default();
+        let now = Duration::from_secs(10);
+        assert_eq!(pace.note(&config, now, 100, 10), Duration::from_secs(1));
+        assert_eq!(pace.note(&config, now, 0, 2000), Duration::from_secs(3));
+        let later = Duration::from_secs(60);
+        assert_eq!(pace.note(&config, later, 0, 0), Duration::ZERO);
+    }
+}

@@ -1,0 +1,425 @@
+//! Refills one node: the worker that walks the machine drawn in [`crate::copy`]. One for each node.
+//!
+//! It holds nothing of its own but the pace: every step reads the state, does one thing, and the
+//! state is stored with it.
+
+use super::audit::{self, Comparison};
+use super::barrier::{Answer, Ask};
+use super::read::{Replica, fitted};
+use super::{IndexCopy, Pace, Refill, refill_change};
+use crate::deliver::{LineReader, PayloadReader};
+use crate::error::EngineError;
+use crate::port::PayloadRef;
+use crate::state::{IndexEntry, NodeView, Shared};
+use bytes::Bytes;
+use miroir_core::id::{NodeId, PhysicalIndex, ShardId};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// With nothing to do the worker looks again after this, if nothing wakes it before.
+const IDLE: Duration = Duration::from_secs(1);
+/// Before what did not go is tried again.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// While the node works on what it was sent.
+const WORK_DELAY: Duration = Duration::from_millis(50);
+/// An index is held back for so long at first, ...
+pub(super) const HOLD_MIN: Duration = Duration::from_secs(2);
+/// ... and at most this long, however often it did not come to rest before: longer than any batch
+/// should take, since writes of other indexes wait behind.
+pub(super) const HOLD_MAX: Duration = Duration::from_mins(5);
+/// Batches of the index that the node may have before it. More would only fill the disk with
+/// copies that wait.
+const OWED_MAX: usize = 4;
+/// Documents in the first piece; then pieces are fitted to a size.
+const PIECE_FIRST: usize = 64;
+/// Documents in a piece at most: as many ids as a node looks up gladly.
+const PIECE_MAX: usize = 2_000;
+
+/// Works until the engine shuts down.
+pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
+    let mut changed = shared.nodes_changed.subscribe();
+    let mut worker = Worker {
+        node,
+        shared: shared.clone(),
+        pace: Pace::default(),
+        piece: PIECE_FIRST,
+        hold: HOLD_MIN,
+    };
+    loop {
+        let wait = match worker.step().await {
+            Ok(wait) => wait,
+            Err(EngineError::ShuttingDown) => return,
+            Err(error) => {
+                tracing::warn!(node = %worker.node, %error, "a refill cannot go on; trying again");
+                RETRY_DELAY
+            }
+        };
+        tokio::select! {
+            () = shared.shutdown.cancelled() => return,
+            () = shared.ports.clock.sleep(wait) => {}
+            _ = changed.changed(), if wait == IDLE => {}
+        }
+    }
+}
+
+struct Worker {
+    node: NodeId,
+    shared: Arc<Shared>,
+    pace: Pace,
+    /// Documents in the next piece.
+    piece: usize,
+    /// How long the next request may hold its index back.
+    hold: Duration,
+}
+
+impl Worker {
+    /// Does one thing; returns how long to wait before the next.
+    async fn step(&mut self) -> Result<Duration, EngineError> {
+        let shared = self.shared.clone();
+        let is_in_sync = shared
+            .snapshot
+            .load()
+            .nodes
+            .get(&self.node)
+            .is_none_or(|view| view.record.is_in_sync);
+        if is_in_sync {
+            return Ok(IDLE);
+        }
+        let lost = shared.quarantine.lock().get(&self.node).cloned();
+        let is_lost = lost.is_some();
+        if let Some(reason) = lost.or_else(|| shared.copy.take_wanted(&self.node)) {
+            let node = self.node.clone();
+            let ask = Ask::Start {
+                node,
+                reason,
+                is_lost,
+            };
+            return self.ask(ask).await.map(|_| Duration::ZERO);
+        }
+        let Some(refill) = shared.copy.refill(&self.node) else {
+            return Ok(IDLE);
+        };
+        if !shared.is_up(&self.node) {
+            return Ok(IDLE);
+        }
+        if !refill.is_running {
+            let node = self.node.clone();
+            return self.ask(Ask::Run { node }).await.map(|_| Duration::ZERO);
+        }
+        self.advance(refill).await
+    }
+
+    /// Asks the dispatcher; after a refusal for now the index may be held back for longer.
+    async fn ask(&mut self, ask: Ask) -> Result<Answer, EngineError> {
+        let answer = self.shared.copy.ask(&self.shared, ask, self.hold).await;
+        if self.shared.shutdown.is_cancelled() {
+            return Err(EngineError::ShuttingDown);
+        }
+        match &answer {
+            Answer::Busy => self.hold = (self.hold * 2).min(HOLD_MAX),
+            _ => self.hold = HOLD_MIN,
+        }
+        Ok(answer)
+    }
+
+    fn entry(&self, index: &PhysicalIndex) -> Option<Arc<IndexEntry>> {
+        let snapshot = self.shared.snapshot.load();
+        let mut indexes = snapshot.indexes.values();
+        indexes
+            .find(|entry| entry.record.physical == *index)
+            .cloned()
+    }
+
+    /// A replica of a shard that can be read.
+    fn source(&self, entry: &IndexEntry, shard: ShardId) -> Option<NodeId> {
+        let snapshot = self.shared.snapshot.load();
+        let is_source = |node: &&NodeId| {
+            **node != self.node && snapshot.nodes.get(*node).is_some_and(NodeView::is_readable)
+        };
+        entry.placement.replica_set(shard).find(is_source).cloned()
+    }
+
+    async fn store(&self, refill: Refill) -> Result<(), EngineError> {
+        let change = refill_change(&self.node, Some(&refill));
+        self.shared.ports.store.commit(vec![change]).await?;
+        self.shared.step("refill.noted").await;
+        self.shared.copy.put(&self.node, Some(refill));
+        Ok(())
+    }
+
+    async fn remove(&self, file: Option<PayloadRef>) -> Result<(), EngineError> {
+        if let Some(file) = file {
+            self.shared.ports.payloads.remove(&[file]).await?;
+        }
+        Ok(())
+    }
+
+    async fn advance(&mut self, mut refill: Refill) -> Result<Duration, EngineError> {
+        let Some(copy) = refill.indexes.first() else {
+            let node = self.node.clone();
+            return self.ask(Ask::Finish { node }).await.map(|_| Duration::ZERO);
+        };
+        if !copy.is_begun {
+            return self.recreate(refill).await;
+        }
+        match (copy.shards.first().copied(), copy.list.clone()) {
+            (None, _) => self.verify(refill).await,
+            (Some(shard), None) => {
+                let Some(entry) = self.entry(&copy.index) else {
+                    return self.drop_index(refill).await;
+                };
+                let Some(list) = self.list(&entry, shard).await? else {
+                    return Ok(RETRY_DELAY);
+                };
+                if let Some(copy) = refill.indexes.first_mut() {
+                    copy.list = Some(list);
+                    copy.offset = 0;
+                }
+                self.store(refill).await?;
+                Ok(Duration::ZERO)
+            }
+            (Some(shard), Some(list)) => self.copy(refill, shard, &list).await,
+        }
+    }
+
+    async fn recreate(&mut self, refill: Refill) -> Result<Duration, EngineError> {
+        let Some(copy) = refill.indexes.first() else {
+            return Ok(Duration::ZERO);
+        };
+        let Some(entry) = self.entry(&copy.index) else {
+            return self.drop_index(refill).await;
+        };
+        let shards = entry.placement.shards_of(&self.node);
+        if shards
+            .iter()
+            .any(|shard| self.source(&entry, *shard).is_none())
+        {
+            // What the node has may be all there is.
+            return Ok(IDLE);
+        }
+        let node = self.node.clone();
+        let again = refill.clone();
+        match self.ask(Ask::Recreate { node, refill }).await? {
+            Answer::Gone => self.drop_index(again).await,
+            Answer::Done => Ok(Duration::ZERO),
+            _ => Ok(RETRY_DELAY),
+        }
+    }
+
+    /// The index was removed, or its placement changed: nothing of it is to be copied.
+    async fn drop_index(&mut self, mut refill: Refill) -> Result<Duration, EngineError> {
+        if refill.indexes.is_empty() {
+            return Ok(Duration::ZERO);
+        }
+        // An index in the making is not shown to readers yet, and one being removed still is.
+        if let Some(copy) = refill.indexes.first()
+            && (self.shared.is_indexing(&copy.index) || self.entry(&copy.index).is_some())
+        {
+            return Ok(WORK_DELAY);
+        }
+        let copy = refill.indexes.remove(0);
+        self.store(refill).await?;
+        self.remove(copy.list).await?;
+        Ok(Duration::ZERO)
+    }
+
+    /// All documents of the index are copied once more, over those that are there.
+    async fn restart(&mut self, mut refill: Refill) -> Result<(), EngineError> {
+        let Some(copy) = refill.indexes.first_mut() else {
+            return Ok(());
+        };
+        let list = copy.list.take();
+        let left = copy.shards.len() as u64;
+        if let Some(entry) = self.entry(&copy.index) {
+            copy.shards = entry.placement.shards_of(&self.node).to_vec();
+        }
+        let done = (copy.shards.len() as u64).saturating_sub(left);
+        refill.shards_done = refill.shards_done.saturating_sub(done);
+        self.store(refill).await?;
+        self.remove(list).await
+    }
+
+    /// Writes the ids of a shard to a file; `None` if no replica answers.
+    async fn list(
+        &mut self,
+        entry: &IndexEntry,
+        shard: ShardId,
+    ) -> Result<Option<PayloadRef>, EngineError> {
+        let Some(source) = self.source(entry, shard) else {
+            return Ok(None);
+        };
+        let replica = Replica {
+            shared: &self.shared,
+            node: &source,
+            entry,
+        };
+        let mut file = self.shared.ports.payloads.create().await?;
+        // An empty file is nothing to a reader of lines, and a store need not know any.
+        file.append(Bytes::from_static(b"\n")).await?;
+        let mut offset = 0;
+        loop {
+            let ids = match replica.ids(shard, offset).await {
+                Ok(ids) => ids,
+                Err(error) => {
+                    tracing::debug!(%source, %error, "the ids of a shard cannot be listed");
+                    return Ok(None);
+                }
+            };
+            let mut lines = Vec::new();
+            for id in &ids {
+                serde_json::to_writer(&mut lines, id)
+                    .map_err(|error| EngineError::Answer(error.to_string()))?;
+                lines.push(b'\n');
+            }
+            offset += ids.len();
+            if ids.is_empty() {
+                break;
+            }
+            file.append(lines.into()).await?;
+            if ids.len() < super::read::IDS_PAGE {
+                break;
+            }
+        }
+        self.shared.step("refill.listed").await;
+        Ok(Some(file.finish().await?))
+    }
+
+    /// Copies the next piece of the first shard.
+    async fn copy(
+        &mut self,
+        mut refill: Refill,
+        shard: ShardId,
+        list: &PayloadRef,
+    ) -> Result<Duration, EngineError> {
+        let shared = self.shared.clone();
+        let Some(copy) = refill.indexes.first_mut() else {
+            return Ok(Duration::ZERO);
+        };
+        match shared.copy.owed(&shared, &self.node, &copy.index).await {
+            Some(owed) if owed > OWED_MAX => return Ok(WORK_DELAY),
+            Some(_) => {}
+            None => return Err(EngineError::ShuttingDown),
+        }
+        let (ids, offset) = self.next_ids(list, copy.offset).await?;
+        copy.offset = offset;
+        if ids.is_empty() {
+            copy.shards.remove(0);
+            copy.list = None;
+            refill.shards_done += 1;
+            self.store(refill).await?;
+            self.remove(Some(list.clone())).await?;
+            return Ok(Duration::ZERO);
+        }
+        let ask = Ask::Copy {
+            node: self.node.clone(),
+            shard,
+            ids,
+            refill: refill.clone(),
+        };
+        match self.ask(ask).await? {
+            Answer::Copied { documents, bytes } => {
+                if documents > 0 {
+                    self.piece = fitted(documents, bytes, PIECE_MAX);
+                }
+                let now = shared.ports.clock.monotonic();
+                let config = &shared.config.copy;
+                Ok(self.pace.note(config, now, documents, bytes))
+            }
+            Answer::Gone => self.drop_index(refill).await,
+            Answer::Failed(cause) => {
+                tracing::debug!(node = %self.node, cause, "a piece cannot be copied now");
+                Ok(RETRY_DELAY)
+            }
+            _ => Ok(RETRY_DELAY),
+        }
+    }
+
+    /// The next ids of a list, and where those behind them begin.
+    async fn next_ids(
+        &self,
+        list: &PayloadRef,
+        offset: u64,
+    ) -> Result<(Vec<String>, u64), EngineError> {
+        let payloads = &*self.shared.ports.payloads;
+        let mut lines = LineReader::over_from(PayloadReader::of_file(list.clone()), offset);
+        let mut ids = Vec::new();
+        while ids.len() < self.piece {
+            let Some(line) = lines.next(payloads).await? else {
+                break;
+            };
+            let id = serde_json::from_slice(&line).map_err(|error| {
+                EngineError::Answer(format!("a list of ids cannot be read: {error}"))
+            })?;
+            ids.push(id);
+        }
+        Ok((ids, lines.position()))
+    }
+
+    /// Compares what the node holds with the other replicas, and copies what differs; the index is
+    /// done when nothing does.
+    async fn verify(&mut self, mut refill: Refill) -> Result<Duration, EngineError> {
+        let shared = self.shared.clone();
+        let Some(IndexCopy { index, .. }) = refill.indexes.first().cloned() else {
+            return Ok(Duration::ZERO);
+        };
+        match shared.copy.owed(&shared, &self.node, &index).await {
+            Some(0) => {}
+            Some(_) => return Ok(WORK_DELAY),
+            None => return Err(EngineError::ShuttingDown),
+        }
+        let Some(entry) = self.entry(&index) else {
+            return self.drop_index(refill).await;
+        };
+        // What it lacks since it failed a write is found below, but for vectors.
+        let has_vectors = miroir_core::settings::has_embedders(&entry.record.settings);
+        if self.shared.copy.take_spoilt(&self.node, &index) && has_vectors {
+            tracing::warn!(node = %self.node, %index,
+                "the node failed a write while it was copied to; its documents are copied again");
+            return self.restart(refill).await.map(|()| RETRY_DELAY);
+        }
+        for shard in entry.placement.shards_of(&self.node) {
+            let Some(reference) = self.source(&entry, *shard) else {
+                return Ok(IDLE);
+            };
+            let comparison = Comparison {
+                shared: &shared,
+                entry: &entry,
+                shard: *shard,
+                reference: &reference,
+                nodes: std::slice::from_ref(&self.node),
+                is_even: false,
+                is_repairing: true,
+            };
+            let found = match comparison.run(&mut self.pace).await {
+                Ok(found) => found,
+                Err(audit::Failure::Engine(error)) => return Err(error),
+                Err(audit::Failure::Gone) => return self.drop_index(refill).await,
+                Err(audit::Failure::NotNow(cause)) => {
+                    tracing::debug!(node = %self.node, %index, cause, "a copy cannot be verified now");
+                    return Ok(RETRY_DELAY);
+                }
+            };
+            if !found.is_empty() {
+                tracing::warn!(node = %self.node, %index, %shard, count = found.len(),
+                    "documents differed after the copy and were copied again");
+                return Ok(WORK_DELAY);
+            }
+        }
+        if self.shared.copy.is_spoilt(&self.node, &index) {
+            return Ok(RETRY_DELAY);
+        }
+        refill.indexes.remove(0);
+        self.store(refill).await?;
+        if self.shared.copy.is_spoilt(&self.node, &index) {
+            // Between the look and the note. What the node failed then was let pass as part of a
+            // copy, so the copy is not over.
+            let mut copy = IndexCopy::new(index);
+            copy.is_begun = true;
+            if let Some(mut refill) = self.shared.copy.refill(&self.node) {
+                refill.indexes.insert(0, copy);
+                self.store(refill).await?;
+            }
+        }
+        Ok(Duration::ZERO)
+    }
+}

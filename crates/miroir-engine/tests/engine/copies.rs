@@ -1,0 +1,633 @@
+//! Nodes that come back without their data, or with other data, and are filled again from their
+//! replicas while writes go on; replicas that differ, and are found and made alike.
+
+use crate::node::Fleet;
+use crate::world::{
+    World, add, add_by, add_file, create, delete_ids, drop_index, ended, pass, register, rename,
+    settings, succeed, until, write,
+};
+use miroir_core::task::{AdditionMethod, Operation, TaskStatus};
+use miroir_engine::Engine;
+use miroir_engine::copy::CopyConfig;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn doc(id: u64) -> Value {
+    json!({"id": id, "n": id})
+}
+
+fn wipe(fleet: &Fleet, node: &str) {
+    fleet.on(node, |node| node.wipe());
+}
+
+/// Some indexes with documents and settings.
+async fn populate(engine: &Engine) {
+    succeed(engine, settings("m", json!({"stopWords": ["the"]}))).await;
+    let documents: Vec<Value> = (0..150).map(doc).collect();
+    succeed(engine, add("m", &documents)).await;
+    succeed(engine, add("other", &[doc(1)])).await;
+    succeed(engine, create("empty")).await;
+}
+
+/// Writes of every kind, some of which touch documents that are not copied yet.
+async fn every_kind(engine: &Engine, round: u64) {
+    let n = 1000 + round;
+    let partial = [
+        json!({"id": round, "p": n}),
+        json!({"id": 149 - round, "p": n}),
+    ];
+    succeed(engine, add_by(AdditionMethod::Update, "m", &partial)).await;
+    succeed(engine, add("m", &[doc(500 + round)])).await;
+    succeed(engine, delete_ids("m", &[&(20 + round).to_string()])).await;
+    let filter = json!(format!("n = {}", 60 + round));
+    succeed(engine, write("m", Operation::DeleteByFilter { filter })).await;
+    // What was just deleted, made anew by an update.
+    let anew = [json!({"id": 60 + round, "q": n})];
+    succeed(engine, add_by(AdditionMethod::Update, "m", &anew)).await;
+    succeed(engine, settings("m", json!({"stopWords": [n.to_string()]}))).await;
+}
+
+async fn is_whole(world: &World) {
+    for node in world.fleet.names() {
+        world.in_sync_is(&node, true).await;
+    }
+    world.settled().await;
+}
+
+fn assert_alike(world: &World) {
+    for index in ["m", "other", "empty"] {
+        world.assert_mirrored(index);
+    }
+    let held = |node: &str| {
+        world.fleet.on(node, |node| {
+            let indexes = node.indexes.iter();
+            indexes
+                .map(|(name, index)| {
+                    let settings: std::collections::BTreeMap<_, _> =
+                        index.settings.clone().into_iter().collect();
+                    (name.clone(), (index.primary_key.clone(), settings))
+                })
+                .collect::<std::collections::BTreeMap<_, _>>()
+        })
+    };
+    let names = world.fleet.names();
+    for other in &names[1..] {
+        assert_eq!(held(&names[0]), held(other), "{} and {other}", names[0]);
+    }
+}
+
+/// A slow copy, so that much can happen during it.
+fn slow() -> CopyConfig {
+    CopyConfig {
+        documents_per_second: 20,
+        ..CopyConfig::default()
+    }
+}
+
+#[test]
+fn a_node_that_came_back_empty_is_filled_again() {
+    let world = World::mirrored();
+    world.run(async |engine| {
+        populate(&engine).await;
+        world.fleet.set("b", |faults| faults.is_unreachable = true);
+        pass(Duration::from_secs(5)).await;
+        wipe(&world.fleet, "b");
+        world.fleet.set("b", |faults| faults.is_unreachable = false);
+        world.in_sync_is("b", false).await;
+        let topology = engine.topology().await.unwrap();
+        assert!(topology.nodes[1].out_of_sync_reason.is_some());
+        succeed(&engine, add("m", &[doc(900)])).await;
+        is_whole(&world).await;
+        let topology = engine.topology().await.unwrap();
+        assert!(topology.nodes[1].refill.is_none());
+        succeed(&engine, add("m", &[doc(901)])).await;
+        world.settled().await;
+        assert_eq!(world.payload_count().await, 0, "nothing is left over");
+    });
+    assert_alike(&world);
+    assert_eq!(world.documents("m").len(), 152);
+}
+
+#[test]
+fn a_node_that_came_back_empty_after_it_missed_writes_is_filled_again() {
+    let world = World::mirrored();
+    world.run(async |engine| {
+        populate(&engine).await;
+        world.fleet.set("b", |faults| faults.is_unreachable = true);
+        let many: Vec<Value> = (600..800).map(doc).collect();
+        let large = add_file(&engine, "m", &many).await;
+        succeed(&engine, large).await;
+        succeed(&engine, drop_index("other")).await;
+        succeed(&engine, add("other", &[doc(7)])).await;
+        assert!(!world.node("b").await.is_in_sync);
+        wipe(&world.fleet, "b");
+        world.fleet.set("b", |faults| faults.is_unreachable = false);
+        is_whole(&world).await;
+        assert_eq!(world.payload_count().await, 0);
+    });
+    assert_alike(&world);
+    assert_eq!(world.documents("m").len(), 350);
+}
+
+#[test]
+fn a_node_emptied_so_quickly_that_no_call_failed_is_filled_again() {
+    for writes in [true, false] {
+        let world = World::mirrored();
+        world.run(async |engine| {
+            populate(&engine).await;
+            wipe(&world.fleet, "b");
+            if writes {
+                succeed(&engine, add("m", &[doc(2)])).await;
+            }
+            world.in_sync_is("b", false).await;
+            is_whole(&world).await;
+        });
+        assert_alike(&world);
+    }
+}
+
+#[test]
+fn a_node_restored_from_an_old_copy_is_filled_again_also_when_the_proxy_restarts_meanwhile() {
+    for restarts in [false, true] {
+        let world = World::mirrored();
+        let mut backup = None;
+        world.run(async |engine| {
+            populate(&engine).await;
+            backup = Some(world.fleet.on("b", |b| b.back_up()));
+            succeed(&engine, add("m", &[doc(3), doc(901)])).await;
+            succeed(&engine, delete_ids("m", &["5"])).await;
+            world.settled().await;
+            if !restarts {
+                world.fleet.on("b", |b| b.restore(backup.take().unwrap()));
+                world.in_sync_is("b", false).await;
+                is_whole(&world).await;
+            }
+        });
+        if let Some(backup) = backup {
+            world.fleet.on("b", |b| b.restore(backup));
+            world.run(async |engine| {
+                world.in_sync_is("b", false).await;
+                is_whole(&world).await;
+                succeed(&engine, add("m", &[doc(902)])).await;
+            });
+        }
+        assert_alike(&world);
+        assert!(!world.documents("m").contains_key("5"));
+    }
+}
+
+#[test]
+fn a_node_with_another_instances_data_is_filled_again() {
+    let world = World::mirrored();
+    world.run(async |engine| {
+        populate(&engine).await;
+        world.settled().await;
+    });
+    // As many tasks, and the same indexes.
+    world.fleet.on("b", |b| {
+        let indexes = b.indexes.clone();
+        let count = b.task_count() + 10;
+        b.wipe();
+        b.live_another_life(count);
+        b.indexes = indexes;
+        for index in b.indexes.values_mut() {
+            index.documents.clear();
+        }
+    });
+    world.run(async |_| {
+        world.in_sync_is("b", false).await;
+        is_whole(&world).await;
+    });
+    assert_alike(&world);
+    assert_eq!(world.documents("m").len(), 150);
+}
+
+#[test]
+fn writes_of_every_kind_go_on_during_a_copy() {
+    let mut world = World::mirrored();
+    world.copy = slow();
+    world.run(async |engine| {
+        populate(&engine).await;
+        wipe(&world.fleet, "b");
+        world.in_sync_is("b", false).await;
+        for round in 0..12 {
+            every_kind(&engine, round).await;
+            pass(Duration::from_millis(600)).await;
+        }
+        assert!(
+            !world.node("b").await.is_in_sync,
+            "the copy is still under way"
+        );
+        succeed(&engine, create("late")).await;
+        succeed(&engine, drop_index("other")).await;
+        succeed(&engine, rename("empty", "renamed")).await;
+        is_whole(&world).await;
+    });
+    world.assert_mirrored("m");
+    world.assert_mirrored("late");
+    let held = |node: &str| {
+        world
+            .fleet
+            .on(node, |n| n.indexes.keys().cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(held("a"), held("b"));
+    let documents = world.documents("m");
+    assert_eq!(documents["60"], json!({"id": 60, "q": 1000}));
+    assert_eq!(documents["0"]["p"], 1000);
+    assert_eq!(
+        documents["149"]["n"], 149,
+        "an update keeps what it does not name"
+    );
+}
+
+#[test]
+fn a_copy_keeps_to_its_pace() {
+    let mut world = World::mirrored();
+    world.copy = slow();
+    world.run(async |engine| {
+        populate(&engine).await;
+        wipe(&world.fleet, "b");
+        world.in_sync_is("b", false).await;
+        pass(Duration::from_secs(3)).await;
+        let topology = engine.topology().await.unwrap();
+        let refill = topology.nodes[1].refill.clone().expect("it is under way");
+        assert_eq!(refill.state, "copying");
+        assert!(refill.documents < 150, "{refill:?}");
+        assert!(refill.shards_total >= 12, "{refill:?}");
+        is_whole(&world).await;
+    });
+    assert_alike(&world);
+}
+
+#[test]
+fn reads_never_use_a_node_that_is_being_filled() {
+    let mut world = World::mirrored();
+    world.copy = slow();
+    world.run(async |engine| {
+        populate(&engine).await;
+        wipe(&world.fleet, "b");
+        world.in_sync_is("b", false).await;
+        for _ in 0..10 {
+            let stats = engine.index_stats(&crate::world::uid("m")).await.unwrap();
+            assert_eq!(stats["numberOfDocuments"], 150);
+            pass(Duration::from_millis(300)).await;
+        }
+        world.fleet.set("a", |faults| faults.is_unreachable = true);
+        let result = engine.index_stats(&crate::world::uid("m")).await;
+        assert!(result.is_err(), "nobody else may answer");
+    });
+}
+
+const STEPS: [&str; 10] = [
+    "refill.started",
+    "refill.running",
+    "refill.noted",
+    "refill.listed",
+    "copy.read",
+    "copy.committed",
+    "refill.finished",
+    "node.sent",
+    "node.applied",
+    "delivery.noted",
+];
+
+/// A copy with writes behind it, up to its end.
+async fn copy_with_writes(world: &World, engine: &Engine) {
+    for round in 0..3 {
+        every_kind(engine, round).await;
+        pass(Duration::from_millis(200)).await;
+    }
+    is_whole(world).await;
+}
+
+#[test]
+fn a_crash_at_any_step_of_a_copy_loses_nothing() {
+    for step in STEPS {
+        for nth in [0, 1, 2, 5, 9] {
+            let world = World::mirrored();
+            world.run(async |engine| {
+                populate(&engine).await;
+                world.settled().await;
+            });
+            wipe(&world.fleet, "b");
+            world.run_until_step(step, nth, async |engine| {
+                world.in_sync_is("b", false).await;
+                copy_with_writes(&world, &engine).await;
+            });
+            world.run(async |engine| {
+                copy_with_writes(&world, &engine).await;
+                assert_eq!(world.payload_count().await, 0, "crash at {step} {nth}");
+            });
+            assert_alike(&world);
+        }
+    }
+}
+
+#[test]
+fn a_node_wiped_once_more_at_any_step_of_its_copy_is_filled_in_the_end() {
+    for step in STEPS {
+        for nth in [0, 1, 3, 7] {
+            let world = World::mirrored();
+            world.run(async |engine| {
+                populate(&engine).await;
+                world.settled().await;
+            });
+            wipe(&world.fleet, "b");
+            let again = |fleet: &Fleet| wipe(fleet, "b");
+            world.run_with_step(step, nth, again, async |engine| {
+                world.in_sync_is("b", false).await;
+                copy_with_writes(&world, &engine).await;
+                // Wiped right at the end it may have been in sync for a moment.
+                pass(Duration::from_secs(10)).await;
+                is_whole(&world).await;
+                assert_eq!(world.payload_count().await, 0, "wiped at {step} {nth}");
+            });
+            assert_alike(&world);
+        }
+    }
+}
+
+#[test]
+fn a_copy_goes_on_from_another_replica_when_its_source_dies() {
+    for step in [
+        "refill.running",
+        "refill.listed",
+        "copy.read",
+        "copy.committed",
+    ] {
+        let world = World::new(&["a", "b", "c"], 4, 3);
+        world.run(async |engine| {
+            populate(&engine).await;
+            world.settled().await;
+        });
+        wipe(&world.fleet, "b");
+        let die = |fleet: &Fleet| fleet.set("a", |faults| faults.is_unreachable = true);
+        let reached = world.run_with_step(step, 1, die, async |engine| {
+            world.in_sync_is("b", false).await;
+            for round in 0..3 {
+                every_kind(&engine, round).await;
+            }
+            world.in_sync_is("b", true).await;
+            world.fleet.set("a", |faults| faults.is_unreachable = false);
+            is_whole(&world).await;
+        });
+        assert!(reached || step == "refill.running");
+        assert_alike(&world);
+    }
+}
+
+#[test]
+fn a_node_that_goes_away_during_its_copy_catches_up_and_the_copy_goes_on() {
+    let mut world = World::mirrored();
+    world.copy = slow();
+    world.run(async |engine| {
+        populate(&engine).await;
+        wipe(&world.fleet, "b");
+        world.in_sync_is("b", false).await;
+        pass(Duration::from_secs(2)).await;
+        world.fleet.set("b", |faults| faults.is_unreachable = true);
+        every_kind(&engine, 0).await;
+        pass(Duration::from_secs(5)).await;
+        world.fleet.set("b", |faults| faults.is_unreachable = false);
+        every_kind(&engine, 1).await;
+        is_whole(&world).await;
+    });
+    assert_alike(&world);
+}
+
+#[test]
+fn a_write_that_only_the_half_filled_node_refuses_makes_it_not_ill() {
+    let mut world = World::mirrored();
+    world.copy = slow();
+    world.run(async |engine| {
+        populate(&engine).await;
+        wipe(&world.fleet, "b");
+        world.in_sync_is("b", false).await;
+        pass(Duration::from_secs(1)).await;
+        world.fleet.set("b", |faults| {
+            faults.allergies.insert("140".into());
+        });
+        let partial = [json!({"id": 140, "p": 1})];
+        succeed(&engine, add_by(AdditionMethod::Update, "m", &partial)).await;
+        pass(Duration::from_secs(1)).await;
+        world.fleet.set("b", |faults| faults.allergies.clear());
+        is_whole(&world).await;
+    });
+    assert_alike(&world);
+    assert_eq!(
+        world.documents("m")["140"],
+        json!({"id": 140, "n": 140, "p": 1})
+    );
+}
+
+#[test]
+fn the_last_replica_is_never_made_anew() {
+    let world = World::single();
+    world.run(async |engine| {
+        succeed(&engine, add("m", &[doc(1)])).await;
+        wipe(&world.fleet, "a");
+        pass(Duration::from_secs(20)).await;
+        assert_eq!(
+            world.fleet.on("a", |a| a.task_count()),
+            0,
+            "it is sent nothing"
+        );
+        assert!(world.node("a").await.is_in_sync);
+        let task = register(&engine, add("m", &[doc(2)])).await;
+        pass(Duration::from_secs(5)).await;
+        assert!(!engine.task(task).await.unwrap().status.is_final());
+        let topology = engine.topology().await.unwrap();
+        assert!(topology.nodes[0].out_of_sync_reason.is_some());
+    });
+    world.run(async |engine| {
+        pass(Duration::from_secs(20)).await;
+        assert_eq!(
+            world.fleet.on("a", |a| a.task_count()),
+            0,
+            "also after a restart"
+        );
+        assert!(engine.index_stats(&crate::world::uid("m")).await.is_err());
+    });
+}
+
+#[test]
+fn payloads_for_a_node_that_is_away_are_kept_up_to_the_bound_in_bytes_and_no_further() {
+    for bytes in [1_000_000, 2_000] {
+        let mut world = World::mirrored();
+        world.copy.retention_bytes = bytes;
+        world.run(async |engine| {
+            populate(&engine).await;
+            world.settled().await;
+            world.fleet.set("b", |faults| faults.is_unreachable = true);
+            for id in 0..10u64 {
+                let text = "x".repeat(1000);
+                let write = add_file(&engine, "m", &[json!({"id": id, "t": text})]).await;
+                succeed(&engine, write).await;
+            }
+            pass(Duration::from_secs(15)).await;
+            let kept = world.payload_count().await;
+            let refill = engine.topology().await.unwrap().nodes[1].refill.clone();
+            if bytes > 10_000 {
+                assert!(kept >= 10 && refill.is_none(), "{kept} {refill:?}");
+            } else {
+                assert!(kept == 0 && refill.is_some(), "{kept} {refill:?}");
+                // What comes now is not kept either.
+                let more = add_file(&engine, "m", &[doc(700)]).await;
+                succeed(&engine, more).await;
+                succeed(&engine, create("late")).await;
+                world.settled().await;
+                assert_eq!(world.payload_count().await, 0);
+            }
+        });
+        world.fleet.set("b", |faults| faults.is_unreachable = false);
+        world.run(async |_| is_whole(&world).await);
+        assert_alike(&world);
+    }
+}
+
+#[test]
+fn payloads_for_a_node_that_is_away_are_kept_up_to_an_age() {
+    let mut world = World::mirrored();
+    world.copy.retention_age = Duration::from_secs(60);
+    world.run(async |engine| {
+        populate(&engine).await;
+        world.settled().await;
+        world.fleet.set("b", |faults| faults.is_unreachable = true);
+        let write = add_file(&engine, "m", &[doc(600)]).await;
+        succeed(&engine, write).await;
+        pass(Duration::from_secs(40)).await;
+        assert!(world.payload_count().await > 0);
+        pass(Duration::from_secs(40)).await;
+        assert_eq!(world.payload_count().await, 0);
+        world.fleet.set("b", |faults| faults.is_unreachable = false);
+        is_whole(&world).await;
+    });
+    assert_alike(&world);
+}
+
+#[test]
+fn an_index_removed_while_a_node_was_away_beyond_retention_is_removed_there_too() {
+    let mut world = World::mirrored();
+    world.copy.retention_bytes = 10;
+    world.run(async |engine| {
+        populate(&engine).await;
+        world.fleet.set("b", |faults| faults.is_unreachable = true);
+        succeed(&engine, drop_index("other")).await;
+        succeed(&engine, add("m", &[doc(600)])).await;
+        pass(Duration::from_secs(10)).await;
+        succeed(&engine, drop_index("empty")).await;
+        world.fleet.set("b", |faults| faults.is_unreachable = false);
+        is_whole(&world).await;
+    });
+    assert_eq!(world.fleet.on("b", |b| b.indexes.len()), 1);
+    world.assert_mirrored("m");
+}
+
+/// The report once it is final.
+async fn verified(engine: &Engine, repair: bool) -> miroir_api::admin::Verification {
+    let job = engine.verify(None, repair).unwrap().job;
+    for _ in 0..10_000 {
+        let report = engine.verification(job).expect("it is kept");
+        if report.state != "running" {
+            return report;
+        }
+        pass(Duration::from_millis(20)).await;
+    }
+    panic!("it never ends");
+}
+
+#[test]
+fn a_verification_names_the_documents_that_differ_and_repairs_them() {
+    let world = World::new(&["a", "b", "c"], 4, 3);
+    world.run(async |engine| {
+        populate(&engine).await;
+        world.settled().await;
+        let report = verified(&engine, false).await;
+        assert_eq!(report.state, "succeeded", "{report:?}");
+        assert_eq!((report.documents, report.difference_count), (151, 0));
+
+        world.fleet.on("c", |c| {
+            let (_, index) = c
+                .indexes
+                .iter_mut()
+                .find(|(n, _)| n.starts_with("m__"))
+                .unwrap();
+            let mut extra = index.documents.remove("7").unwrap();
+            let mut changed = index.documents["8"].clone();
+            changed.insert("n".into(), json!("other"));
+            index.documents.insert("8".into(), changed);
+            extra.insert("id".into(), json!(7000));
+            let shard = miroir_core::hash::shard_of("7000", std::num::NonZeroU32::new(4).unwrap());
+            let tag = miroir_core::reserved::shard_tag(shard, 4);
+            extra.insert("_miroir_shard".into(), json!(tag));
+            index.documents.insert("7000".into(), extra);
+        });
+        let report = verified(&engine, false).await;
+        let mut found: Vec<_> = report
+            .differences
+            .iter()
+            .map(|d| (d.id.as_str(), d.kind.as_str(), d.node.as_str()))
+            .collect();
+        found.sort_unstable();
+        let expected = [
+            ("7", "missing", "c"),
+            ("7000", "extra", "c"),
+            ("8", "changed", "c"),
+        ];
+        assert_eq!(found, expected);
+
+        let writes = async {
+            for round in 0..3 {
+                every_kind(&engine, round).await;
+            }
+        };
+        let (report, ()) = tokio::join!(verified(&engine, true), writes);
+        assert_eq!(report.repaired_count, 3, "{report:?}");
+        world.settled().await;
+        assert_eq!(verified(&engine, false).await.difference_count, 0);
+    });
+    assert_alike(&world);
+}
+
+#[test]
+fn a_scheduled_audit_repairs_what_differs() {
+    let mut world = World::mirrored();
+    world.copy.audit_interval = Some(Duration::from_secs(60));
+    world.run(async |engine| {
+        populate(&engine).await;
+        world.settled().await;
+        let lose = |index: &mut crate::node::Index| drop(index.documents.remove("7"));
+        world.fleet.on("b", |b| {
+            b.indexes.values_mut().for_each(lose);
+        });
+        until("it is there again", || {
+            world.fleet.documents("b", "m").contains_key("7")
+        })
+        .await;
+    });
+    assert_alike(&world);
+}
+
+#[test]
+fn replicas_of_which_one_carried_out_what_another_refused_are_made_alike() {
+    let world = World::new(&["a", "b", "c"], 16, 2);
+    world.run(async |engine| {
+        succeed(&engine, create("m")).await;
+        let with_a = world.id_on("m", ["a", "b"]).await;
+        let with_c = world.id_on("m", ["b", "c"]).await;
+        // Both replicas of one shard refuse, and one replica of another.
+        for node in ["a", "b"] {
+            world.fleet.set(node, |faults| {
+                faults.allergies.insert(with_a.clone());
+            });
+        }
+        let documents = [json!({"id": with_a}), json!({"id": with_c})];
+        let task = register(&engine, add("m", &documents)).await;
+        assert_eq!(ended(&engine, task).await.status, TaskStatus::Failed);
+        let there = |node: &str| world.fleet.documents(node, "m").contains_key(&with_c);
+        until("both or none have it", || there("b") == there("c")).await;
+        world.settled().await;
+    });
+    let uneven = World::documents(&world, "m");
+    assert!(uneven.len() <= 1);
+}
