@@ -256,6 +256,8 @@ fn table() -> Vec<Route> {
     own("GET", "/_miroir/ready", "Whether traffic may come here; open.").needing(None),
     own("GET", "/_miroir/topology", "The nodes and their states."),
     own("GET", "/_miroir/indexes/{uid}/shards", "Where the shards of an index are."),
+    own("POST", "/_miroir/verify", "Begins a comparison of all replicas."),
+    own("GET", "/_miroir/verify/{id}", "How far a comparison is."),
     own("GET", "/_miroir/metrics", "As `/metrics`, whatever the feature `metrics` says.")
         .needing(Some(Need::One(Action::MetricsGet))),
     ]
