@@ -38,8 +38,8 @@ pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
             .nodes
             .read(&node, NodeRead::Health, PROBE_TIMEOUT)
             .await;
-        let is_due = shared.copy.take_suspect(&node)
-            || probe_count.is_multiple_of(PROBES_BETWEEN_CHECKS);
+        let is_due =
+            shared.copy.take_suspect(&node) || probe_count.is_multiple_of(PROBES_BETWEEN_CHECKS);
         if result.is_ok() {
             // Before it counts as up: what it is and what it holds, and what it has to know.
             if let Err(error) = introduce(&node, &shared, was_up).await {

@@ -4,9 +4,9 @@
 
 mod chaos;
 mod compaction;
+mod copies;
 mod denial;
 mod editing;
-mod copies;
 mod failure;
 mod features;
 mod hooks;
