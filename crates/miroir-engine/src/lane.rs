@@ -557,7 +557,7 @@ impl Lane {
             self.emit(Event::Applied {
                 node: self.node.clone(),
                 batch: batch.uid,
-                outcome,
+                outcome: Box::new(outcome),
                 reply: is_failure.then_some(reply),
             });
             if !is_failure {
@@ -718,8 +718,7 @@ fn refused(body: Value) -> NodeTask {
 
 /// What the node's tasks of one batch come to.
 fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
-    let mut total = NodeOutcome::default();
-    total.witness = parts
+    let witness = parts
         .iter()
         .filter_map(|part| part.end.as_ref())
         .filter(|task| task.uid.0 != u64::MAX)
@@ -728,6 +727,10 @@ fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
             uid: task.uid,
             enqueued_at: task.enqueued_at.clone(),
         });
+    let mut total = NodeOutcome {
+        witness,
+        ..NodeOutcome::default()
+    };
     for task in parts.iter().filter_map(|part| part.end.as_ref()) {
         let deleted = task
             .details

@@ -87,7 +87,7 @@ pub(crate) enum Event {
     Applied {
         node: NodeId,
         batch: BatchUid,
-        outcome: NodeOutcome,
+        outcome: Box<NodeOutcome>,
         reply: Option<oneshot::Sender<Ruling>>,
     },
     /// A node is made anew from the others: it is owed no batch below this one.
@@ -275,7 +275,7 @@ impl Completer {
                     let change = self.shared.copy.note_witness(&node, witness);
                     self.witnesses.extend(change.map(|c| (node.clone(), c)));
                 }
-                tally.outcomes.insert(node.clone(), outcome);
+                tally.outcomes.insert(node.clone(), *outcome);
                 if let Some(reply) = reply {
                     tally.replies.insert(node.clone(), reply);
                 }

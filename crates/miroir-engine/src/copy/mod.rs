@@ -307,7 +307,7 @@ impl Desk {
     /// Asks for a refill of a node that is out of sync.
     pub(crate) fn want(&self, node: NodeId, reason: String) {
         let mut book = self.book.lock();
-        if !book.refills.get(&node).is_some_and(|r| !r.is_running) {
+        if book.refills.get(&node).is_none_or(|r| r.is_running) {
             book.wanted.entry(node).or_insert(reason);
         }
     }
