@@ -143,7 +143,7 @@ const FOR_THE_STAR: &[(&str, &str)] = &[
     ("POST", "/indexes/products/documents/edit"),
     ("GET", "/_miroir/topology"),
     ("POST", "/_miroir/verify"),
-    ("GET", "/_miroir/verify/1"),
+    ("GET", "/_miroir/verify/0"),
     ("GET", "/_miroir/indexes/products/shards"),
 ];
 

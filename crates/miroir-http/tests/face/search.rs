@@ -53,19 +53,16 @@ async fn a_missing_index_is_reported_after_a_filter_of_a_wrong_type() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_cannot_be_merged_is_refused_by_name() {
+async fn a_parameter_of_a_feature_that_miroir_lacks_is_refused_as_by_a_server_without_it() {
     let face = Face::open().await;
-    for (name, value) in [
-        ("personalize", json!({"userContext": "x"})),
-        ("useNetwork", json!(true)),
-        ("showPerformanceDetails", json!(true)),
-    ] {
-        let (status, _, message) = face
-            .json("POST", SEARCH, json!({ name: value }))
-            .await
-            .refusal();
-        assert_eq!(status, 501);
-        let expected = format!("The search parameter `{name}` is not supported by Miroir yet.");
-        assert_eq!(message, expected);
-    }
+    let answer = face.json("POST", SEARCH, json!({"useNetwork": true})).await;
+    let (status, code, message) = answer.refusal();
+    assert_eq!((status, &*code), (400, "feature_not_enabled"));
+    assert!(
+        message.starts_with(
+            "passing `useNetwork` in a search query requires enabling the `network` experimental \
+             feature."
+        ),
+        "{message}"
+    );
 }
