@@ -18,6 +18,7 @@ pub mod action;
 pub mod batch;
 pub mod document;
 pub mod edit;
+pub mod export;
 pub mod facet_search;
 pub mod feature;
 pub mod field;

@@ -125,6 +125,17 @@ impl<'a> At<'a> {
         ResponseError::new(self.code, message)
     }
 
+    /// The value is neither of the two that a size may be written as.
+    #[must_use]
+    pub fn neither_integer_nor_string(&self, found: &Value) -> ResponseError {
+        let message = format!(
+            "Invalid value type{}: expected a positive integer or a string, but found {}",
+            Place(self, " at"),
+            describe(found)
+        );
+        ResponseError::new(self.code, message)
+    }
+
     /// The object has a field it should not have.
     #[must_use]
     pub fn unknown_field(&self, name: &str, accepted: &[&str]) -> ResponseError {

@@ -11,6 +11,7 @@
 use crate::id::IndexUid;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// Where a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -300,9 +301,39 @@ pub enum Operation {
         /// Which tasks.
         filter: TaskFilter,
     },
+    /// Write a dump of the whole instance.
+    CreateDump,
+    /// Send indexes to another instance.
+    Export {
+        /// Where it is.
+        url: String,
+        /// The API key to use there.
+        api_key: Option<String>,
+        /// The most bytes of documents sent at once.
+        payload_size: Option<u64>,
+        /// What to send, by index name or beginning of one (`prefix*`).
+        indexes: BTreeMap<String, ExportIndex>,
+    },
+}
+
+/// How an index is sent to another instance. The stored form is part of the database format.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportIndex {
+    /// Only the documents that match.
+    pub filter: Option<Value>,
+    /// The settings are sent even if the index is there.
+    pub override_settings: bool,
 }
 
 impl Operation {
+    /// Miroir itself carries it out, not the nodes: nothing after it in the log begins before its
+    /// end.
+    #[must_use]
+    pub fn is_job(&self) -> bool {
+        matches!(self, Self::CreateDump | Self::Export { .. })
+    }
+
     /// The kind that clients see.
     #[must_use]
     pub fn kind(&self) -> TaskKind {
@@ -320,6 +351,8 @@ impl Operation {
             Self::CompactIndex => TaskKind::IndexCompaction,
             Self::CancelTasks { .. } => TaskKind::TaskCancelation,
             Self::DeleteTasks { .. } => TaskKind::TaskDeletion,
+            Self::CreateDump => TaskKind::DumpCreation,
+            Self::Export { .. } => TaskKind::Export,
         }
     }
 
@@ -379,8 +412,53 @@ impl Operation {
             } => {
                 json!({"matchedTasks": 0, "deletedTasks": null, "originalFilter": original_filter})
             }
+            Self::CreateDump => json!({"dumpUid": null}),
+            Self::Export {
+                url,
+                api_key,
+                payload_size,
+                indexes,
+            } => export_details(url, api_key.as_deref(), *payload_size, indexes),
         }
     }
+}
+
+/// The key is shown as Meilisearch shows secrets.
+fn export_details(
+    url: &str,
+    api_key: Option<&str>,
+    payload_size: Option<u64>,
+    indexes: &BTreeMap<String, ExportIndex>,
+) -> Value {
+    let mut details = serde_json::json!({ "url": url });
+    if let Some(key) = api_key {
+        let mut key = key.to_owned();
+        crate::settings::hide_secret(&mut key);
+        details["apiKey"] = key.into();
+    }
+    if let Some(size) = payload_size {
+        details["payloadSize"] = readable_bytes(size).into();
+    }
+    details["indexes"] = indexes
+        .iter()
+        .map(|(pattern, index)| {
+            let shown = serde_json::json!({
+                "filter": index.filter,
+                "overrideSettings": index.override_settings,
+            });
+            (pattern.clone(), shown)
+        })
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    details
+}
+
+/// A number of bytes as Meilisearch shows it: in the largest unit that leaves at least one of it.
+fn readable_bytes(bytes: u64) -> String {
+    let bytes = byte_unit::Byte::from_u64(bytes);
+    bytes
+        .get_appropriate_unit(byte_unit::UnitType::Both)
+        .to_string()
 }
 
 /// The settings as sent, but two that Meilisearch shows at their default where they are reset, and
@@ -390,6 +468,9 @@ fn settings_details(settings: &Value, is_reset: bool) -> Value {
         return settings.clone();
     };
     let mut details = settings.clone();
+    if let Some(embedders) = details.get_mut("embedders") {
+        crate::settings::hide_secrets(embedders);
+    }
     for name in ["displayedAttributes", "searchableAttributes"] {
         if let Some(value) = details.get_mut(name).filter(|value| value.is_null()) {
             *value = serde_json::json!(["*"]);
@@ -438,6 +519,22 @@ mod tests {
     }
 
     #[test]
+    fn the_details_of_settings_hide_the_keys_of_embedders() {
+        let operation = Operation::UpdateSettings {
+            settings: json!({"embedders": {
+                "a": {"source": "openAi", "apiKey": "0123456789"},
+                "b": {"source": "composite", "searchEmbedder": {"apiKey": "0123456789"}},
+            }}),
+            is_reset: false,
+            may_create_index: true,
+        };
+        let details = operation.initial_details(None);
+        assert_eq!(details["embedders"]["a"]["apiKey"], "01XXXX...");
+        let nested = &details["embedders"]["b"]["searchEmbedder"]["apiKey"];
+        assert_eq!(nested, "01XXXX...");
+    }
+
+    #[test]
     fn a_renaming_tells_both_names() {
         let operation = Operation::UpdateIndex {
             primary_key: None,
@@ -464,6 +561,25 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&operation).expect("an operation serializes"),
             r#"{"op":"swapIndexes","swaps":[{"indexes":["a","b"],"rename":true}]}"#
+        );
+    }
+
+    #[test]
+    fn an_export_shows_its_key_hidden_and_its_size_readable() {
+        let operation = Operation::Export {
+            url: "http://a.example".into(),
+            api_key: Some("0123456789abcdef".into()),
+            payload_size: Some(24 * 1024 * 1024),
+            indexes: BTreeMap::from([("a*".to_owned(), ExportIndex::default())]),
+        };
+        assert_eq!(
+            operation.initial_details(None),
+            json!({
+                "url": "http://a.example",
+                "apiKey": "01XXXX...",
+                "payloadSize": "24 MiB",
+                "indexes": {"a*": {"filter": null, "overrideSettings": false}},
+            })
         );
     }
 
@@ -511,6 +627,23 @@ mod tests {
                 Some(*kind)
             );
         }
+    }
+
+    #[test]
+    fn the_stored_forms_of_jobs_are_pinned() {
+        let export = Operation::Export {
+            url: "http://a.example".into(),
+            api_key: None,
+            payload_size: Some(7),
+            indexes: BTreeMap::from([("*".to_owned(), ExportIndex::default())]),
+        };
+        let text = |operation: &Operation| serde_json::to_string(operation).expect("it serializes");
+        assert_eq!(text(&Operation::CreateDump), r#"{"op":"createDump"}"#);
+        assert_eq!(
+            text(&export),
+            r#"{"op":"export","url":"http://a.example","apiKey":null,"payloadSize":7,"indexes":{"*":{"filter":null,"overrideSettings":false}}}"#
+        );
+        assert!(export.is_job() && !Operation::DeleteIndex.is_job());
     }
 
     #[test]

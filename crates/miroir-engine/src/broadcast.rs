@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::port::NodeRead;
 use crate::scatter::Scatter;
-use crate::state::Shared;
+use crate::state::{IndexEntry, Shared, Snapshot};
 use miroir_core::cover::CoverPart;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::settings::{self, SettingsFacts};
@@ -31,26 +31,35 @@ impl Engine {
         let shared = self.shared();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
-        let any = [ShardId(0)];
-        let scatter = Scatter {
-            shared,
-            snapshot: &snapshot,
-            entry,
-            shards: Some(&any),
-            affinity: 0,
-            request: |_: &CoverPart| NodeRead::Settings {
-                index: entry.record.physical.clone(),
-            },
-        };
-        let answers = scatter.gather().await?;
-        let node: Map<String, Value> = answers
-            .first()
-            .and_then(|answer| serde_json::from_slice(&answer.body).ok())
-            .ok_or_else(|| EngineError::Answer("a node's settings are no object".into()))?;
-        Ok(settings::from_node_settings(
-            &node,
-            &entry.record.settings,
-            &shared.facts(),
-        ))
+        fetch_settings(shared, &snapshot, entry).await
     }
+}
+
+/// The settings of an index as clients see them, from one of its nodes.
+pub(crate) async fn fetch_settings(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    entry: &IndexEntry,
+) -> Result<Map<String, Value>, EngineError> {
+    let any = [ShardId(0)];
+    let scatter = Scatter {
+        shared,
+        snapshot,
+        entry,
+        shards: Some(&any),
+        affinity: 0,
+        request: |_: &CoverPart| NodeRead::Settings {
+            index: entry.record.physical.clone(),
+        },
+    };
+    let answers = scatter.gather().await?;
+    let node: Map<String, Value> = answers
+        .first()
+        .and_then(|answer| serde_json::from_slice(&answer.body).ok())
+        .ok_or_else(|| EngineError::Answer("a node's settings are no object".into()))?;
+    Ok(settings::from_node_settings(
+        &node,
+        &entry.record.settings,
+        &shared.facts(),
+    ))
 }

@@ -4,6 +4,8 @@
 //!
 //! Law: an entry is in at most one batch; a batch is durable before any lane hears of it.
 
+mod job;
+
 use crate::completer::Event;
 use crate::copy::barrier::Barrier;
 use crate::error::EngineError;
@@ -53,6 +55,8 @@ pub(crate) struct Dispatcher {
     window: Arc<Semaphore>,
     /// The first entry that waits for others to travel with, and since when.
     gathering: Option<(TaskUid, Duration)>,
+    /// The job being carried out.
+    job: Option<TaskUid>,
 }
 
 impl Dispatcher {
@@ -70,6 +74,7 @@ impl Dispatcher {
             next_batch,
             window: Arc::new(Semaphore::new(WINDOW)),
             gathering: None,
+            job: None,
         }
     }
 
@@ -81,6 +86,13 @@ impl Dispatcher {
         let left: Vec<BatchUid> = shared.in_flight.lock().iter().copied().collect();
         for batch in left {
             self.wait_for_batch(batch).await;
+        }
+        while let Err(error) = self.resume_job().await {
+            if shared.shutdown.is_cancelled() {
+                return;
+            }
+            tracing::error!(%error, "a job cannot be begun again; trying again");
+            shared.ports.clock.sleep(RETRY_DELAY).await;
         }
         loop {
             if shared.shutdown.is_cancelled() {
@@ -167,6 +179,10 @@ impl Dispatcher {
             }
             if self.is_held(first) {
                 return Ok(false);
+            }
+            if first.operation.is_job() {
+                self.carry_out(first).await?;
+                return Ok(true);
             }
             let group_len = group_len(rest);
             if group_len == rest.len() && self.gathers(rest) {
@@ -353,6 +369,7 @@ impl Dispatcher {
         let mut canceled = 0u64;
         let mut changes = Vec::new();
         let mut files = Vec::new();
+        let mut stops_job = false;
         let mut from = None;
         loop {
             let page = self.matching(&filter, from).await?;
@@ -362,15 +379,27 @@ impl Dispatcher {
                 }
                 matched += 1;
                 // What is in a batch is on its way to nodes and will be carried out.
-                if task.status != TaskStatus::Enqueued || is_control(&task.operation) {
+                // Not so a job, which is dropped where it stands.
+                let is_job = self.job == Some(task.uid) && task.status == TaskStatus::Processing;
+                let is_waiting =
+                    task.status == TaskStatus::Enqueued && !is_control(&task.operation);
+                if !is_job && !is_waiting {
                     continue;
                 }
                 canceled += 1;
                 task.status = TaskStatus::Canceled;
                 task.canceled_by = Some(by.uid);
-                task.batch_uid = Some(batch);
-                task.started_at = Some(now);
                 task.finished_at = Some(now);
+                if is_job {
+                    stops_job = true;
+                    changes.extend(task.batch_uid.map(|uid| Change::FinishBatch {
+                        uid,
+                        finished_at: now,
+                    }));
+                } else {
+                    task.batch_uid = Some(batch);
+                    task.started_at = Some(now);
+                }
                 let counts: &[&str] = match task.operation {
                     // As of one that failed.
                     Operation::EditDocuments { .. } => &["editedDocuments"],
@@ -393,6 +422,9 @@ impl Dispatcher {
         by.details["matchedTasks"] = json!(matched);
         by.details["canceledTasks"] = json!(canceled);
         self.end_control(by, batch, changes).await?;
+        if stops_job {
+            self.job = None;
+        }
         self.shared.ports.payloads.remove(&files).await?;
         Ok(())
     }

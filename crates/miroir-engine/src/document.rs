@@ -217,7 +217,16 @@ fn node_body(query: &DocumentsQuery, criteria: &[Criterion], part: &CoverPart) -
     if let Some(ids) = &query.ids {
         body["ids"] = json!(ids);
     }
-    let filter = match (&query.filter, &part.filter) {
+    let filter = shard_filtered(query.filter.as_ref(), part);
+    if let Some(filter) = filter {
+        body["filter"] = filter;
+    }
+    body
+}
+
+/// The client's filter and the one that picks the shards of a part, as one.
+pub(crate) fn shard_filtered(filter: Option<&Value>, part: &CoverPart) -> Option<Value> {
+    match (filter, &part.filter) {
         (None, None) => None,
         (Some(filter), None) => Some(filter.clone()),
         (None, Some(shards)) => Some(json!(shards)),
@@ -227,11 +236,7 @@ fn node_body(query: &DocumentsQuery, criteria: &[Criterion], part: &CoverPart) -
             Some(Value::Array(all))
         }
         (Some(filter), Some(shards)) => Some(json!([filter, shards])),
-    };
-    if let Some(filter) = filter {
-        body["filter"] = filter;
     }
-    body
 }
 
 /// Top-level fields that the nodes are asked for only to sort by.

@@ -589,6 +589,9 @@ pub enum Change {
     /// Writes `status`, `batch_uid`, `details`, `error`, `canceled_by`, `started_at`,
     /// `finished_at` and `index_uid` of an existing task.
     UpdateTask(Box<TaskRecord>),
+    /// Adds a task that ended elsewhere, under its own uid; the log goes on above it. Its batch uid
+    /// is dropped: batches do not come with it.
+    AddPastTask(Box<TaskRecord>),
     /// Drops the task's payload columns.
     ForgetPayload(TaskUid),
     /// Removes a final task.

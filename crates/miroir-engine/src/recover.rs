@@ -38,7 +38,9 @@ pub(crate) type FoundIndex = (
 pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, EngineError> {
     let store = &*ports.store;
     let nodes = load_nodes(store, config).await?;
-    let open = store.load_open_batches().await?;
+    let mut open = store.load_open_batches().await?;
+    // Those of jobs have no plan; the dispatcher begins them again.
+    open.retain(|batch| !batch.plan.is_null());
     let mut in_making = BTreeSet::new();
     let mut in_flight = BTreeSet::new();
     let mut exchanges = Vec::new();

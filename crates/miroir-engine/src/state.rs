@@ -6,6 +6,7 @@ use crate::coordination::{ApiKeys, InstanceSettings};
 use crate::copy::{CopyConfig, Desk};
 use crate::error::EngineError;
 use crate::features::FeatureBoard;
+use crate::job::port::{DumpStore, RemoteClient};
 use crate::metrics::Metrics;
 use crate::plan::{BatchPlan, Source};
 use crate::port::{
@@ -42,6 +43,10 @@ pub struct Ports {
     pub instance: Arc<dyn InstanceSettings>,
     /// Where webhooks are called.
     pub hooks: Arc<dyn HookClient>,
+    /// Dumps.
+    pub dumps: Arc<dyn DumpStore>,
+    /// Other instances, which exports go to.
+    pub remotes: Arc<dyn RemoteClient>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }

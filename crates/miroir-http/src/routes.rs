@@ -120,9 +120,12 @@ impl Route {
     }
 }
 
-const NODES: &str = "It acts on single nodes; ask the nodes themselves.";
 const NOTHING_TO_RESET: &str = "It cannot be set, so there is nothing to reset.";
-const BACKUP: &str = "Back up the nodes and Miroir's own data folder instead.";
+const SNAPSHOT: &str = "A snapshot is a copy of one Meilisearch's database files, and the indexes \
+                        lie on several nodes: write a dump with `POST /dumps`, which any \
+                        Meilisearch and Miroir imports.";
+const DUMP: &str = "It keeps its place among the writes; batches are not dumped.";
+const EXPORT: &str = "It keeps its place among the writes.";
 
 const SIZES: &str = "Sizes are those of all nodes together; `sizeFormat=human` and \
                      `showInternalDatabaseSizes=true` are refused.";
@@ -215,9 +218,9 @@ fn table() -> Vec<Route> {
     off("GET", "/tasks/{id}/documents", Action::TasksGet, &TASK_DOCUMENTS, "Getting the documents of an enqueued task"),
     same("GET", "/batches", Action::TasksGet).but(BATCHES),
     same("GET", "/batches/{id}", Action::TasksGet).but(BATCHES),
-    refused("POST", "/dumps", Action::DumpsCreate, BACKUP),
-    refused("POST", "/snapshots", Action::SnapshotsCreate, BACKUP),
-    refused("POST", "/export", Action::Export, NODES),
+    same("POST", "/dumps", Action::DumpsCreate).but(DUMP),
+    refused("POST", "/snapshots", Action::SnapshotsCreate, SNAPSHOT),
+    same("POST", "/export", Action::Export).but(EXPORT),
     same("GET", "/keys", Action::KeysGet),
     same("POST", "/keys", Action::KeysCreate),
     same("GET", "/keys/{id}", Action::KeysGet),

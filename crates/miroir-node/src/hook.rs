@@ -175,7 +175,8 @@ impl Service<Name> for Resolver {
 
 /// Whether an address can be that of a public server. The ranges are those of the registries of
 /// special-purpose addresses (RFC 6890); addresses that carry others are judged by what they carry.
-fn is_global(address: IpAddr) -> bool {
+/// Whether an address is one of the whole internet's.
+pub(crate) fn is_global(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_global_v4(address),
         IpAddr::V6(address) => {

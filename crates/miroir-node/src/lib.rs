@@ -4,7 +4,8 @@
 //! `http` sends them over kept connections, `error` tells whose fault a failure is and whether
 //! the node may have done what was asked.
 //!
-//! [`HttpHookClient`] calls webhooks.
+//! [`HttpHookClient`] calls webhooks, [`HttpRemoteClient`] other instances, the targets of exports;
+//! [`IpPolicy`] says at which addresses those may be.
 //!
 //! **Law:** a write is sent at most once for each call. What cannot be known to have stayed here is
 //! [`NodeError::UnknownOutcome`](miroir_engine::port::NodeError::UnknownOutcome); only reads are
@@ -17,9 +18,13 @@ mod hook;
 mod http;
 mod kept;
 mod nodes;
+mod policy;
+mod remote;
 mod request;
 mod tasks;
 
 pub use client::HttpNodeClient;
 pub use hook::HttpHookClient;
 pub use nodes::NodeAddress;
+pub use policy::IpPolicy;
+pub use remote::HttpRemoteClient;

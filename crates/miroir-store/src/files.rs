@@ -168,8 +168,18 @@ impl PayloadStore for FilePayloads {
 
 /// Removes its file when dropped, unless the file was given its final name.
 #[derive(Debug)]
-struct UnfinishedFile {
+pub(crate) struct UnfinishedFile {
     path: PathBuf,
+}
+
+impl UnfinishedFile {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Drop for UnfinishedFile {
@@ -291,7 +301,7 @@ impl FolderLock {
 }
 
 /// Makes a folder that lasts.
-fn create_folder(folder: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_folder(folder: &Path) -> Result<(), StoreError> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -305,7 +315,7 @@ fn create_folder(folder: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes the names of a folder durable. Windows has no such call and needs none.
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(windows) {
         return Ok(());
     }
@@ -319,7 +329,7 @@ fn remove_file(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn io_error(path: &Path, e: &io::Error) -> StoreError {
+pub(crate) fn io_error(path: &Path, e: &io::Error) -> StoreError {
     let text = format!("{}: {e}", path.display());
     match e.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::NoSpace(text),

@@ -14,6 +14,7 @@
 
 mod rules;
 
+pub mod dumps;
 pub mod files;
 pub mod memory;
 #[cfg(feature = "sqlite")]
@@ -22,7 +23,8 @@ pub mod sqlite;
 #[cfg(test)]
 mod suite;
 
+pub use dumps::FileDumps;
 pub use files::FilePayloads;
-pub use memory::{MemoryPayloads, MemoryStore};
+pub use memory::{MemoryDumps, MemoryPayloads, MemoryStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteStore, open};

@@ -45,6 +45,22 @@ pub(crate) fn new_task(uid: TaskUid, entry: NewEntry) -> Result<TaskRecord, Stor
     })
 }
 
+/// The record that a task of another log becomes: final, and in no batch of this one.
+pub(crate) fn past_task(task: &TaskRecord) -> Result<TaskRecord, StoreError> {
+    if !task.status.is_final() {
+        return Err(StoreError::Conflict(format!(
+            "the task {} is not final",
+            task.uid
+        )));
+    }
+    Ok(TaskRecord {
+        batch_uid: None,
+        inline_payload: None,
+        payload: None,
+        ..task.clone()
+    })
+}
+
 /// The task matches the filter. A task without an index, batch or moment does not match a filter
 /// that speaks of one.
 pub(crate) fn task_matches(task: &TaskRecord, filter: &TaskFilter) -> bool {
@@ -232,6 +248,11 @@ pub(crate) fn is_open(batch: &BatchRecord) -> bool {
 /// The conflict of a change that speaks of what is not there.
 pub(crate) fn missing(what: &str, name: impl std::fmt::Display) -> StoreError {
     StoreError::Conflict(format!("there is no {what} {name}"))
+}
+
+/// The conflict of a change that adds what is there.
+pub(crate) fn taken(what: &str, name: impl std::fmt::Display) -> StoreError {
+    StoreError::Conflict(format!("there is a {what} {name} already"))
 }
 
 /// What an attempt to take the lease comes to. [`LeaseOutcome::Held`] is to be written.

@@ -97,6 +97,12 @@ impl NodeProcess {
         self.client.url()
     }
 
+    /// The folder that a Meilisearch server writes its dumps into.
+    #[must_use]
+    pub fn dumps(&self) -> PathBuf {
+        self.folder.path().join("dumps")
+    }
+
     /// The running process, if it runs.
     #[must_use]
     pub fn process(&self) -> Option<&Process> {

@@ -9,6 +9,7 @@ mod clock;
 mod config;
 mod demo;
 mod dev;
+mod import;
 mod screen;
 mod stop_at;
 mod telemetry;

@@ -2,6 +2,7 @@
 
 use crate::clock::SystemClock;
 use crate::config::{Config, Secret, WebhookAddresses};
+use crate::import::{self, Report};
 use crate::{stop_at, telemetry};
 use anyhow::Context;
 use miroir_core::id::NodeId;
@@ -9,7 +10,8 @@ use miroir_engine::Engine;
 use miroir_engine::state::{Config as EngineConfig, NodeSpec, Ports};
 use miroir_engine::webhooks::Webhook;
 use miroir_http::{Features, Options, TlsServer, Transport};
-use miroir_node::{HttpHookClient, HttpNodeClient, NodeAddress};
+use miroir_node::{HttpHookClient, HttpNodeClient, HttpRemoteClient, NodeAddress};
+use miroir_store::FileDumps;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,35 +51,19 @@ pub(crate) async fn start(config: &Config) -> anyhow::Result<Running> {
     let transport = transport(config)?;
     let listener = listen(&config.http_addr).await?;
     let local_addr = listener.local_addr()?;
-    let store = miroir_store::open(&config.data_dir).with_context(|| {
-        format!(
-            "the store in {} cannot be opened",
-            config.data_dir.display()
-        )
-    })?;
-    let addresses = config.nodes.iter().map(|node| NodeAddress {
-        id: NodeId::new(&node.name),
-        url: node.url.clone(),
-        key: node.key.as_ref().map(|key| key.reveal().to_owned()),
-    });
-    let is_any_allowed = config.webhook_addresses == WebhookAddresses::Any;
-    let hooks = HttpHookClient::new(is_any_allowed)
-        .map_err(|error| anyhow::anyhow!("webhooks cannot be called: {error}"))?;
-    let ports = Ports {
-        nodes: Arc::new(HttpNodeClient::new(addresses.collect())),
-        payloads: store.payloads(),
-        api_keys: store.clone(),
-        instance: store.clone(),
-        hooks: Arc::new(hooks),
-        store,
-        clock: Arc::new(SystemClock::new()),
-    };
-    let engine = Engine::start(ports, engine_config(config)?)
-        .await
-        .context("the proxy cannot start from what its store holds")?;
-    if config.master_key.is_some() {
-        let made = engine.make_default_api_keys().await;
-        made.context("the default API keys cannot be made")?;
+    let mut engine = Box::pin(open_engine(config)).await?;
+    match prepare_engine(&engine, config).await {
+        Ok(None) => {}
+        Ok(Some(_)) => {
+            // An import writes into the store what the engine reads at its start.
+            engine.shutdown().await;
+            drop(engine);
+            engine = Box::pin(open_engine(config)).await?;
+        }
+        Err(error) => {
+            engine.shutdown().await;
+            return Err(error);
+        }
     }
     let options = Options {
         master_key: config
@@ -127,6 +113,54 @@ pub(crate) fn transport(config: &Config) -> anyhow::Result<Transport> {
         drain_max: config.transport.shutdown_timeout,
         ..Transport::default()
     })
+}
+
+/// What is done once before anybody is served.
+async fn prepare_engine(engine: &Engine, config: &Config) -> anyhow::Result<Option<Report>> {
+    let wish = config.import.as_ref();
+    let report = Box::pin(import::at_start(engine, wish, &config.data_dir)).await?;
+    if config.master_key.is_some() {
+        let made = engine.make_default_api_keys().await;
+        made.context("the default API keys cannot be made")?;
+    }
+    Ok(report)
+}
+
+/// Starts the engine alone.
+///
+/// # Errors
+/// If the store cannot be opened.
+pub(crate) async fn open_engine(config: &Config) -> anyhow::Result<Engine> {
+    let store = miroir_store::open(&config.data_dir).with_context(|| {
+        format!(
+            "the store in {} cannot be opened",
+            config.data_dir.display()
+        )
+    })?;
+    let addresses = config.nodes.iter().map(|node| NodeAddress {
+        id: NodeId::new(&node.name),
+        url: node.url.clone(),
+        key: node.key.as_ref().map(|key| key.reveal().to_owned()),
+    });
+    let is_any_allowed = config.webhook_addresses == WebhookAddresses::Any;
+    let hooks = HttpHookClient::new(is_any_allowed)
+        .map_err(|error| anyhow::anyhow!("webhooks cannot be called: {error}"))?;
+    let remotes = HttpRemoteClient::new(config.allowed_ips.clone())
+        .map_err(|error| anyhow::anyhow!("exports cannot be sent: {error}"))?;
+    let ports = Ports {
+        nodes: Arc::new(HttpNodeClient::new(addresses.collect())),
+        payloads: store.payloads(),
+        api_keys: store.clone(),
+        instance: store.clone(),
+        hooks: Arc::new(hooks),
+        store,
+        clock: Arc::new(SystemClock::new()),
+        dumps: FileDumps::new(&config.dump_dir),
+        remotes: Arc::new(remotes),
+    };
+    Engine::start(ports, engine_config(config)?)
+        .await
+        .context("the proxy cannot start from what its store holds")
 }
 
 fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {

@@ -37,6 +37,7 @@ fn the_help_is_the_reviewed_one() {
         ("serve", &["serve", "--help"]),
         ("status", &["status", "--help"]),
         ("verify", &["verify", "--help"]),
+        ("import-dump", &["import-dump", "--help"]),
     ] {
         let (output, _) = run(miroir().args(args));
         let help = String::from_utf8(output.stdout).unwrap();

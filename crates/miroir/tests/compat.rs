@@ -424,7 +424,7 @@ fn features_are_switched_and_documents_edited_as_on_one_meilisearch() {
 
 #[test]
 fn tasks_are_listed_canceled_and_deleted_as_on_one_meilisearch() {
-    check(&["tasks"]);
+    check(&["tasks", "dumps"]);
 }
 
 #[test]

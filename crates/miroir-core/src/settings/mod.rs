@@ -305,17 +305,31 @@ pub fn hide_secrets(embedders: &mut Value) {
         return;
     };
     for embedder in embedders.values_mut() {
-        if let Some(Value::String(secret)) = embedder.get_mut("apiKey") {
-            let (kept, mask) = match secret.len() {
-                0..10 => (0, "XXX..."),
-                10..20 => (2, "XXXX..."),
-                20..30 => (3, "XXXXX..."),
-                _ => (5, "XXXXXX..."),
-            };
-            secret.truncate(secret.ceil_char_boundary(kept));
-            secret.push_str(mask);
+        hide_secret_of(embedder);
+        for part in ["searchEmbedder", "indexingEmbedder"] {
+            if let Some(part) = embedder.get_mut(part) {
+                hide_secret_of(part);
+            }
         }
     }
+}
+
+fn hide_secret_of(embedder: &mut Value) {
+    if let Some(Value::String(secret)) = embedder.get_mut("apiKey") {
+        hide_secret(secret);
+    }
+}
+
+/// Hides a secret: of a longer one some characters stay.
+pub fn hide_secret(secret: &mut String) {
+    let (kept, mask) = match secret.len() {
+        0..10 => (0, "XXX..."),
+        10..20 => (2, "XXXX..."),
+        20..30 => (3, "XXXXX..."),
+        _ => (5, "XXXXXX..."),
+    };
+    secret.truncate(secret.ceil_char_boundary(kept));
+    secret.push_str(mask);
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ pub(crate) struct Preparer {
 }
 
 /// The error object of a failed task.
-fn error_value(code: &str, message: impl Into<String>) -> Value {
+pub(crate) fn error_value(code: &str, message: impl Into<String>) -> Value {
     let code = Code::from_name(code).unwrap_or(Code::Internal);
     serde_json::to_value(ResponseError::new(code, message.into())).unwrap_or(Value::Null)
 }
@@ -181,7 +181,9 @@ impl Preparer {
             }
             Operation::SwapIndexes { .. }
             | Operation::CancelTasks { .. }
-            | Operation::DeleteTasks { .. } => Err(EngineError::Answer(format!(
+            | Operation::DeleteTasks { .. }
+            | Operation::CreateDump
+            | Operation::Export { .. } => Err(EngineError::Answer(format!(
                 "task {} is not of an index",
                 first.uid
             ))),

@@ -3,6 +3,7 @@
 
 use crate::hooks::Hooks;
 use crate::node::Fleet;
+use crate::remote::Remote;
 use crate::store::FlakyStore;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use miroir_engine::port::{
     TaskQuery, TaskRecord, Timestamp,
 };
 use miroir_engine::state::{Config, NodeSpec, Ports, StepHook};
-use miroir_store::{MemoryPayloads, MemoryStore};
+use miroir_store::{MemoryDumps, MemoryPayloads, MemoryStore};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -57,6 +58,8 @@ pub(crate) struct World {
     pub(crate) instance: Arc<MemoryStore>,
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) copy: CopyConfig,
+    pub(crate) dumps: Arc<MemoryDumps>,
+    pub(crate) remote: Arc<Remote>,
     shard_count: u32,
     replication_factor: u32,
 }
@@ -70,6 +73,8 @@ impl World {
             instance: Arc::default(),
             hooks: Arc::default(),
             copy: CopyConfig::default(),
+            dumps: Arc::default(),
+            remote: Arc::default(),
             shard_count,
             replication_factor,
         }
@@ -115,6 +120,8 @@ impl World {
             api_keys: Arc::new(MemoryStore::new()),
             instance: self.instance.clone(),
             hooks: self.hooks.clone(),
+            dumps: self.dumps.clone(),
+            remotes: self.remote.clone(),
             clock: Arc::new(VirtualClock(Instant::now())),
         }
     }

@@ -2,6 +2,7 @@
 
 mod batches;
 mod documents;
+mod dumps;
 mod facet_search;
 mod features;
 mod fields;
@@ -53,6 +54,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .merge(webhooks::routes())
         .merge(metrics::routes())
         .merge(logs::routes())
+        .merge(dumps::routes())
 }
 
 /// Appends a write to the log and answers with its task.

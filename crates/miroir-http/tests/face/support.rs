@@ -8,13 +8,14 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use miroir_core::id::{DocumentSeq, Epoch, IndexUid, NodeId, NodeTaskUid, PhysicalIndex, TaskUid};
 use miroir_engine::Engine;
+use miroir_engine::job::port::{RemoteAnswer, RemoteClient, RemoteFailure, RemoteRequest};
 use miroir_engine::port::{
     Change, Clock, HookClient, HookError, HookRequest, IndexRecord, NodeClient, NodeError,
     NodeRead, NodeTask, NodeTaskQuery, NodeWrite, PayloadStore, Timestamp,
 };
 use miroir_engine::state::{Config, NodeSpec, Ports};
 use miroir_http::{Options, router};
-use miroir_store::{MemoryPayloads, MemoryStore};
+use miroir_store::{MemoryDumps, MemoryPayloads, MemoryStore};
 use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -74,6 +75,19 @@ struct NoHooks;
 impl HookClient for NoHooks {
     async fn post(&self, _: HookRequest, _: Duration) -> Result<u16, HookError> {
         Err(HookError::Unreachable("away".into()))
+    }
+}
+
+/// Other instances, all away.
+struct AwayRemotes;
+
+#[async_trait]
+impl RemoteClient for AwayRemotes {
+    async fn send(&self, _: RemoteRequest, _: Duration) -> Result<RemoteAnswer, RemoteFailure> {
+        Err(RemoteFailure {
+            cause: "away".into(),
+            is_transient: false,
+        })
     }
 }
 
@@ -177,6 +191,8 @@ impl Face {
             api_keys: store.clone(),
             instance: store,
             hooks: Arc::new(NoHooks),
+            dumps: Arc::new(MemoryDumps::default()),
+            remotes: Arc::new(AwayRemotes),
             clock: clock.clone(),
         };
         for index in indexes {

@@ -15,9 +15,7 @@ async fn every_route_not_there_yet_answers_501_and_names_itself() {
             "/indexes/a/settings/chat",
             "/indexes/{uid}/settings/chat",
         ),
-        ("POST", "/dumps", "/dumps"),
         ("POST", "/snapshots", "/snapshots"),
-        ("POST", "/export", "/export"),
     ];
     for (method, path, name) in table {
         let (status, code, message) = face.call(method, path).await.refusal();

@@ -3,9 +3,11 @@
 //! Everything is under one lock; a call that fails takes its changes back.
 
 mod coordination;
+mod dumps;
 mod payloads;
 mod table;
 
+pub use dumps::MemoryDumps;
 pub use payloads::MemoryPayloads;
 
 use crate::rules;
@@ -146,6 +148,16 @@ impl State {
                     enqueued_at: old.enqueued_at,
                     ..*new
                 };
+                self.tasks.put(task.uid, task);
+            }
+            Change::AddPastTask(task) => {
+                let task = rules::past_task(&task)?;
+                if self.tasks.get(&task.uid).is_some() {
+                    return Err(rules::taken("task", task.uid));
+                }
+                let next = self.counters.get(&Counter::NextTaskUid).copied();
+                let next = next.unwrap_or(0).max(task.uid.0.saturating_add(1));
+                self.counters.put(Counter::NextTaskUid, next);
                 self.tasks.put(task.uid, task);
             }
             Change::ForgetPayload(uid) => {

@@ -12,9 +12,10 @@ use miroir_engine::port::{
 };
 use std::collections::BTreeMap;
 
-fn apply(tx: &Tx<'_>, change: Change) -> Sql<()> {
+fn apply(tx: &mut Tx<'_>, change: Change) -> Sql<()> {
     match change {
         Change::UpdateTask(task) => tasks::update(tx, &task),
+        Change::AddPastTask(task) => tasks::add_past(tx, &task),
         Change::ForgetPayload(uid) => tasks::forget_payload(tx, uid),
         Change::RemoveTask(uid) => tasks::remove(tx, uid),
         Change::PutBatch(batch) => batches::put(tx, &batch),

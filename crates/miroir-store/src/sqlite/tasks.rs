@@ -51,6 +51,16 @@ fn insert(connection: &Connection, task: &TaskRecord) -> Sql<()> {
     Ok(())
 }
 
+pub(super) fn add_past(tx: &mut Tx<'_>, task: &TaskRecord) -> Sql<()> {
+    let task = rules::past_task(task)?;
+    if load(tx, task.uid)?.is_some() {
+        return Err(rules::taken("task", task.uid).into());
+    }
+    tx.pass_task_uid(task.uid.0);
+    insert(tx, &task)?;
+    update(tx, &task)
+}
+
 pub(super) fn update(connection: &Connection, task: &TaskRecord) -> Sql<()> {
     let changed = connection
         .prepare_cached(

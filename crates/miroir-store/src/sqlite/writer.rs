@@ -40,6 +40,11 @@ impl Tx<'_> {
         *self.next_task_uid += 1;
         uid
     }
+
+    /// No uid up to this one will be given.
+    pub(super) fn pass_task_uid(&mut self, uid: u64) {
+        *self.next_task_uid = (*self.next_task_uid).max(uid.saturating_add(1));
+    }
 }
 
 impl Deref for Tx<'_> {

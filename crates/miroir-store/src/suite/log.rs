@@ -16,6 +16,7 @@ on_every_store!(
     a_commit_that_fails_changes_nothing,
     a_forgotten_payload_is_gone_and_the_task_stays,
     only_final_tasks_are_removed,
+    a_task_of_another_log_keeps_its_uid_and_the_log_goes_on_above_it,
     pending_tasks_are_those_enqueued_in_no_batch,
     a_listing_pages_through_all_tasks_in_both_directions,
     each_filter_finds_its_tasks,
@@ -73,6 +74,35 @@ async fn an_entry_comes_back_as_an_enqueued_task(store: &dyn Whole) {
         (global.index_uid, global.operation),
         (None, global_entry().operation)
     );
+}
+
+async fn a_task_of_another_log_keeps_its_uid_and_the_log_goes_on_above_it(store: &dyn Whole) {
+    let template = append(store, entry("a")).await;
+    let past = TaskRecord {
+        uid: TaskUid(7),
+        batch_uid: Some(BatchUid(3)),
+        status: TaskStatus::Succeeded,
+        started_at: Some(at(1)),
+        finished_at: Some(at(2)),
+        ..template
+    };
+    let add = |task: &TaskRecord| vec![Change::AddPastTask(Box::new(task.clone()))];
+    store.commit(add(&past)).await.unwrap();
+    let expected = TaskRecord {
+        batch_uid: None,
+        inline_payload: None,
+        ..past.clone()
+    };
+    assert_eq!(store.load_task(TaskUid(7)).await.unwrap(), Some(expected));
+    assert_eq!(append(store, entry("a")).await.uid, TaskUid(8));
+    assert_conflict(store.commit(add(&past)).await);
+    let open = TaskRecord {
+        uid: TaskUid(9),
+        status: TaskStatus::Enqueued,
+        ..past
+    };
+    assert_conflict(store.commit(add(&open)).await);
+    assert_eq!(append(store, entry("a")).await.uid, TaskUid(9));
 }
 
 async fn a_failed_append_takes_no_uid(store: &dyn Whole) {

@@ -11,6 +11,7 @@ use crate::dev::pidfile::{self, PidFile};
 use crate::dev::record::{self, NodeKind, NodeRecord, Record, Wish};
 use crate::{demo, screen, telemetry, wire};
 use anyhow::{Context, bail};
+use miroir_node::IpPolicy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -64,6 +65,8 @@ pub(super) struct Args {
     /// An argument for every node; may be given several times
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     node_arg: Vec<String>,
+    #[command(flatten)]
+    import: super::import_dump::Flags,
     /// Load the world's cities and run a few searches
     #[arg(long)]
     demo: bool,
@@ -90,6 +93,13 @@ pub(super) struct Args {
         hide_possible_values = true
     )]
     log_format: LogFormat,
+}
+
+impl Args {
+    /// Besides global addresses, this machine: that is where the others run that one tries.
+    fn allowed_ips(&self) -> IpPolicy {
+        IpPolicy::parse("127.0.0.0/8, ::1").unwrap_or_default()
+    }
 }
 
 /// Runs until asked to stop, or until the demo has ended if that is all that is wanted.
@@ -273,6 +283,9 @@ fn proxy_config(
     Config {
         http_addr: args.http_addr.clone(),
         data_dir: folder.join("proxy"),
+        dump_dir: folder.join("dumps"),
+        allowed_ips: args.allowed_ips(),
+        import: args.import.wish(),
         env: Environment::Development,
         master_key: master_key.map(Secret::new),
         payload_bytes_max: config::DEFAULT_PAYLOAD_BYTES_MAX,

@@ -4,6 +4,7 @@ mod dev;
 #[cfg(feature = "devnode")]
 mod devnode;
 mod guard;
+mod import_dump;
 mod serve;
 mod status;
 mod stop;
@@ -31,6 +32,7 @@ pub(crate) struct Cli {
 enum Command {
     Dev(dev::Args),
     Serve(serve::Args),
+    ImportDump(import_dump::Args),
     Status(status::Args),
     Verify(verify::Args),
     Guard(guard::Args),
@@ -54,6 +56,7 @@ impl Cli {
         let code = match self.command {
             Command::Dev(args) => runtime.block_on(Box::pin(dev::run(args))),
             Command::Serve(args) => runtime.block_on(Box::pin(serve::run(args))),
+            Command::ImportDump(args) => runtime.block_on(Box::pin(import_dump::run(args))),
             Command::Status(args) => runtime.block_on(Box::pin(status::run(args))),
             Command::Verify(args) => runtime.block_on(Box::pin(verify::run(args))),
             Command::Guard(args) => runtime.block_on(Box::pin(guard::run(args))),

@@ -2,6 +2,7 @@
 
 use super::stop::StopSignals;
 use crate::config::{self, Config, Environment, LogFormat, Overrides, TlsOverrides};
+use crate::import::Wish;
 use crate::{screen, telemetry, wire};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,18 @@ const DEFAULT_FILE: &str = "miroir.toml";
     MIROIR_TASK_WEBHOOK_AUTHORIZATION_HEADER   what `task_webhook_url` is sent\n\n\
     A flag beats its variable, which beats the file. Every key: docs/guide/configuration.md")]
 pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    import: super::import_dump::Flags,
+    /// Check the configuration, say what it means, and end
+    #[arg(long)]
+    check: bool,
+}
+
+/// What the proxy runs with.
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfigArgs {
     /// The configuration file [default: ./miroir.toml]
     #[arg(long, env = "MIROIR_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -48,15 +61,12 @@ pub(super) struct Args {
     log_format: Option<LogFormat>,
     #[command(flatten)]
     tls: TlsOverrides,
-    /// Check the configuration, say what it means, and end
-    #[arg(long)]
-    check: bool,
 }
 
 /// Serves until asked to stop.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let check = args.check;
-    let config = load(args)?;
+    let config = load(args.config, args.import.wish())?;
     if check {
         // Files that cannot be used are mistakes of the configuration, too.
         wire::transport(&config)?;
@@ -84,7 +94,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn load(args: Args) -> anyhow::Result<Config> {
+/// The configuration that the arguments name, checked.
+///
+/// # Errors
+/// Every mistake in it.
+pub(super) fn load(args: ConfigArgs, import: Option<Wish>) -> anyhow::Result<Config> {
     let file = match args.config {
         Some(file) => file,
         None if Path::new(DEFAULT_FILE).is_file() => PathBuf::from(DEFAULT_FILE),
@@ -106,6 +120,7 @@ fn load(args: Args) -> anyhow::Result<Config> {
         log_level: args.log_level,
         log_format: args.log_format,
         tls: args.tls,
+        import,
     };
     Ok(config::resolve(&file, &source, overrides, |name| {
         std::env::var(name).ok()

@@ -13,7 +13,9 @@ pub(crate) use unit::{parse_bytes, parse_duration};
 
 pub(crate) use transport::{TlsOverrides, TransportConfig};
 
+use crate::import::Wish;
 use miroir_engine::copy::CopyConfig;
+use miroir_node::IpPolicy;
 use raw::{At, Mistake, RawConfig, RawNode};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -51,6 +53,12 @@ pub(crate) struct Config {
     pub(crate) http_addr: String,
     /// The folder of the store and of the payload files.
     pub(crate) data_dir: PathBuf,
+    /// The folder that dumps are written into.
+    pub(crate) dump_dir: PathBuf,
+    /// Addresses that exports may go to.
+    pub(crate) allowed_ips: IpPolicy,
+    /// A dump to import before anybody is served.
+    pub(crate) import: Option<Wish>,
     /// Whether mistakes of security are refused.
     pub(crate) env: Environment,
     /// What clients must send; `None` leaves the endpoint open.
@@ -176,6 +184,7 @@ pub(crate) struct Overrides {
     pub(crate) log_level: Option<String>,
     pub(crate) log_format: Option<LogFormat>,
     pub(crate) tls: TlsOverrides,
+    pub(crate) import: Option<Wish>,
 }
 
 /// All mistakes of one configuration.
@@ -259,6 +268,11 @@ impl Check {
             Some(dir) => PathBuf::from(dir.value),
             None => PathBuf::from(DEFAULT_DATA_DIR),
         };
+        let data_dir = overrides.data_dir.unwrap_or(data_dir);
+        let dump_dir = match raw.dump_dir {
+            Some(dir) => PathBuf::from(dir.value),
+            None => data_dir.join("dumps"),
+        };
         let level = match raw.log_level {
             Some(level) => self.log_level(&level),
             None => "info".to_owned(),
@@ -270,7 +284,10 @@ impl Check {
         let payload = raw.http_payload_size_limit;
         Config {
             http_addr: self.http_addr(http_addr),
-            data_dir: overrides.data_dir.unwrap_or(data_dir),
+            data_dir,
+            dump_dir,
+            allowed_ips: self.allowed_ips(raw.allowed_ip_networks),
+            import: overrides.import,
             env,
             master_key: self.master_key(env, secret(MASTER_KEY_ENV)),
             payload_bytes_max: self.payload_limit(payload),
@@ -454,6 +471,20 @@ impl Check {
             Err(text) => self.add(line, format!("`audit_interval`: {text}")),
         }
         None
+    }
+
+    fn allowed_ips(&mut self, raw: Option<At<String>>) -> IpPolicy {
+        let Some(At { value, line }) = raw else {
+            return IpPolicy::default();
+        };
+        IpPolicy::parse(&value).unwrap_or_else(|part| {
+            let text = format!(
+                "`allowed_ip_networks` cannot hold \"{part}\": write networks such as \
+                 \"10.0.0.0/8, 192.168.1.7\", or \"any\""
+            );
+            self.add(line, text);
+            IpPolicy::default()
+        })
     }
 
     fn shards(&mut self, raw: Option<At<i64>>) -> u32 {

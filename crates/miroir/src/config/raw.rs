@@ -11,6 +11,8 @@ use toml::de::{DeTable, DeValue};
 pub(crate) const KEYS: &[&str] = &[
     "http_addr",
     "data_dir",
+    "dump_dir",
+    "allowed_ip_networks",
     "env",
     "http_payload_size_limit",
     "default_shards",
@@ -77,6 +79,8 @@ pub(crate) struct Mistake {
 pub(crate) struct RawConfig {
     pub(crate) http_addr: Option<At<String>>,
     pub(crate) data_dir: Option<At<String>>,
+    pub(crate) dump_dir: Option<At<String>>,
+    pub(crate) allowed_ip_networks: Option<At<String>>,
     pub(crate) env: Option<At<String>>,
     pub(crate) http_payload_size_limit: Option<At<String>>,
     pub(crate) default_shards: Option<At<i64>>,
@@ -149,6 +153,8 @@ pub(crate) fn parse(source: &str) -> Result<(RawConfig, Vec<Mistake>), Mistake> 
     let mut raw = RawConfig {
         http_addr: top.text("http_addr", r#""127.0.0.1:7700""#),
         data_dir: top.text("data_dir", r#""./data.miroir""#),
+        dump_dir: top.text("dump_dir", r#""./dumps""#),
+        allowed_ip_networks: top.text("allowed_ip_networks", r#""10.0.0.0/8""#),
         env: top.text("env", r#""development""#),
         http_payload_size_limit: top.text("http_payload_size_limit", r#""100 MB""#),
         default_shards: top.integer("default_shards", "32"),

@@ -155,6 +155,7 @@ fn flags_beat_the_file() {
             ssl_cert_path: Some(PathBuf::from("mine.pem")),
             ..TlsOverrides::default()
         },
+        import: None,
     };
     let source = format!(
         "http_addr = \"h:1\"\nlog_level = \"warn\"\n[tls]\ncert_path = \"c\"\nkey_path = \"k\"\n\
