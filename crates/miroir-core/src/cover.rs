@@ -119,6 +119,63 @@ pub fn choose_cover_for(
     })
 }
 
+/// A cover of as many of some shards as can be, and the shards that no usable node holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BestCover {
+    /// What can be covered.
+    pub cover: Cover,
+    /// The rest, ascending.
+    pub missing: Vec<ShardId>,
+}
+
+/// A cover in which a spared node is asked only for shards that no other usable node holds.
+pub fn choose_cover_sparing(
+    placement: &Placement,
+    shards: &[ShardId],
+    policy: &CoverPolicy<'_>,
+    is_spared: &dyn Fn(&NodeId) -> bool,
+) -> BestCover {
+    let is_usable = |node: &NodeId| (policy.is_usable)(node) && !is_spared(node);
+    let (mut parts, rest) = cover_what_can_be(placement, shards, policy, &is_usable);
+    let mut missing = Vec::new();
+    if !rest.is_empty() {
+        let is_usable = |node: &NodeId| (policy.is_usable)(node) && is_spared(node);
+        let (more, uncovered) = cover_what_can_be(placement, &rest, policy, &is_usable);
+        parts.extend(more);
+        parts.sort_by(|a, b| a.node.cmp(&b.node));
+        missing = uncovered;
+    }
+    BestCover {
+        cover: Cover { parts },
+        missing,
+    }
+}
+
+fn cover_what_can_be(
+    placement: &Placement,
+    shards: &[ShardId],
+    policy: &CoverPolicy<'_>,
+    is_usable: &dyn Fn(&NodeId) -> bool,
+) -> (Vec<CoverPart>, Vec<ShardId>) {
+    let policy = CoverPolicy {
+        is_usable,
+        load_cost: &|node| (policy.load_cost)(node),
+        zone_of: &|node| (policy.zone_of)(node),
+        preferred_zone: policy.preferred_zone,
+        affinity: policy.affinity,
+        also_held: policy.also_held,
+    };
+    let uncovered = match choose_cover_for(placement, shards, &policy) {
+        Ok(cover) => return (cover.parts, Vec::new()),
+        Err(UncoveredShards(uncovered)) => uncovered,
+    };
+    let is_covered = |shard: &ShardId| uncovered.binary_search(shard).is_err();
+    let covered: Vec<ShardId> = shards.iter().copied().filter(is_covered).collect();
+    // Nothing of it is uncovered: all that is was named.
+    let cover = choose_cover_for(placement, &covered, &policy).unwrap_or_default();
+    (cover.parts, uncovered)
+}
+
 fn held_shards(
     placement: &Placement,
     node_idx: usize,

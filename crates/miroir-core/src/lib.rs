@@ -31,6 +31,7 @@ pub mod settings;
 
 pub mod backoff;
 pub mod health;
+pub mod reads;
 pub mod rollup;
 pub mod summary;
 pub mod task;

@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::port::NodeRead;
+use crate::reads::ReadKind;
 use crate::scatter::Scatter;
 use crate::state::{IndexEntry, Shared, Snapshot};
 use miroir_core::cover::CoverPart;
@@ -48,6 +49,7 @@ pub(crate) async fn fetch_settings(
         entry,
         shards: Some(&any),
         affinity: 0,
+        kind: ReadKind::Other,
         request: |_: &CoverPart| NodeRead::Settings {
             index: entry.record.physical.clone(),
         },

@@ -2,15 +2,15 @@
 
 use crate::engine::{DocumentsQuery, Engine};
 use crate::error::EngineError;
-use crate::port::{NodeError, NodeRead};
+use crate::port::NodeRead;
+use crate::reads::ReadKind;
 use crate::scatter::Scatter;
 use crate::state::IndexEntry;
-use crate::translate::translate_error;
 use bytes::Bytes;
 use miroir_core::cover::CoverPart;
 use miroir_core::document::DOCUMENT_ID_BYTES_MAX;
 use miroir_core::hash::{document_hash, shard_of};
-use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::listing::{Criterion, ListingKey};
 use miroir_core::merge::strip_document;
 use miroir_core::reserved::{SEQ_FIELD, SEQ_RULE};
@@ -58,44 +58,32 @@ impl Engine {
         let query = query.join("&");
         let shard_count = NonZeroU32::new(entry.record.shard_count).unwrap_or(NonZeroU32::MIN);
         let shard = shard_of(id, shard_count);
-        let mut cause = "no replica is in sync".to_owned();
-        for node in replicas(entry, shard, document_hash(id)) {
-            if !snapshot
-                .nodes
-                .get(&node)
-                .is_some_and(crate::state::NodeView::is_readable)
-            {
-                continue;
-            }
-            let read = NodeRead::Document {
+        let scatter = Scatter {
+            shared,
+            snapshot: &snapshot,
+            entry,
+            shards: Some(&[shard]),
+            affinity: document_hash(id),
+            kind: ReadKind::Get,
+            request: |_: &CoverPart| NodeRead::Document {
                 index: entry.record.physical.clone(),
                 id: id.to_owned(),
                 query: query.clone(),
-            };
-            let timeout = shared.config.search_timeout;
-            let result = shared.ports.nodes.read(&node, read, timeout).await;
-            shared.observe_read(&node, &result);
-            match result {
-                Ok(body) => {
-                    let stripped = strip_document(&body);
-                    return stripped
-                        .map(Bytes::from)
-                        .map_err(|error| EngineError::Answer(error.to_string()));
-                }
-                Err(NodeError::Refused { code, .. }) if code == "document_not_found" => {
-                    return Err(EngineError::DocumentNotFound(id.to_owned()));
-                }
-                Err(NodeError::Refused { status, body, .. }) => {
-                    let body = translate_error(body, &entry.record.physical, uid);
-                    return Err(EngineError::Refused { status, body });
-                }
-                Err(error) => cause = error.to_string(),
+            },
+        };
+        let answers = match scatter.gather().await {
+            Ok(answers) => answers,
+            Err(EngineError::Refused { body, .. })
+                if body.get("code") == Some(&json!("document_not_found")) =>
+            {
+                return Err(EngineError::DocumentNotFound(id.to_owned()));
             }
-        }
-        Err(EngineError::Unavailable {
-            shards: vec![shard],
-            cause,
-        })
+            Err(error) => return Err(error),
+        };
+        let body = answers.first().map_or(&[][..], |answer| &answer.body[..]);
+        strip_document(body)
+            .map(Bytes::from)
+            .map_err(|error| EngineError::Answer(error.to_string()))
     }
 
     /// A listing, as the whole JSON body `{results, offset, limit, total}`: by the sort asked for,
@@ -123,6 +111,7 @@ impl Engine {
             entry,
             shards: shards.as_deref(),
             affinity: document_hash(uid.as_str()),
+            kind: ReadKind::List,
             request: |part: &CoverPart| NodeRead::Documents {
                 index: entry.record.physical.clone(),
                 body: Bytes::from(node_body(&query, &criteria, part).to_string()),
@@ -168,18 +157,6 @@ impl Engine {
         body.extend_from_slice(tail.as_bytes());
         Ok(body.into())
     }
-}
-
-/// The replicas of a shard, beginning at one that the hash chooses, so that reads spread.
-fn replicas(entry: &IndexEntry, shard: ShardId, hash: u64) -> Vec<NodeId> {
-    let mut replicas: Vec<NodeId> = entry.placement.replica_set(shard).cloned().collect();
-    if !replicas.is_empty() {
-        let len = replicas.len() as u64;
-        // Another part of the hash than the shard is made of.
-        let first = usize::try_from((hash >> 32) % len).unwrap_or(0);
-        replicas.rotate_left(first);
-    }
-    replicas
 }
 
 /// The shards of the ids asked for; `None` is all.

@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::port::NodeRead;
+use crate::reads::ReadKind;
 use crate::scatter::Scatter;
 use crate::search::elapsed_ms;
 use bytes::Bytes;
@@ -39,6 +40,7 @@ impl Engine {
             entry,
             shards: None,
             affinity: document_hash(&request.facet),
+            kind: ReadKind::Other,
             request: |part: &CoverPart| NodeRead::Raw {
                 path: format!("/indexes/{}/facet-search", entry.record.physical),
                 body: Some(plan.node_body(part.filter.as_deref()).into()),

@@ -4,6 +4,7 @@ use crate::engine::{Engine, SearchSteps};
 use crate::error::EngineError;
 use crate::hybrid::{Asker, MixedAnswers, bodies_of};
 use crate::port::NodeRead;
+use crate::reads::ReadKind;
 use crate::refusal::plan_error;
 use crate::scatter::{PartAnswer, Scatter};
 use crate::search::elapsed_ms;
@@ -185,6 +186,7 @@ impl Engine {
                     entry,
                     shards: None,
                     affinity: document_hash(uid),
+                    kind: ReadKind::Search,
                     request: |part: &CoverPart| NodeRead::Raw {
                         path: "/multi-search".to_owned(),
                         body: Some(body(part)),

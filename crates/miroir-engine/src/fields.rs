@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::port::NodeRead;
+use crate::reads::ReadKind;
 use crate::scatter::Scatter;
 use crate::state::Snapshot;
 use bytes::Bytes;
@@ -38,6 +39,7 @@ impl Engine {
             entry,
             shards: None,
             affinity: 0,
+            kind: ReadKind::Other,
             request: |_: &CoverPart| NodeRead::Raw {
                 path: format!("/indexes/{}/fields", entry.record.physical),
                 body: Some(Bytes::from(format!(r#"{{"limit":{FIELDS_MAX}}}"#))),

@@ -4,6 +4,7 @@
 
 use crate::error::EngineError;
 use crate::port::NodeRead;
+use crate::reads::ReadKind;
 use crate::scatter::{PartAnswer, Scatter};
 use crate::state::{IndexEntry, Shared, Snapshot};
 use bytes::Bytes;
@@ -151,7 +152,7 @@ impl Asker<'_> {
     async fn read(
         &self,
         shards: Option<&[ShardId]>,
-        body: impl Fn(&CoverPart) -> Bytes,
+        body: impl Fn(&CoverPart) -> Bytes + Sync,
     ) -> Result<Vec<PartAnswer>, EngineError> {
         let scatter = Scatter {
             shared: self.shared,
@@ -159,6 +160,7 @@ impl Asker<'_> {
             entry: self.entry,
             shards,
             affinity: self.affinity,
+            kind: ReadKind::Search,
             request: |part: &CoverPart| NodeRead::Search {
                 index: self.entry.record.physical.clone(),
                 body: body(part),

@@ -47,6 +47,7 @@ mod hybrid;
 mod import;
 pub mod metrics;
 mod prober;
+pub mod reads;
 mod refusal;
 mod scatter;
 mod search;

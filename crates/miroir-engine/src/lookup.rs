@@ -3,6 +3,7 @@
 
 use crate::error::EngineError;
 use crate::port::NodeRead;
+use crate::reads::ReadKind;
 use crate::scatter::Scatter;
 use crate::state::{IndexEntry, Shared};
 use bytes::Bytes;
@@ -61,6 +62,7 @@ pub(crate) async fn fetch_seqs(
             entry,
             shards: Some(&shards),
             affinity: document_hash(ids.first().map_or("", String::as_str)),
+            kind: ReadKind::List,
             request: |part: &miroir_core::cover::CoverPart| {
                 let wanted: BTreeSet<ShardId> = part.shards.iter().copied().collect();
                 let ids: Vec<&str> = by_shard

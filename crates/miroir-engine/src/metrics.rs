@@ -41,6 +41,8 @@ pub(crate) struct Metrics {
     http_seconds: HistogramVec,
     scatter_seconds: HistogramVec,
     scatter_failures: IntCounterVec,
+    hedges: IntCounterVec,
+    degraded: IntCounter,
     cache: IntCounterVec,
     merges: IntCounter,
     payload_bytes: IntCounter,
@@ -84,6 +86,16 @@ impl Metrics {
                 "Parts of reads that a node did not answer",
                 &["node"],
             ),
+            hedges: counters(
+                "miroir_hedges_total",
+                "Parts of reads asked of other nodes too because this one was silent, and those of \
+                 them that another answered first",
+                &["node", "outcome"],
+            ),
+            degraded: counter(
+                "miroir_degraded_answers_total",
+                "Answers that lacked shards and said so",
+            ),
             cache: counters(
                 "miroir_search_cache_total",
                 "Searches by what the cache had for them",
@@ -109,6 +121,16 @@ impl Metrics {
         } else {
             self.scatter_failures.with_label_values(&node).inc();
         }
+    }
+
+    pub(crate) fn note_hedge(&self, node: &NodeId, is_won: bool) {
+        let outcome = if is_won { "won" } else { "sent" };
+        let hedges = self.hedges.with_label_values(&[node.as_str(), outcome]);
+        hedges.inc();
+    }
+
+    pub(crate) fn note_degraded(&self) {
+        self.degraded.inc();
     }
 
     pub(crate) fn note_cache(&self, is_hit: bool) {

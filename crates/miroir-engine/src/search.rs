@@ -6,6 +6,7 @@ use crate::engine::{Engine, SearchAnswer, SearchSteps};
 use crate::error::EngineError;
 use crate::hybrid::{Asker, bodies_of};
 use crate::port::NodeRead;
+use crate::reads::ReadKind;
 use crate::refusal::plan_error;
 use crate::scatter::{PartAnswer, Scatter};
 use crate::state::{IndexEntry, Shared};
@@ -150,6 +151,7 @@ async fn scatter_search(
         entry,
         shards: None,
         affinity,
+        kind: ReadKind::Search,
         request: |part: &CoverPart| ask(part, first_depth(part)),
     };
     let before = clock.monotonic();
@@ -186,6 +188,7 @@ async fn scatter_search(
             entry,
             shards: Some(&answer.part.shards),
             affinity,
+            kind: ReadKind::Search,
             request: |part: &CoverPart| ask(part, plan.depth()),
         };
         let before = clock.monotonic();

@@ -4,6 +4,7 @@ use crate::engine::{Engine, SearchSteps};
 use crate::error::EngineError;
 use crate::hybrid::bodies_of;
 use crate::port::NodeRead;
+use crate::reads::ReadKind;
 use crate::scatter::Scatter;
 use crate::search::elapsed_ms;
 use bytes::Bytes;
@@ -66,6 +67,7 @@ impl Engine {
             entry,
             shards,
             affinity,
+            kind: ReadKind::Other,
             request: ask,
         };
         let answers = match scatter(None).gather().await {

@@ -13,6 +13,7 @@ use crate::port::{
     Clock, HookClient, IndexRecord, NodeClient, NodeError, NodeRecord, PayloadStore, Store,
     TaskRecord,
 };
+use crate::reads::{ReadBoard, ReadConfig};
 use crate::webhooks::Webhook;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -86,6 +87,8 @@ pub struct Config {
     pub search_cache_bytes: u64,
     /// Between two probes of a node.
     pub probe_interval: Duration,
+    /// Reads under faults.
+    pub reads: ReadConfig,
     /// The webhook that is told every finished task, besides those made over the API.
     pub webhook: Option<Webhook>,
     /// Copies between nodes.
@@ -338,6 +341,8 @@ pub struct Shared {
     pub(crate) copy: Desk,
     /// Answers that may be given again.
     pub(crate) cache: SearchCache,
+    /// What reads learn of the nodes.
+    pub(crate) reads: ReadBoard,
     /// Experimental features.
     pub(crate) features: FeatureBoard,
     /// What is counted and measured.
@@ -384,6 +389,7 @@ impl Shared {
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET_KIB)),
             copy: Desk::default(),
             cache,
+            reads: ReadBoard::default(),
             features: FeatureBoard::default(),
             metrics,
             shutdown: CancellationToken::new(),

@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::port::NodeRead;
+use crate::reads::ReadKind;
 use crate::scatter::Scatter;
 use crate::state::{IndexEntry, Shared};
 use bytes::Bytes;
@@ -29,6 +30,7 @@ pub(crate) async fn count_documents(
         entry,
         shards: None,
         affinity: 0,
+        kind: ReadKind::List,
         request: |part: &CoverPart| {
             let mut body = json!({"limit": 0});
             if let Some(filter) = &part.filter {

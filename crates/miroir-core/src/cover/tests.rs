@@ -198,3 +198,38 @@ proptest! {
         prop_assert_eq!(minimum, Some(cover.parts.len() as u32));
     }
 }
+
+proptest! {
+    #[test]
+    fn a_spared_node_answers_only_for_what_no_other_holds(
+        shard_count in 1usize..40, node_count in 1usize..7, rf in 1usize..4,
+        away: u8, spared: u8, affinity: u64,
+    ) {
+        let placement = ring(shard_count, node_count, rf.min(node_count));
+        let bit = |set: u8, node: &NodeId| set >> node.as_str().parse::<u8>().unwrap() & 1 == 1;
+        let is_usable = |node: &NodeId| !bit(away, node);
+        let is_spared = |node: &NodeId| bit(spared, node);
+        let shards: Vec<ShardId> = placement.shards().collect();
+        let policy = CoverPolicy::new(&is_usable, affinity);
+        let best = choose_cover_sparing(&placement, &shards, &policy, &is_spared);
+        let mut seen: Vec<ShardId> = best.missing.clone();
+        for part in &best.cover.parts {
+            prop_assert!(is_usable(&part.node));
+            for shard in &part.shards {
+                seen.push(*shard);
+                let mut holders = placement.replica_set(*shard);
+                prop_assert!(placement.replica_set(*shard).any(|node| *node == part.node));
+                prop_assert!(
+                    !is_spared(&part.node) || holders.all(|node| !is_usable(node) || is_spared(node))
+                );
+            }
+        }
+        for shard in &best.missing {
+            prop_assert!(placement.replica_set(*shard).all(|node| !is_usable(node)));
+        }
+        seen.sort_unstable();
+        prop_assert_eq!(seen, shards);
+        let names: BTreeSet<&NodeId> = best.cover.parts.iter().map(|part| &part.node).collect();
+        prop_assert_eq!(names.len(), best.cover.parts.len());
+    }
+}

@@ -8,6 +8,7 @@ mod copies;
 mod denial;
 mod editing;
 mod failure;
+mod faults;
 mod features;
 mod hooks;
 mod jobs;

@@ -21,6 +21,23 @@ pub(crate) struct Index {
     pub(crate) settings: Map<String, Value>,
 }
 
+/// What goes wrong with reads of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ReadFault {
+    #[default]
+    None,
+    /// It takes the request and says nothing.
+    Silence,
+    /// It breaks the connection in the middle of the answer.
+    Reset,
+    /// It has too much to do.
+    Busy,
+    /// It fails inside.
+    Failure,
+    /// Its answer is cut off, and looks whole to the transport.
+    Truncation,
+}
+
 /// What goes wrong on a node.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Faults {
@@ -47,6 +64,10 @@ pub(crate) struct Faults {
     pub(crate) delay: Duration,
     /// It does not know Miroir's key.
     pub(crate) is_denying: bool,
+    /// How it treats reads of clients; probes see nothing of it.
+    pub(crate) reads: ReadFault,
+    /// Reads of clients take this long.
+    pub(crate) read_delay: Duration,
 }
 
 #[derive(Clone)]
@@ -65,6 +86,8 @@ pub(crate) struct Node {
     next_task: u64,
     /// How often it was made anew; the moments of its tasks tell.
     life: u64,
+    /// Reads of clients that reached it.
+    pub(crate) reads_seen: u64,
 }
 
 /// A node's data folder at one moment.
@@ -480,12 +503,12 @@ fn chosen<'i>(index: &'i Index, body: &Value) -> Vec<&'i Document> {
     found
 }
 
-fn read(node: &Node, id: &NodeId, read: NodeRead) -> Result<Bytes, NodeError> {
+fn read(node: &Node, name: &NodeId, read: NodeRead) -> Result<Bytes, NodeError> {
     let find = |index: &PhysicalIndex| {
         node.indexes
             .get(index.as_str())
             .ok_or_else(|| NodeError::Refused {
-                node: id.clone(),
+                node: name.clone(),
                 status: 404,
                 code: "index_not_found".into(),
                 message: format!("Index `{index}` not found."),
@@ -500,7 +523,7 @@ fn read(node: &Node, id: &NodeId, read: NodeRead) -> Result<Bytes, NodeError> {
     match read {
         NodeRead::Health => Ok(answer(&json!({"status": "available"}))),
         // Its health is told to everyone, all else only to one whose key it knows.
-        _ if node.faults.is_denying => Err(denial(id)),
+        _ if node.faults.is_denying => Err(denial(name)),
         NodeRead::Version => Ok(answer(&json!({"pkgVersion": "1.50.0"}))),
         NodeRead::Index { index } => {
             find(&index).map(|found| answer(&json!({"primaryKey": found.primary_key})))
@@ -540,6 +563,21 @@ fn read(node: &Node, id: &NodeId, read: NodeRead) -> Result<Bytes, NodeError> {
             Ok(answer(
                 &json!({"hits": hits, "estimatedTotalHits": found.len()}),
             ))
+        }
+        NodeRead::Document { index, id, .. } => {
+            let found = find(&index)?.documents.get(&id);
+            let not_found = || {
+                let message = format!("Document `{id}` not found.");
+                NodeError::Refused {
+                    node: name.clone(),
+                    status: 404,
+                    code: "document_not_found".into(),
+                    body: error("document_not_found", message.clone()),
+                    message,
+                }
+            };
+            let found = found.ok_or_else(not_found)?;
+            Ok(answer(&Value::Object(found.clone())))
         }
         other => panic!("the fleet does not answer {other:?}"),
     }
@@ -588,9 +626,76 @@ impl NodeClient for Fleet {
         &self,
         node: &NodeId,
         what: NodeRead,
-        _timeout: Duration,
+        timeout: Duration,
     ) -> Result<Bytes, NodeError> {
+        let unknown = |cause: &str| NodeError::UnknownOutcome {
+            node: node.clone(),
+            cause: cause.into(),
+        };
+        let reading = self.read_in_time(node, what);
+        match tokio::time::timeout(timeout, reading).await {
+            Ok(result) => result,
+            Err(_) => Err(unknown("it took too long")),
+        }
+    }
+
+    async fn submit(
+        &self,
+        node: &NodeId,
+        write: NodeWrite,
+        timeout: Duration,
+    ) -> Result<NodeTaskUid, NodeError> {
+        self.submit_in_time(node, write, timeout).await
+    }
+
+    async fn fetch_tasks(
+        &self,
+        node: &NodeId,
+        query: NodeTaskQuery,
+        _timeout: Duration,
+    ) -> Result<Vec<NodeTask>, NodeError> {
+        self.tasks_of(node, query).await
+    }
+}
+
+impl Fleet {
+    async fn read_in_time(&self, node: &NodeId, what: NodeRead) -> Result<Bytes, NodeError> {
         self.enter(node).await?;
+        let is_clients = matches!(
+            what,
+            NodeRead::Search { .. } | NodeRead::Documents { .. } | NodeRead::Document { .. }
+        );
+        if is_clients {
+            let (fault, delay) = self.on(node.as_str(), |state| {
+                state.reads_seen += 1;
+                (state.faults.reads, state.faults.read_delay)
+            });
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            match fault {
+                ReadFault::None => {}
+                ReadFault::Silence => std::future::pending().await,
+                ReadFault::Reset => {
+                    return Err(NodeError::UnknownOutcome {
+                        node: node.clone(),
+                        cause: "the connection was reset".into(),
+                    });
+                }
+                ReadFault::Busy => return Err(NodeError::Busy { node: node.clone() }),
+                ReadFault::Failure => {
+                    return Err(NodeError::Failed {
+                        node: node.clone(),
+                        status: 500,
+                        cause: "the test says so".into(),
+                    });
+                }
+                ReadFault::Truncation => {
+                    let whole = self.on(node.as_str(), |state| read(state, node, what))?;
+                    return Ok(whole.slice(..whole.len() / 2));
+                }
+            }
+        }
         self.on(node.as_str(), |state| {
             if let NodeRead::SetFeatures { body } = &what
                 && !state.faults.is_denying
@@ -602,7 +707,7 @@ impl NodeClient for Fleet {
         })
     }
 
-    async fn submit(
+    async fn submit_in_time(
         &self,
         node: &NodeId,
         write: NodeWrite,
@@ -647,11 +752,10 @@ impl NodeClient for Fleet {
         }
     }
 
-    async fn fetch_tasks(
+    async fn tasks_of(
         &self,
         node: &NodeId,
         query: NodeTaskQuery,
-        _timeout: Duration,
     ) -> Result<Vec<NodeTask>, NodeError> {
         self.enter(node).await?;
         if self.on(node.as_str(), |state| state.faults.is_denying) {

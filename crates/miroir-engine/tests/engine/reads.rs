@@ -6,7 +6,7 @@ use miroir_engine::{Engine, EngineError};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-fn everything() -> SearchRequest {
+pub(crate) fn everything() -> SearchRequest {
     SearchRequest {
         q: None,
         paging: Paging::Offset {

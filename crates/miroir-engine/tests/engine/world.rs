@@ -17,6 +17,7 @@ use miroir_engine::port::{
     BatchRecord, Catalog, Clock, IndexRecord, NewEntry, NodeRecord, Payload, PayloadStore, TaskLog,
     TaskQuery, TaskRecord, Timestamp,
 };
+use miroir_engine::reads::ReadConfig;
 use miroir_engine::state::{Config, NodeSpec, Ports, StepHook};
 use miroir_store::{MemoryDumps, MemoryPayloads, MemoryStore};
 use parking_lot::Mutex;
@@ -62,6 +63,7 @@ pub(crate) struct World {
     pub(crate) remote: Arc<Remote>,
     shard_count: u32,
     replication_factor: u32,
+    pub(crate) reads: ReadConfig,
 }
 
 impl World {
@@ -77,6 +79,7 @@ impl World {
             remote: Arc::default(),
             shard_count,
             replication_factor,
+            reads: ReadConfig::default(),
         }
     }
 
@@ -105,6 +108,7 @@ impl World {
             search_timeout: Duration::from_secs(2),
             node_timeout: Duration::from_secs(2),
             probe_interval: Duration::from_millis(200),
+            reads: self.reads.clone(),
             search_cache_bytes: 1024 * 1024,
             webhook: None,
             copy: self.copy.clone(),

@@ -214,6 +214,7 @@ impl Face {
             search_cache_bytes: 0,
             node_timeout: Duration::from_secs(1),
             probe_interval: Duration::from_secs(1),
+            reads: Default::default(),
             webhook: None,
             copy: miroir_engine::copy::CopyConfig::default(),
             step_hook: None,
