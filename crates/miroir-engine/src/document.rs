@@ -3,8 +3,9 @@
 use crate::engine::{DocumentsQuery, Engine};
 use crate::error::EngineError;
 use crate::port::NodeRead;
-use crate::reads::ReadKind;
-use crate::scatter::Scatter;
+use crate::partial::ReadAnswer;
+use crate::reads::{PartialPolicy, ReadKind};
+use crate::scatter::{Gathered, Scatter};
 use crate::state::IndexEntry;
 use bytes::Bytes;
 use miroir_core::cover::CoverPart;
@@ -96,6 +97,20 @@ impl Engine {
         uid: &IndexUid,
         query: DocumentsQuery,
     ) -> Result<Bytes, EngineError> {
+        let listing = self.documents_with(uid, query, Some(PartialPolicy::Error));
+        Ok(Box::pin(listing).await?.body)
+    }
+
+    /// The same; of the shards that can be reached, if `wish` or else the configuration says so.
+    ///
+    /// # Errors
+    /// As [`Engine::search`].
+    pub async fn documents_with(
+        &self,
+        uid: &IndexUid,
+        query: DocumentsQuery,
+        wish: Option<PartialPolicy>,
+    ) -> Result<ReadAnswer, EngineError> {
         let snapshot = self.shared().snapshot.load_full();
         let entry = snapshot.index(uid)?;
         let criteria: Vec<Criterion> = query
@@ -117,7 +132,8 @@ impl Engine {
                 body: Bytes::from(node_body(&query, &criteria, part).to_string()),
             },
         };
-        let answers = scatter.gather().await?;
+        let is_partial = self.shared().config.reads.is_partial(uid.as_str(), wish);
+        let Gathered { answers, missing } = scatter.gather_as(is_partial).await?;
         let mut total = 0;
         let mut found: Vec<(ListingKey, &RawValue)> = Vec::new();
         for answer in &answers {
@@ -155,7 +171,10 @@ impl Engine {
             query.offset, query.limit
         );
         body.extend_from_slice(tail.as_bytes());
-        Ok(body.into())
+        if !missing.is_empty() {
+            self.shared().metrics.note_degraded();
+        }
+        Ok(ReadAnswer::new(body, entry, missing))
     }
 }
 

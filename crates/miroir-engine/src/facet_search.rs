@@ -3,10 +3,10 @@
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::port::NodeRead;
-use crate::reads::ReadKind;
-use crate::scatter::Scatter;
+use crate::partial::ReadAnswer;
+use crate::reads::{PartialPolicy, ReadKind};
+use crate::scatter::{Gathered, Scatter};
 use crate::search::elapsed_ms;
-use bytes::Bytes;
 use miroir_core::cover::CoverPart;
 use miroir_core::hash::document_hash;
 use miroir_core::id::IndexUid;
@@ -19,7 +19,8 @@ use serde_json::{Map, Value, json};
 const NOT_SEARCHABLE: &str = "invalid_facet_search_facet_name";
 
 impl Engine {
-    /// The values of a facet and how many documents have them, as the whole JSON body.
+    /// The values of a facet and how many documents have them, as the whole JSON body; of the
+    /// shards that can be reached, if `wish` or else the configuration says so.
     ///
     /// # Errors
     /// As [`Engine::search`].
@@ -27,7 +28,8 @@ impl Engine {
         &self,
         uid: &IndexUid,
         request: FacetSearchRequest,
-    ) -> Result<Bytes, EngineError> {
+        wish: Option<PartialPolicy>,
+    ) -> Result<ReadAnswer, EngineError> {
         let shared = self.shared();
         let started = shared.ports.clock.monotonic();
         let snapshot = shared.snapshot.load_full();
@@ -46,13 +48,14 @@ impl Engine {
                 body: Some(plan.node_body(part.filter.as_deref()).into()),
             },
         };
-        let answers = match scatter.gather().await {
-            Ok(answers) => answers,
+        let is_partial = shared.config.reads.is_partial(uid.as_str(), wish);
+        let Gathered { answers, missing } = match scatter.gather_as(is_partial).await {
+            Ok(gathered) => gathered,
             // Nodes count their rules from the hidden one; the client's own are told instead.
             Err(EngineError::Refused { body, .. })
                 if refusal.is_some() && body.get("code") == Some(&json!(NOT_SEARCHABLE)) =>
             {
-                Vec::new()
+                Gathered::default()
             }
             Err(error) => return Err(error),
         };
@@ -70,11 +73,15 @@ impl Engine {
             plan.merge(&bodies)
                 .map_err(|error| EngineError::Answer(error.to_string()))?
         };
-        Ok(body(hits, request.query, elapsed_ms(shared, started)))
+        if !missing.is_empty() {
+            shared.metrics.note_degraded();
+        }
+        let body = body(hits, request.query, elapsed_ms(shared, started));
+        Ok(ReadAnswer::new(body, entry, missing))
     }
 }
 
-fn body(hits: Vec<FacetHit>, query: Option<String>, processing_time_ms: u64) -> Bytes {
+fn body(hits: Vec<FacetHit>, query: Option<String>, processing_time_ms: u64) -> Vec<u8> {
     let mut body = Map::new();
     let hits = hits
         .into_iter()
@@ -82,5 +89,5 @@ fn body(hits: Vec<FacetHit>, query: Option<String>, processing_time_ms: u64) -> 
     body.insert("facetHits".to_owned(), Value::Array(hits.collect()));
     body.insert("facetQuery".to_owned(), query.into());
     body.insert("processingTimeMs".to_owned(), processing_time_ms.into());
-    Bytes::from(Value::Object(body).to_string())
+    Value::Object(body).to_string().into_bytes()
 }

@@ -104,6 +104,7 @@ impl Engine {
                 snapshot: &snapshot,
                 entry: &entries[uid],
                 affinity: document_hash(uid),
+                is_partial: false,
             };
             searches.push(Box::pin(async move {
                 let answers = ask_query(&asker, request, search).await;
@@ -230,7 +231,7 @@ async fn ask_query(
             })
         }
         QueryPlan::Mixed(plan) => {
-            let MixedAnswers { words, meaning } = Box::pin(asker.mixed(request, plan)).await?;
+            let MixedAnswers { words, meaning, .. } = Box::pin(asker.mixed(request, plan)).await?;
             let (meaning, second) = meaning.unzip();
             Ok(QueryAnswers {
                 first: words,

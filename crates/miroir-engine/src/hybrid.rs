@@ -5,7 +5,7 @@
 use crate::error::EngineError;
 use crate::port::NodeRead;
 use crate::reads::ReadKind;
-use crate::scatter::{PartAnswer, Scatter};
+use crate::scatter::{Gathered, PartAnswer, Scatter};
 use crate::state::{IndexEntry, Shared, Snapshot};
 use bytes::Bytes;
 use miroir_core::cover::CoverPart;
@@ -26,6 +26,8 @@ pub(crate) struct Asker<'a> {
     pub(crate) entry: &'a IndexEntry,
     /// A hash of the query without its paging.
     pub(crate) affinity: u64,
+    /// Whether the answers may lack shards that cannot be reached.
+    pub(crate) is_partial: bool,
 }
 
 /// The answers to a search that mixes words and vectors.
@@ -34,12 +36,23 @@ pub(crate) struct MixedAnswers {
     pub(crate) words: Vec<PartAnswer>,
     /// What was found by vector, with the search that asked for it, if words did not suffice.
     pub(crate) meaning: Option<(SearchPlan, Vec<PartAnswer>)>,
+    /// The shards that neither list knows of.
+    pub(crate) missing: Vec<ShardId>,
 }
 
 impl Asker<'_> {
     /// The answers of a whole cover to one list, each down to the list's end.
     pub(crate) async fn list(&self, plan: &SearchPlan) -> Result<Vec<PartAnswer>, EngineError> {
-        self.read(None, |part: &CoverPart| {
+        Ok(self.list_of(plan, None, false).await?.answers)
+    }
+
+    async fn list_of(
+        &self,
+        plan: &SearchPlan,
+        shards: Option<&[ShardId]>,
+        is_partial: bool,
+    ) -> Result<Gathered, EngineError> {
+        self.read(shards, is_partial, |part: &CoverPart| {
             Bytes::from(plan.node_body(part.filter.as_deref()))
         })
         .await
@@ -80,8 +93,8 @@ impl Asker<'_> {
             }
         };
         // One node looks at the vector before anything else.
-        let (checked, words) = futures::join!(Box::pin(check), Box::pin(self.list(plan.words())));
-        let (checked, words) = (checked?, words?);
+        let (checked, words) = futures::join!(Box::pin(check), Box::pin(self.list_of(plan.words(), None, self.is_partial)));
+        let (checked, Gathered { answers: words, missing }) = (checked?, words?);
         let garbled = |error: &dyn std::error::Error| EngineError::Answer(error.to_string());
         let is_enough = plan
             .is_good_enough(&bodies_of(&words))
@@ -90,6 +103,7 @@ impl Asker<'_> {
             return Ok(MixedAnswers {
                 words,
                 meaning: None,
+                missing,
             });
         }
         let vector = match (request.vector.clone(), request.embedding_body()) {
@@ -101,13 +115,20 @@ impl Asker<'_> {
             return Ok(MixedAnswers {
                 words,
                 meaning: None,
+                missing,
             });
         };
         let meaning = plan.meaning(Some(vector));
-        let answers = self.list(&meaning).await?;
+        // Both lists are of the same documents.
+        let known: Option<Vec<ShardId>> = (!missing.is_empty()).then(|| {
+            let shards = self.entry.placement.shards();
+            shards.filter(|shard| !missing.contains(shard)).collect()
+        });
+        let answers = self.list_of(&meaning, known.as_deref(), false).await?.answers;
         Ok(MixedAnswers {
             words,
             meaning: Some((meaning, answers)),
+            missing,
         })
     }
 
@@ -139,10 +160,17 @@ impl Asker<'_> {
     /// The vector that one node computes.
     async fn embed(&self, body: Vec<u8>) -> Result<Option<Value>, EngineError> {
         let body = Bytes::from(body);
-        let first = [ShardId(0)];
-        let answers = self
-            .read(Some(&first), |_: &CoverPart| body.clone())
-            .await?;
+        let is_readable = |shard: &ShardId| {
+            let mut replicas = self.entry.placement.replica_set(*shard);
+            replicas.any(|node| {
+                let view = self.snapshot.nodes.get(node);
+                view.is_some_and(crate::state::NodeView::is_readable)
+            })
+        };
+        let first = self.entry.placement.shards().find(is_readable);
+        let first = [first.unwrap_or(ShardId(0))];
+        let read = self.read(Some(&first), false, |_: &CoverPart| body.clone());
+        let answers = read.await?.answers;
         let Some(answer) = answers.first() else {
             return Ok(None);
         };
@@ -152,8 +180,9 @@ impl Asker<'_> {
     async fn read(
         &self,
         shards: Option<&[ShardId]>,
+        is_partial: bool,
         body: impl Fn(&CoverPart) -> Bytes + Sync,
-    ) -> Result<Vec<PartAnswer>, EngineError> {
+    ) -> Result<Gathered, EngineError> {
         let scatter = Scatter {
             shared: self.shared,
             snapshot: self.snapshot,
@@ -166,7 +195,7 @@ impl Asker<'_> {
                 body: body(part),
             },
         };
-        scatter.gather().await
+        scatter.gather_as(is_partial).await
     }
 }
 

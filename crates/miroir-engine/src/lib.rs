@@ -46,6 +46,7 @@ mod fields;
 mod hybrid;
 mod import;
 pub mod metrics;
+pub mod partial;
 mod prober;
 pub mod reads;
 mod refusal;

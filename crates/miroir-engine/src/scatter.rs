@@ -6,6 +6,7 @@
 //! is taken and the other dropped, so no shard is counted twice.
 
 use crate::error::EngineError;
+use crate::partial::whole;
 use crate::port::{NodeError, NodeRead};
 use crate::reads::{ReadKind, Standing};
 use crate::refusal::hidden_rule_count;
@@ -408,19 +409,6 @@ impl<F: Fn(&CoverPart) -> NodeRead + Sync> Round<'_, '_, F> {
             cause: cause.to_owned(),
         }
     }
-}
-
-/// Nodes answer reads by JSON objects; what does not end as one was cut off on its way.
-fn whole(node: &NodeId, body: Bytes) -> Result<Bytes, NodeError> {
-    let text = body.trim_ascii();
-    if text.starts_with(b"{") && text.ends_with(b"}") {
-        return Ok(body);
-    }
-    Err(NodeError::Failed {
-        node: node.clone(),
-        status: 200,
-        cause: "its answer is cut off".to_owned(),
-    })
 }
 
 impl Shared {

@@ -6,13 +6,14 @@ use crate::engine::{Engine, SearchAnswer, SearchSteps};
 use crate::error::EngineError;
 use crate::hybrid::{Asker, bodies_of};
 use crate::port::NodeRead;
-use crate::reads::ReadKind;
+use crate::partial::add_coverage;
+use crate::reads::{PartialPolicy, ReadKind};
 use crate::refusal::plan_error;
-use crate::scatter::{PartAnswer, Scatter};
+use crate::scatter::{Gathered, PartAnswer, Scatter};
 use crate::state::{IndexEntry, Shared};
 use bytes::Bytes;
 use miroir_core::cover::CoverPart;
-use miroir_core::id::IndexUid;
+use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::merge::{HybridPlan, ResponseTemplate, SearchPlan};
 use miroir_core::search::SearchRequest;
 use std::sync::Arc;
@@ -30,6 +31,21 @@ impl Engine {
         uid: &IndexUid,
         request: SearchRequest,
     ) -> Result<SearchAnswer, EngineError> {
+        let search = self.search_with(uid, request, Some(PartialPolicy::Error));
+        Box::pin(search).await
+    }
+
+    /// The same; the answer may lack shards that cannot be reached, if the request, or else the
+    /// configuration, says so.
+    ///
+    /// # Errors
+    /// As [`Engine::search`].
+    pub async fn search_with(
+        &self,
+        uid: &IndexUid,
+        request: SearchRequest,
+        wish: Option<PartialPolicy>,
+    ) -> Result<SearchAnswer, EngineError> {
         let shared = self.shared();
         let started = shared.ports.clock.monotonic();
         let snapshot = shared.snapshot.load_full();
@@ -41,13 +57,14 @@ impl Engine {
             snapshot: &snapshot,
             entry,
             affinity: affinity(uid, &request),
+            is_partial: shared.config.reads.is_partial(uid.as_str(), wish),
         };
         let mut nodes = Duration::ZERO;
         let mut planned = None;
-        let (template, node_count) = match shared.cache.get_or_wait(&key).await {
+        let (template, node_count, missing) = match shared.cache.get_or_wait(&key).await {
             Found::Answer(template) => {
                 shared.metrics.note_cache(true);
-                (template, 0)
+                (template, 0, Vec::new())
             }
             Found::Turn(turn) => {
                 shared.metrics.note_cache(false);
@@ -63,20 +80,30 @@ impl Engine {
                         Box::pin(scatter_search(&asker, &plan, &mut nodes)).await?
                     }
                 };
-                let (template, node_count) = answered;
+                let Merged {
+                    template,
+                    node_count,
+                    missing,
+                } = answered;
                 let template = Arc::new(template);
-                turn.keep(&template);
-                (template, node_count)
+                // What lacks shards is nobody else's answer.
+                if missing.is_empty() {
+                    turn.keep(&template);
+                } else {
+                    shared.metrics.note_degraded();
+                }
+                (template, node_count, missing)
             }
         };
         let mut body = Vec::new();
         let request_uid = uuid::Uuid::now_v7().to_string();
         let extras_at = template.write(&mut body, elapsed_ms(shared, started), &request_uid);
+        add_coverage(&mut body, entry, &missing);
         let ended = shared.ports.clock.monotonic();
         let planned = planned.unwrap_or(ended);
         Ok(SearchAnswer {
             body: body.into(),
-            missing_shards: Vec::new(),
+            missing_shards: missing,
             node_count,
             extras_at,
             steps: SearchSteps {
@@ -86,6 +113,15 @@ impl Engine {
             },
         })
     }
+}
+
+/// What the nodes' answers came to.
+struct Merged {
+    template: ResponseTemplate,
+    /// Nodes asked.
+    node_count: usize,
+    /// Shards that nobody answered for, ascending.
+    missing: Vec<ShardId>,
 }
 
 /// A search as it is asked.
@@ -110,7 +146,7 @@ async fn search_mixed(
     request: &SearchRequest,
     plan: &HybridPlan,
     nodes: &mut Duration,
-) -> Result<(ResponseTemplate, usize), EngineError> {
+) -> Result<Merged, EngineError> {
     let clock = &asker.shared.ports.clock;
     let before = clock.monotonic();
     let answers = asker.mixed(request, plan).await?;
@@ -123,7 +159,11 @@ async fn search_mixed(
     let page = plan
         .merge(&bodies_of(&answers.words), second)
         .map_err(|error| EngineError::Answer(error.to_string()))?;
-    Ok((page.to_template(), answers.words.len()))
+    Ok(Merged {
+        template: page.to_template(),
+        node_count: answers.words.len(),
+        missing: answers.missing,
+    })
 }
 
 /// Asks a cover and merges; returns the answer and how many nodes were asked.
@@ -131,12 +171,13 @@ async fn scatter_search(
     asker: &Asker<'_>,
     plan: &SearchPlan,
     nodes: &mut Duration,
-) -> Result<(ResponseTemplate, usize), EngineError> {
+) -> Result<Merged, EngineError> {
     let &Asker {
         shared,
         snapshot,
         entry,
         affinity,
+        is_partial,
     } = asker;
     let clock = &shared.ports.clock;
     let shard_count = entry.record.shard_count as usize;
@@ -155,7 +196,7 @@ async fn scatter_search(
         request: |part: &CoverPart| ask(part, first_depth(part)),
     };
     let before = clock.monotonic();
-    let first = first.gather().await?;
+    let Gathered { answers: first, mut missing } = first.gather_as(is_partial).await?;
     *nodes += clock.monotonic().saturating_sub(before);
     let mut answers: Vec<(PartAnswer, usize)> = first
         .into_iter()
@@ -178,7 +219,14 @@ async fn scatter_search(
         let asked: Vec<usize> = answers.iter().map(|(_, asked)| *asked).collect();
         let merged = plan.merge_asked(&bodies, &asked);
         let dry = match merged.map_err(|error| EngineError::Answer(error.to_string()))? {
-            Ok(page) => return Ok((page.to_template(), node_count)),
+            Ok(page) => {
+                missing.sort_unstable();
+                return Ok(Merged {
+                    template: page.to_template(),
+                    node_count,
+                    missing,
+                });
+            }
             Err(dry) => dry,
         };
         let (answer, _) = answers.swap_remove(dry);
@@ -192,9 +240,23 @@ async fn scatter_search(
             request: |part: &CoverPart| ask(part, plan.depth()),
         };
         let before = clock.monotonic();
-        let whole = whole.gather().await?;
+        let whole = whole.gather_as(is_partial).await;
         *nodes += clock.monotonic().saturating_sub(before);
-        answers.extend(whole.into_iter().map(|answer| (answer, usize::MAX)));
+        let whole = match whole {
+            Err(EngineError::Unavailable { .. } | EngineError::Busy)
+                if is_partial && !answers.is_empty() =>
+            {
+                // Its first hits alone would leave a hole in the page.
+                Gathered {
+                    answers: Vec::new(),
+                    missing: answer.part.shards.clone(),
+                }
+            }
+            whole => whole?,
+        };
+        missing.extend(whole.missing);
+        let whole = whole.answers.into_iter();
+        answers.extend(whole.map(|answer| (answer, usize::MAX)));
         answers.sort_by(|(a, _), (b, _)| a.part.node.cmp(&b.part.node));
     }
 }

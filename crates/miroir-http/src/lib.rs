@@ -17,7 +17,11 @@ mod extract;
 mod gate;
 mod intake;
 mod layer;
+<<<<<<< HEAD
 mod request_id;
+=======
+mod partial;
+>>>>>>> d3b8bf6 (wip: partial answers)
 mod response;
 mod serve;
 

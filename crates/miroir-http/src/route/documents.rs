@@ -7,6 +7,7 @@ use crate::convert::documents_query;
 use crate::error::{ApiError, unsupported};
 use crate::extract::{CustomMetadata, Index, JsonBody, PathId, Permit, Query};
 use crate::intake::{Taken, one_id, take_documents, take_ids};
+use crate::partial::{marked_json, partial_wish};
 use crate::response::ready_json;
 use axum::Router;
 use axum::body::Body;
@@ -49,23 +50,26 @@ async fn list(
     Index(uid): Index,
     Query(listing): Query<DocumentListing>,
     State(app): State<AppState>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    read(&app, &uid, listing).await
+    read(&app, &uid, listing, &headers).await
 }
 
 async fn fetch(
     _: Permit,
     Index(uid): Index,
     State(app): State<AppState>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    read(&app, &uid, read_listing_body(&body)?).await
+    read(&app, &uid, read_listing_body(&body)?, &headers).await
 }
 
 async fn read(
     app: &App,
     uid: &IndexUid,
     mut listing: DocumentListing,
+    headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     if listing.use_network == Some(true) {
         return Err(unsupported("`useNetwork`").into());
@@ -84,10 +88,19 @@ async fn read(
         let code = Code::InvalidDocumentSort.name();
         app.engine.check_sort_fields(uid, sort, code)?;
     }
+<<<<<<< HEAD
     let _place = app.searches.enter().await?;
     Ok(ready_json(
         app.engine.documents(uid, documents_query(listing)).await?,
     ))
+=======
+    let wish = partial_wish(headers)?;
+    let answer = app
+        .engine
+        .documents_with(uid, documents_query(listing), wish)
+        .await?;
+    Ok(marked_json(answer.body, &answer.missing_shards))
+>>>>>>> d3b8bf6 (wip: partial answers)
 }
 
 async fn show(

@@ -5,11 +5,12 @@ use crate::app::AppState;
 use crate::convert::search_request;
 use crate::error::ApiError;
 use crate::extract::{Index, JsonBody, Permit};
-use crate::response::ready_json;
+use crate::partial::{marked_json, partial_wish};
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
+use http::HeaderMap;
 use miroir_api::error::Code;
 use miroir_api::facet_search::read_body;
 use miroir_api::filter::check_filter;
@@ -23,6 +24,7 @@ async fn facet_search(
     permit: Permit,
     Index(uid): Index,
     State(app): State<AppState>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let mut query = read_body(&body)?;
@@ -45,5 +47,7 @@ async fn facet_search(
         exhaustive_count: query.exhaustive_facet_count,
         search: search_request(query.search),
     };
-    Ok(ready_json(app.engine.facet_search(&uid, request).await?))
+    let wish = partial_wish(&headers)?;
+    let answer = app.engine.facet_search(&uid, request, wish).await?;
+    Ok(marked_json(answer.body, &answer.missing_shards))
 }

@@ -4,6 +4,7 @@ use crate::app::{App, AppState};
 use crate::convert::search_request;
 use crate::error::ApiError;
 use crate::extract::{FromQuery, Index, JsonBody, Permit, Query};
+use crate::partial::partial_wish;
 use crate::response::search_response;
 use axum::Router;
 use axum::extract::State;
@@ -79,7 +80,9 @@ pub(super) async fn search(
         }
     }
     let metadata = wants_metadata(headers).then(|| query.q.clone());
-    let mut answer = app.engine.search(uid, search_request(query)).await?;
+    let wish = partial_wish(headers)?;
+    let searched = app.engine.search_with(uid, search_request(query), wish);
+    let mut answer = Box::pin(searched).await?;
     check_personalized(personalizes)?;
     let mut extras = Vec::new();
     if let Some(q) = metadata {
