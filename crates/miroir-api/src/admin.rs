@@ -1,6 +1,7 @@
 //! Miroir's own admin API, shared by the server, the command line and the tests.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Answer of `GET /_miroir/topology`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +48,9 @@ pub struct Node {
     /// The copy of its shards from the other replicas, while there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refill: Option<Refill>,
+    /// How it answers reads, as this proxy has seen it.
+    #[serde(default)]
+    pub reads: NodeReads,
 }
 
 /// A node's shards are being copied anew from their other replicas.
@@ -125,6 +129,26 @@ pub struct Difference {
     pub id: String,
     /// What the replica has done with it: `missing`, `extra` or `changed`.
     pub kind: String,
+}
+
+/// How a node answers reads.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeReads {
+    /// The running mean of the time to its answers, in milliseconds, by kind of read: `search`,
+    /// `list`, `get`, `other`. Kinds it has not answered yet are absent.
+    pub latency_ms: BTreeMap<String, f64>,
+    /// Requests under way.
+    pub in_flight: u64,
+    /// The share of its last requests that failed, from 0 to 1.
+    pub error_rate: f64,
+    /// `closed` (it is asked), `open` (it failed repeatedly and is spared), `half-open` (it is being
+    /// tried again) or `busy` (it said that it has too much to do, and is spared for a moment).
+    pub breaker: String,
+    /// Requests to it that were asked of other nodes too, because it was silent.
+    pub hedges: u64,
+    /// Those of them that another node answered first.
+    pub hedges_won: u64,
 }
 
 /// Answer of `GET /_miroir/indexes/{uid}/shards`.

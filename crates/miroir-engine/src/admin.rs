@@ -61,6 +61,7 @@ impl Engine {
                     documents: refill.documents,
                     bytes: refill.bytes,
                 }),
+                reads: shared.reads.node(id).shown(shared.ports.clock.monotonic()),
             })
             .collect();
         let unfinished = [TaskStatus::Enqueued, TaskStatus::Processing];

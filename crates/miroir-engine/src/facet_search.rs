@@ -2,8 +2,8 @@
 
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::port::NodeRead;
 use crate::partial::ReadAnswer;
+use crate::port::NodeRead;
 use crate::reads::{PartialPolicy, ReadKind};
 use crate::scatter::{Gathered, Scatter};
 use crate::search::elapsed_ms;

@@ -93,8 +93,17 @@ impl Asker<'_> {
             }
         };
         // One node looks at the vector before anything else.
-        let (checked, words) = futures::join!(Box::pin(check), Box::pin(self.list_of(plan.words(), None, self.is_partial)));
-        let (checked, Gathered { answers: words, missing }) = (checked?, words?);
+        let (checked, words) = futures::join!(
+            Box::pin(check),
+            Box::pin(self.list_of(plan.words(), None, self.is_partial))
+        );
+        let (
+            checked,
+            Gathered {
+                answers: words,
+                missing,
+            },
+        ) = (checked?, words?);
         let garbled = |error: &dyn std::error::Error| EngineError::Answer(error.to_string());
         let is_enough = plan
             .is_good_enough(&bodies_of(&words))
@@ -124,7 +133,10 @@ impl Asker<'_> {
             let shards = self.entry.placement.shards();
             shards.filter(|shard| !missing.contains(shard)).collect()
         });
-        let answers = self.list_of(&meaning, known.as_deref(), false).await?.answers;
+        let answers = self
+            .list_of(&meaning, known.as_deref(), false)
+            .await?
+            .answers;
         Ok(MixedAnswers {
             words,
             meaning: Some((meaning, answers)),

@@ -379,6 +379,7 @@ impl Engine {
             &["node"],
             nodes().map(|(id, _)| (vec![id.as_str()], queued.get(id).copied().unwrap_or(0))),
         );
+        self.read_reads(reading, &snapshot);
         let replicas = replicas(&snapshot);
         reading.put(
             "miroir_shards",
@@ -391,6 +392,45 @@ impl Engine {
             ],
         );
         Ok(())
+    }
+}
+
+impl Engine {
+    fn read_reads(&self, reading: &Reading, snapshot: &Snapshot) {
+        let shared = self.shared();
+        let now = shared.ports.clock.monotonic();
+        let shown: Vec<_> = snapshot
+            .nodes
+            .keys()
+            .map(|id| (id.as_str(), shared.reads.node(id).shown(now)))
+            .collect();
+        let latency = reading.gauges(
+            "miroir_node_read_seconds",
+            "Running mean of the time to a node's answers, by kind of read",
+            &["node", "kind"],
+        );
+        for (node, reads) in &shown {
+            for (kind, millis) in &reads.latency_ms {
+                let gauge = latency.with_label_values(&[*node, kind.as_str()]);
+                gauge.set(millis / 1000.0);
+            }
+        }
+        reading.put(
+            "miroir_node_reads_in_flight",
+            "Reads under way at the node",
+            &["node"],
+            shown
+                .iter()
+                .map(|(node, reads)| (vec![*node], reads.in_flight)),
+        );
+        reading.put(
+            "miroir_node_breaker",
+            "1 for the state of the node's breaker: closed, open, half-open or busy",
+            &["node", "state"],
+            shown
+                .iter()
+                .map(|(node, reads)| (vec![*node, reads.breaker.as_str()], 1)),
+        );
     }
 }
 

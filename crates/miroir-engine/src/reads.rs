@@ -5,6 +5,7 @@ use crate::port::NodeError;
 use crate::state::Snapshot;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use miroir_api::admin;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::NodeId;
 use miroir_core::reads::choice::SPARED_COST;
@@ -221,6 +222,23 @@ impl NodeReads {
         self.hedges_won.fetch_add(1, Relaxed);
         if !self.has_answered_after(started) {
             self.step_gate(now, GateEvent::Failed);
+        }
+    }
+
+    /// As operators see it.
+    pub(crate) fn shown(&self, now: Duration) -> admin::NodeReads {
+        let mean = |(kind, name): (ReadKind, &str)| {
+            let millis = self.latency(kind).mean()?.as_secs_f64() * 1000.0;
+            Some((name.to_owned(), (millis * 1000.0).round() / 1000.0))
+        };
+        let (hedges, hedges_won) = self.hedges();
+        admin::NodeReads {
+            latency_ms: ReadKind::ALL.into_iter().filter_map(mean).collect(),
+            in_flight: self.in_flight().into(),
+            error_rate: f64::from(self.error_milli()) / 1000.0,
+            breaker: self.gate().name(now).to_owned(),
+            hedges,
+            hedges_won,
         }
     }
 

@@ -5,8 +5,8 @@ use crate::cache::{CacheKey, Found};
 use crate::engine::{Engine, SearchAnswer, SearchSteps};
 use crate::error::EngineError;
 use crate::hybrid::{Asker, bodies_of};
-use crate::port::NodeRead;
 use crate::partial::add_coverage;
+use crate::port::NodeRead;
 use crate::reads::{PartialPolicy, ReadKind};
 use crate::refusal::plan_error;
 use crate::scatter::{Gathered, PartAnswer, Scatter};
@@ -196,7 +196,10 @@ async fn scatter_search(
         request: |part: &CoverPart| ask(part, first_depth(part)),
     };
     let before = clock.monotonic();
-    let Gathered { answers: first, mut missing } = first.gather_as(is_partial).await?;
+    let Gathered {
+        answers: first,
+        mut missing,
+    } = first.gather_as(is_partial).await?;
     *nodes += clock.monotonic().saturating_sub(before);
     let mut answers: Vec<(PartAnswer, usize)> = first
         .into_iter()

@@ -179,7 +179,7 @@ fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
         search_cache_bytes: config.search_cache_bytes,
         node_timeout: NODE_TIMEOUT,
         probe_interval: config.probe_interval,
-        reads: Default::default(),
+        reads: config.reads.clone(),
         webhook: config.webhook.as_ref().map(|webhook| Webhook {
             url: webhook.url.clone(),
             headers: webhook

@@ -15,6 +15,7 @@ mod jobs;
 mod node;
 mod order;
 mod outage;
+mod partial;
 mod reads;
 mod recovery;
 mod remote;

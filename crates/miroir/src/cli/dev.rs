@@ -296,6 +296,7 @@ fn proxy_config(
         probe_interval: config::DEFAULT_PROBE_INTERVAL,
         transport: config::TransportConfig::default_for(fleet.urls().len()),
         copy: miroir_engine::copy::CopyConfig::default(),
+        reads: Default::default(),
         log,
         // As a new Meilisearch has them.
         has_metrics: false,

@@ -198,7 +198,7 @@ impl Status {
         ));
         let nodes: Vec<Vec<String>> = topology.nodes.iter().map(node_row).collect();
         let headers = [
-            "node", "state", "in sync", "lag", "shards", "version", "zone", "url",
+            "node", "state", "in sync", "lag", "shards", "reads", "version", "zone", "url",
         ];
         text.push_str(&screen::table(&headers, &nodes));
         for node in &topology.nodes {
@@ -259,10 +259,23 @@ fn node_row(node: &miroir_api::admin::Node) -> Vec<String> {
         if node.in_sync { "yes" } else { "NO" }.to_owned(),
         screen::grouped(node.lag_batches),
         screen::grouped(node.shard_count),
+        reads_text(&node.reads),
         optional(&node.version),
         optional(&node.zone),
         node.url.clone(),
     ]
+}
+
+/// The mean time of its searches, and its breaker if that is not closed.
+fn reads_text(reads: &miroir_api::admin::NodeReads) -> String {
+    let mut text = match reads.latency_ms.get("search") {
+        Some(millis) => format!("{millis:.1} ms"),
+        None => "-".to_owned(),
+    };
+    if !matches!(reads.breaker.as_str(), "" | "closed") {
+        text.push_str(&format!(", {}", reads.breaker));
+    }
+    text
 }
 
 fn index_row(index: &IndexStatus) -> Vec<String> {
@@ -298,7 +311,7 @@ fn missing_replicas(placement: &IndexShards) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use miroir_api::admin::{Node, Replica, Shard};
+    use miroir_api::admin::{Node, NodeReads, Replica, Shard};
 
     fn node(name: &str, in_sync: bool) -> Node {
         Node {
@@ -322,6 +335,11 @@ mod tests {
                 documents: 1_200,
                 bytes: 9,
             }),
+            reads: NodeReads {
+                latency_ms: BTreeMap::from([("search".to_owned(), 4.25)]),
+                breaker: if in_sync { "closed" } else { "open" }.to_owned(),
+                ..NodeReads::default()
+            },
         }
     }
 
@@ -371,9 +389,9 @@ mod tests {
             status.to_text(),
             "http://127.0.0.1:7700   miroir 0.1.0   ready\n\
              new indexes: 32 shards, 2 replicas of each\n\n  \
-             node   state   in sync     lag   shards   version   zone   url\n  \
-             a      up      yes           0       32   1.50.0    -      http://a:7700\n  \
-             b      down    NO        1,234       32   1.50.0    -      http://b:7700\n  \
+             node   state   in sync     lag   shards   reads          version   zone   url\n  \
+             a      up      yes           0       32   4.2 ms         1.50.0    -      http://a:7700\n  \
+             b      down    NO        1,234       32   4.2 ms, open   1.50.0    -      http://b:7700\n  \
              b: does not answer\n  \
              b: 5 of 32 shards copied, 1,200 documents so far\n\n  \
              index    documents   shards   replicas   below\n  \

@@ -16,7 +16,8 @@ pub(crate) use transport::{TlsOverrides, TransportConfig};
 use crate::import::Wish;
 use miroir_engine::copy::CopyConfig;
 use miroir_node::IpPolicy;
-use raw::{At, Mistake, RawConfig, RawNode};
+use miroir_engine::reads::{PartialPolicy, ReadConfig};
+use raw::{At, Mistake, RawConfig, RawIndex, RawNode};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -79,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) transport: TransportConfig,
     /// Copies between nodes, and what is kept for nodes that are away.
     pub(crate) copy: CopyConfig,
+    /// How reads treat nodes that are slow or away.
+    pub(crate) reads: ReadConfig,
     /// What is logged, and how.
     pub(crate) log: LogConfig,
     /// `GET /metrics` is served.
@@ -124,6 +127,24 @@ pub(crate) enum WebhookAddresses {
     Global,
     /// Anywhere, into the operator's own network too.
     Any,
+}
+
+/// What the file says of reads under faults.
+struct Reads {
+    hedge_percent: Option<At<f64>>,
+    hedge_floor: Option<At<String>>,
+    slow_start: Option<At<String>>,
+    partial_answers: Option<At<String>>,
+    indexes: Vec<RawIndex>,
+}
+
+/// Whether an answer may lack shards that cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PartialAnswers {
+    /// The request fails instead.
+    Deny,
+    /// The answer says what it lacks.
+    Allow,
 }
 
 /// What is logged, and how.
@@ -324,6 +345,13 @@ impl Check {
                 ),
                 audit_interval: self.audit_interval(raw.audit_interval),
             },
+            reads: self.reads(Reads {
+                hedge_percent: raw.hedge_percent,
+                hedge_floor: raw.hedge_floor,
+                slow_start: raw.slow_start,
+                partial_answers: raw.partial_answers,
+                indexes: raw.indexes,
+            }),
             log: LogConfig {
                 level: overrides.log_level.unwrap_or(level),
                 format,
@@ -523,6 +551,52 @@ impl Check {
             ),
         }
         1
+    }
+
+    fn reads(&mut self, raw: Reads) -> ReadConfig {
+        let default = ReadConfig::default();
+        let mut partial_of = BTreeMap::new();
+        for index in raw.indexes {
+            let Some(At { value: uid, .. }) = index.uid else {
+                self.add(index.line, "this index has no `uid`");
+                continue;
+            };
+            let policy = self.partial(index.partial_answers);
+            if partial_of.insert(uid.clone(), policy).is_some() {
+                self.add(index.line, format!("the index \"{uid}\" has two tables"));
+            }
+        }
+        ReadConfig {
+            hedge_milli: self.hedge_milli(raw.hedge_percent, default.hedge_milli),
+            hedge_after_min: self.duration(raw.hedge_floor, "hedge_floor", default.hedge_after_min),
+            slow_start: self.duration(raw.slow_start, "slow_start", default.slow_start),
+            partial: self.partial(raw.partial_answers),
+            partial_of,
+        }
+    }
+
+    fn partial(&mut self, raw: Option<At<String>>) -> PartialPolicy {
+        match self.choice(raw, "partial_answers", PartialAnswers::Deny) {
+            PartialAnswers::Deny => PartialPolicy::Error,
+            PartialAnswers::Allow => PartialPolicy::Partial,
+        }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the value was checked to be from 0 to 100"
+    )]
+    fn hedge_milli(&mut self, raw: Option<At<f64>>, default: u32) -> u32 {
+        let Some(At { value, line }) = raw else {
+            return default;
+        };
+        if (0.0..=100.0).contains(&value) {
+            return (value * 10.0).round() as u32;
+        }
+        let text = format!("`hedge_percent` must be from 0 to 100, not {value}");
+        self.add(line, text);
+        default
     }
 
     fn log_level(&mut self, raw: &At<String>) -> String {

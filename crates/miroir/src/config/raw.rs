@@ -32,6 +32,10 @@ pub(crate) const KEYS: &[&str] = &[
     "retention_size",
     "retention_age",
     "audit_interval",
+    "hedge_percent",
+    "hedge_floor",
+    "slow_start",
+    "partial_answers",
     "log_level",
     "log_format",
     "metrics",
@@ -39,6 +43,7 @@ pub(crate) const KEYS: &[&str] = &[
     "task_webhook_url",
     "webhook_addresses",
     "nodes",
+    "indexes",
 ];
 
 /// The keys of the `[tls]` table.
@@ -46,6 +51,9 @@ pub(crate) const TLS_KEYS: &[&str] = &["cert_path", "key_path", "auth_path", "re
 
 /// The keys of one `[[nodes]]` table.
 pub(crate) const NODE_KEYS: &[&str] = &["name", "url", "zone", "weight", "key_env"];
+
+/// The keys of one `[[indexes]]` table.
+pub(crate) const INDEX_KEYS: &[&str] = &["uid", "partial_answers"];
 
 /// Names under which people look for a place to write a secret.
 const SECRET_KEYS: &[&str] = &[
@@ -93,6 +101,10 @@ pub(crate) struct RawConfig {
     pub(crate) retention_size: Option<At<String>>,
     pub(crate) retention_age: Option<At<String>>,
     pub(crate) audit_interval: Option<At<String>>,
+    pub(crate) hedge_percent: Option<At<f64>>,
+    pub(crate) hedge_floor: Option<At<String>>,
+    pub(crate) slow_start: Option<At<String>>,
+    pub(crate) partial_answers: Option<At<String>>,
     pub(crate) log_level: Option<At<String>>,
     pub(crate) log_format: Option<At<String>>,
     pub(crate) metrics: Option<At<bool>>,
@@ -103,6 +115,17 @@ pub(crate) struct RawConfig {
     /// The node tables; `None` when there is none. Empty when the key has the wrong type, which
     /// is a mistake of its own.
     pub(crate) nodes: Option<Vec<RawNode>>,
+    /// What is said of single indexes.
+    pub(crate) indexes: Vec<RawIndex>,
+}
+
+/// One `[[indexes]]` table as written.
+#[derive(Debug, Default)]
+pub(crate) struct RawIndex {
+    /// The line of its first key or of its header.
+    pub(crate) line: Option<usize>,
+    pub(crate) uid: Option<At<String>>,
+    pub(crate) partial_answers: Option<At<String>>,
 }
 
 /// What is written about how clients reach the proxy.
@@ -167,6 +190,10 @@ pub(crate) fn parse(source: &str) -> Result<(RawConfig, Vec<Mistake>), Mistake> 
         retention_size: top.text("retention_size", r#""16 GiB""#),
         retention_age: top.text("retention_age", r#""72 h""#),
         audit_interval: top.text("audit_interval", r#""24 h""#),
+        hedge_percent: top.number("hedge_percent", "5"),
+        hedge_floor: top.text("hedge_floor", r#""20 ms""#),
+        slow_start: top.text("slow_start", r#""10 s""#),
+        partial_answers: top.text("partial_answers", r#""deny""#),
         log_level: top.text("log_level", r#""info""#),
         log_format: top.text("log_format", r#""human""#),
         metrics: top.switch("metrics", "true"),
@@ -183,8 +210,10 @@ pub(crate) fn parse(source: &str) -> Result<(RawConfig, Vec<Mistake>), Mistake> 
             tls: RawTls::default(),
         },
         nodes: None,
+        indexes: Vec::new(),
     };
     let tls = top.table("tls");
+    let index_tables = top.tables("indexes").unwrap_or_default();
     let tables = top.tables("nodes");
     if let Some(tls) = tls {
         let mut tls = Section::new(source, tls, TLS_KEYS, "of [tls] ", &mut mistakes);
@@ -207,6 +236,15 @@ pub(crate) fn parse(source: &str) -> Result<(RawConfig, Vec<Mistake>), Mistake> 
             key_env: node.text("key_env", r#""NODE_1_KEY""#),
         };
         raw.nodes.get_or_insert_default().push(node);
+    }
+    for (line, table) in index_tables {
+        let mut index = Section::new(source, table, INDEX_KEYS, "of an index ", &mut mistakes);
+        let index = RawIndex {
+            line: Some(line),
+            uid: index.text("uid", r#""movies""#),
+            partial_answers: index.text("partial_answers", r#""allow""#),
+        };
+        raw.indexes.push(index);
     }
     mistakes.sort_by_key(|mistake| mistake.line);
     Ok((raw, mistakes))

@@ -95,6 +95,10 @@ copy_documents_per_second = 100
 retention_size = "1 GB"
 retention_age = "1 h"
 audit_interval = "24 h"
+hedge_percent = 2.5
+hedge_floor = "5 ms"
+slow_start = "1 min"
+partial_answers = "allow"
 log_level = "info,miroir_engine=debug"
 log_format = "json"
 connections_max = 100
@@ -108,7 +112,11 @@ cert_path = "c.pem"
 key_path = "k.pem"
 auth_path = "a.pem"
 require_auth = true
-{TWO_NODES}"#
+{TWO_NODES}
+[[indexes]]
+uid = "movies"
+partial_answers = "deny"
+"#
     );
     let config = read(&source).unwrap();
     assert_eq!(config.http_addr, "0.0.0.0:7777");
@@ -127,6 +135,11 @@ require_auth = true
         config.copy.audit_interval,
         Some(Duration::from_secs(24 * 3600))
     );
+    assert_eq!(config.reads.hedge_milli, 25);
+    assert_eq!(config.reads.hedge_after_min, Duration::from_millis(5));
+    assert_eq!(config.reads.slow_start, Duration::from_secs(60));
+    assert_eq!(config.reads.partial, PartialPolicy::Partial);
+    assert_eq!(config.reads.partial_of["movies"], PartialPolicy::Error);
     assert_eq!(config.log.level, "info,miroir_engine=debug");
     assert_eq!(config.log.format, LogFormat::Json);
     let transport = config.transport;
@@ -434,7 +447,11 @@ fn the_example_of_the_guide_is_a_right_file() {
         .and_then(|rest| rest.split("```").next());
     let config = read(example.expect("the guide shows an example")).unwrap();
     assert_eq!(config.nodes.len(), 3);
-    for key in raw::KEYS.iter().chain(raw::NODE_KEYS) {
+    for key in raw::KEYS
+        .iter()
+        .chain(raw::NODE_KEYS)
+        .chain(raw::INDEX_KEYS)
+    {
         assert!(
             guide.contains(&format!("`{key}`")),
             "the guide does not explain {key}"
