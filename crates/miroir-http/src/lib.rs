@@ -17,11 +17,8 @@ mod extract;
 mod gate;
 mod intake;
 mod layer;
-<<<<<<< HEAD
-mod request_id;
-=======
 mod partial;
->>>>>>> d3b8bf6 (wip: partial answers)
+mod request_id;
 mod response;
 mod serve;
 

@@ -88,19 +88,13 @@ async fn read(
         let code = Code::InvalidDocumentSort.name();
         app.engine.check_sort_fields(uid, sort, code)?;
     }
-<<<<<<< HEAD
-    let _place = app.searches.enter().await?;
-    Ok(ready_json(
-        app.engine.documents(uid, documents_query(listing)).await?,
-    ))
-=======
     let wish = partial_wish(headers)?;
+    let _place = app.searches.enter().await?;
     let answer = app
         .engine
         .documents_with(uid, documents_query(listing), wish)
         .await?;
     Ok(marked_json(answer.body, &answer.missing_shards))
->>>>>>> d3b8bf6 (wip: partial answers)
 }
 
 async fn show(
