@@ -43,6 +43,24 @@ fuzz *ARGS:
 demo:
     cargo run --release --locked -- dev --demo
 
+# COMMAND in FOLDER against Miroir as a client's own test suite expects a Meilisearch: on port 7700,
+# with the master key `masterKey`; three nodes, two copies. MIROIR_DEV_NODE_BINARY names real nodes.
+sdk-suite FOLDER +COMMAND:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release --locked -p miroir
+    data=$(mktemp -d)
+    cargo run --release --locked -p miroir -- dev --nodes 3 --rf 2 --master-key masterKey \
+        --http-addr 127.0.0.1:7700 --data "$data" &
+    proxy=$!
+    trap 'kill "$proxy"; wait "$proxy" || true; rm -rf "$data"' EXIT
+    until curl --silent --fail --output /dev/null http://127.0.0.1:7700/health; do
+        kill -0 "$proxy"
+        sleep 0.2
+    done
+    cd "{{ FOLDER }}"
+    MEILISEARCH_URL=http://127.0.0.1:7700 {{ COMMAND }}
+
 # Everything that must be green.
 ci:
     .ci/run

@@ -41,7 +41,7 @@ pub const FEATURES: &[Feature] = &[
         "a pinned document would be missing on the nodes that do not hold it",
     ),
     refused("network", "Miroir itself joins the nodes"),
-    refused("getTaskDocumentsRoute", NO_ROUTE),
+    honoured("getTaskDocumentsRoute"),
     refused("taskQueueCompactionRoute", NO_ROUTE),
     refused(
         "compositeEmbedders",
@@ -113,6 +113,16 @@ pub fn edit_not_enabled() -> ResponseError {
         Code::FeatureNotEnabled,
         "Using the documents edit route requires enabling the `edit documents by function` \
          experimental feature. See https://github.com/orgs/meilisearch/discussions/762",
+    )
+}
+
+/// The documents of a task were asked for while that route is off.
+#[must_use]
+pub fn task_documents_not_enabled() -> ResponseError {
+    ResponseError::new(
+        Code::FeatureNotEnabled,
+        "Getting the documents of an enqueued task requires enabling the `get task documents \
+         route` experimental feature. See https://github.com/orgs/meilisearch/discussions/808",
     )
 }
 

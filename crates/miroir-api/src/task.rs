@@ -135,6 +135,18 @@ pub fn task_not_found(uid: u64) -> ResponseError {
     ResponseError::new(Code::TaskNotFound, format!("Task `{uid}` not found."))
 }
 
+/// The task brought no documents, or has none any more.
+#[must_use]
+pub fn task_without_documents(uid: u64) -> ResponseError {
+    ResponseError::new(
+        Code::TaskFileNotFound,
+        format!(
+            "Task `{uid}` does not contain any documents. Only `documentAdditionOrUpdate` tasks \
+             with the statuses `enqueued` or `processing` contain documents"
+        ),
+    )
+}
+
 /// Reads the uid in a path.
 ///
 /// # Errors

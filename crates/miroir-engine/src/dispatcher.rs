@@ -17,7 +17,7 @@ use bytes::Bytes;
 use miroir_core::id::{BatchUid, TaskUid};
 use miroir_core::task::{Operation, TaskFilter, TaskKind, TaskStatus};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -41,6 +41,8 @@ const GATHER_MAX: Duration = Duration::from_millis(100);
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The log is looked at this often even if nobody rang.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// A deletion of tasks waits so long for those that are being done. No new batch is begun meanwhile.
+const DELETION_WAIT: Duration = Duration::from_secs(2);
 /// Tasks handled by one cancelation or deletion at a time.
 const CONTROL_PAGE: usize = 10_000;
 
@@ -429,15 +431,13 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// The tasks are chosen now. Those that are being done are given a moment to end, as on one
+    /// Meilisearch, which does nothing else meanwhile; what then still goes on stays.
     async fn delete(&mut self, mut by: TaskRecord, filter: TaskFilter) -> Result<(), EngineError> {
         let batch = self.take_batch_uid();
-        let open: std::collections::BTreeSet<TaskUid> = {
-            let batches = self.shared.ports.store.load_open_batches().await?;
-            batches.into_iter().flat_map(|batch| batch.tasks).collect()
-        };
+        let mut chosen = Vec::new();
+        let mut running = BTreeSet::new();
         let mut matched = 0u64;
-        let mut changes = Vec::new();
-        let mut batches = std::collections::BTreeSet::new();
         let mut from = None;
         loop {
             let page = self.matching(&filter, from).await?;
@@ -446,10 +446,11 @@ impl Dispatcher {
                     continue;
                 }
                 matched += 1;
-                // A node that is away still needs what its batch holds.
-                if task.status.is_final() && !open.contains(&task.uid) {
-                    changes.push(Change::RemoveTask(task.uid));
-                    batches.extend(task.batch_uid);
+                if task.status == TaskStatus::Processing {
+                    running.extend(task.batch_uid);
+                }
+                if task.status != TaskStatus::Enqueued {
+                    chosen.push((task.uid, task.status));
                 }
             }
             from = page.next;
@@ -457,11 +458,38 @@ impl Dispatcher {
                 break;
             }
         }
+        self.wait_a_moment_for(&running).await;
+        let open: BTreeSet<TaskUid> = {
+            let batches = self.shared.ports.store.load_open_batches().await?;
+            batches.into_iter().flat_map(|batch| batch.tasks).collect()
+        };
+        let mut changes = Vec::new();
+        for (uid, mut status) in chosen {
+            if status == TaskStatus::Processing
+                && let Some(task) = self.shared.ports.store.load_task(uid).await?
+            {
+                status = task.status;
+            }
+            // A node that is away still needs what its batch holds.
+            if status.is_final() && !open.contains(&uid) {
+                changes.push(Change::RemoveTask(uid));
+            }
+        }
         by.details["matchedTasks"] = json!(matched);
         by.details["deletedTasks"] = json!(changes.len());
-        // A batch lives as long as one of its tasks.
-        changes.push(Change::SweepBatches(batches.into_iter().collect()));
         self.end_control(by, batch, changes).await
+    }
+
+    async fn wait_a_moment_for(&self, batches: &BTreeSet<BatchUid>) {
+        let all = async {
+            for batch in batches {
+                self.shared.wait_for_batch(*batch).await;
+            }
+        };
+        tokio::select! {
+            () = all => {}
+            () = self.shared.ports.clock.sleep(DELETION_WAIT) => {}
+        }
     }
 
     fn take_batch_uid(&mut self) -> BatchUid {

@@ -26,6 +26,9 @@ pub const CONTAINS_FILTER: &str = "containsFilter";
 /// Lets listings of documents pass a node's search queue by.
 pub const NO_FETCH_QUEUE: &str = "disableDocumentsFetchQueue";
 
+/// Opens the route that shows the documents of a waiting task; Miroir's own, so no node is told.
+pub const TASK_DOCUMENTS: &str = "getTaskDocumentsRoute";
+
 /// A change is answered when every node that is up has it, or after this.
 const APPLY_WAIT: Duration = Duration::from_secs(2);
 /// The nodes are looked at this often meanwhile, should a note of it be missed.

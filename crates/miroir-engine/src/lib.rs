@@ -55,6 +55,7 @@ mod search;
 mod similar;
 mod stats;
 mod steps;
+pub mod task_documents;
 
 pub use engine::Engine;
 pub use error::EngineError;

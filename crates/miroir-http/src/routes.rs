@@ -145,11 +145,6 @@ const NETWORK: Feature = Feature {
     link: "https://github.com/orgs/meilisearch/discussions/805",
     reason: "Miroir itself joins the nodes.",
 };
-const TASK_DOCUMENTS: Feature = Feature {
-    name: "get task documents route",
-    link: "https://github.com/orgs/meilisearch/discussions/808",
-    reason: "Payloads are kept until every node has them, and are not shown.",
-};
 const TASK_COMPACTION: Feature = Feature {
     name: "task queue compaction route",
     link: "https://github.com/orgs/meilisearch/discussions/883",
@@ -215,7 +210,7 @@ fn table() -> Vec<Route> {
     same("POST", "/tasks/cancel", Action::TasksCancel).but(CANCEL),
     off("POST", "/tasks/compact", Action::TasksCompact, &TASK_COMPACTION, "Using the /tasks/compact route"),
     same("GET", "/tasks/{id}", Action::TasksGet),
-    off("GET", "/tasks/{id}/documents", Action::TasksGet, &TASK_DOCUMENTS, "Getting the documents of an enqueued task"),
+    same("GET", "/tasks/{id}/documents", Action::TasksGet),
     same("GET", "/batches", Action::TasksGet).but(BATCHES),
     same("GET", "/batches/{id}", Action::TasksGet).but(BATCHES),
     same("POST", "/dumps", Action::DumpsCreate).but(DUMP),

@@ -66,6 +66,41 @@ fn a_canceled_write_leaves_no_payload_behind() {
 }
 
 #[test]
+fn a_deletion_waits_a_moment_for_what_is_being_done() {
+    let world = World::single();
+    world.run(async |engine| {
+        succeed(&engine, create("m")).await;
+        world.fleet.set("a", |faults| faults.is_holding = true);
+        let running = register(&engine, add("m", &[json!({"id": 1})])).await;
+        pass(Duration::from_secs(1)).await;
+        let only = |uid| TaskFilter {
+            uids: Some(vec![uid]),
+            ..TaskFilter::default()
+        };
+        let deletion = register(&engine, forget(only(running))).await;
+        pass(Duration::from_secs(1)).await;
+        world.fleet.set("a", |faults| faults.is_holding = false);
+        let deletion = ended(&engine, deletion).await;
+        assert_eq!(deletion.details["matchedTasks"], 1);
+        assert_eq!(deletion.details["deletedTasks"], 1);
+        assert!(matches!(
+            engine.task(running).await,
+            Err(EngineError::TaskNotFound(_))
+        ));
+
+        // One that does not end soon is left.
+        world.fleet.set("a", |faults| faults.is_holding = true);
+        let running = register(&engine, add("m", &[json!({"id": 2})])).await;
+        pass(Duration::from_secs(1)).await;
+        let deletion = register(&engine, forget(only(running))).await;
+        let deletion = ended(&engine, deletion).await;
+        assert_eq!(deletion.details["deletedTasks"], 0);
+        world.fleet.set("a", |faults| faults.is_holding = false);
+        assert_eq!(ended(&engine, running).await.status, TaskStatus::Succeeded);
+    });
+}
+
+#[test]
 fn finished_tasks_can_be_forgotten_unless_a_node_still_needs_them() {
     let world = World::mirrored();
     world.run(async |engine| {

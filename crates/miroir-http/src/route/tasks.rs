@@ -7,22 +7,28 @@ use crate::error::ApiError;
 use crate::extract::{PathId, Permit, Query};
 use crate::response::Json;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
+use miroir_api::feature::task_documents_not_enabled;
 use miroir_api::task::{
     TaskAction, TaskList, TaskListing, TaskView, read_choice, read_uid, task_not_found,
+    task_without_documents,
 };
 use miroir_core::id::TaskUid;
 use miroir_core::task::Operation;
 use miroir_engine::engine::Write;
+use miroir_engine::features::TASK_DOCUMENTS;
+use miroir_engine::port::TaskRecord;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/tasks", get(list).delete(delete))
         .route("/tasks/cancel", post(cancel))
         .route("/tasks/{id}", get(show))
+        .route("/tasks/{id}/documents", get(documents))
 }
 
 async fn list(
@@ -41,6 +47,33 @@ async fn show(
     State(app): State<AppState>,
 ) -> Result<Json<TaskView>, ApiError> {
     let uid = TaskUid(read_uid(&uid)?);
+    Ok(Json(task_view(seen_task(&app, uid, &permit).await?)))
+}
+
+/// The documents of an addition that is not yet done, as NDJSON.
+async fn documents(
+    permit: Permit,
+    PathId(uid): PathId,
+    State(app): State<AppState>,
+) -> Result<Response, ApiError> {
+    if !app.engine.has_feature(TASK_DOCUMENTS) {
+        return Err(task_documents_not_enabled().into());
+    }
+    let uid = TaskUid(read_uid(&uid)?);
+    seen_task(&app, uid, &permit).await?;
+    let Some(documents) = app.engine.task_documents(uid).await? else {
+        return Err(task_without_documents(uid.0).into());
+    };
+    let ndjson = HeaderValue::from_static("application/x-ndjson");
+    Ok((
+        [(header::CONTENT_TYPE, ndjson)],
+        Body::from_stream(documents),
+    )
+        .into_response())
+}
+
+/// The task, if its index is one that the key may see.
+async fn seen_task(app: &App, uid: TaskUid, permit: &Permit) -> Result<TaskRecord, ApiError> {
     let task = app.engine.task(uid).await?;
     let is_seen = match &task.index_uid {
         Some(index) => permit.covers(index.as_str()),
@@ -49,7 +82,7 @@ async fn show(
     if !is_seen {
         return Err(task_not_found(uid.0).into());
     }
-    Ok(Json(task_view(task)))
+    Ok(task)
 }
 
 async fn cancel(

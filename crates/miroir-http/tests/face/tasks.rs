@@ -155,3 +155,67 @@ async fn a_cancelation_and_a_deletion_are_tasks_answered_with_200() {
     assert_eq!(task["indexUid"], Value::Null);
     assert_eq!(task["details"]["originalFilter"], "?uids=0&statuses=*");
 }
+
+async fn open_task_documents(face: &Face) {
+    let wish = json!({"getTaskDocumentsRoute": true});
+    let answer = face.json("PATCH", "/experimental-features", wish).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_task_that_waits_shows_its_documents() {
+    let face = Face::open().await;
+    open_task_documents(&face).await;
+    let small = json!([{"id": 1, "title": "one"}, {"id": 2}]).to_string();
+    face.upload("/indexes/a/documents", "application/json", small)
+        .await;
+    let answer = face.get("/tasks/0/documents").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers["content-type"], "application/x-ndjson");
+    let lines: Vec<Value> = serde_json::Deserializer::from_slice(&answer.body)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .expect("NDJSON");
+    assert_eq!(lines, [json!({"id": 1, "title": "one"}), json!({"id": 2})]);
+}
+
+#[tokio::test]
+async fn a_payload_of_many_pieces_is_shown_whole() {
+    let face = Face::open().await;
+    open_task_documents(&face).await;
+    let text = "word ".repeat(1000);
+    let lines: String = (0..600)
+        .map(|id| format!("{{\"id\":{id},\"text\":\"{text}\"}}\n"))
+        .collect();
+    face.upload(
+        "/indexes/a/documents",
+        "application/x-ndjson",
+        lines.clone(),
+    )
+    .await;
+    let answer = face.get("/tasks/0/documents").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(
+        answer.body == lines.as_bytes(),
+        "{} bytes",
+        answer.body.len()
+    );
+}
+
+#[tokio::test]
+async fn a_task_of_another_kind_has_no_documents() {
+    let face = face_with_tasks(1).await;
+    let (status, code, _) = face.get("/tasks/x/documents").await.refusal();
+    assert_eq!((status, &*code), (400, "feature_not_enabled"));
+    open_task_documents(&face).await;
+    let (status, code, message) = face.get("/tasks/0/documents").await.refusal();
+    assert_eq!((status, &*code), (404, "task_file_not_found"));
+    assert!(
+        message.starts_with("Task `0` does not contain any documents."),
+        "{message}"
+    );
+    let (status, code, _) = face.get("/tasks/7/documents").await.refusal();
+    assert_eq!((status, &*code), (404, "task_not_found"));
+    let (status, code, _) = face.get("/tasks/x/documents").await.refusal();
+    assert_eq!((status, &*code), (400, "invalid_task_uids"));
+}

@@ -37,12 +37,6 @@ async fn a_feature_that_cannot_be_had_is_refused_as_one_that_is_off() {
         ("GET", "/network", "Using the /network route", "network"),
         ("PATCH", "/network", "Using the /network route", "network"),
         (
-            "GET",
-            "/tasks/x/documents",
-            "Getting the documents of an enqueued task",
-            "get task documents route",
-        ),
-        (
             "POST",
             "/tasks/compact",
             "Using the /tasks/compact route",
