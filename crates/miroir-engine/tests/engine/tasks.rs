@@ -3,6 +3,7 @@
 use crate::world::{
     World, add, add_file, cancel, create, ended, forget, pass, register, succeed, write,
 };
+use miroir_core::id::TaskUid;
 use miroir_core::task::{Operation, TaskFilter, TaskStatus};
 use miroir_engine::EngineError;
 use miroir_engine::port::BatchQuery;
@@ -73,8 +74,8 @@ fn a_deletion_waits_a_moment_for_what_is_being_done() {
         world.fleet.set("a", |faults| faults.is_holding = true);
         let running = register(&engine, add("m", &[json!({"id": 1})])).await;
         pass(Duration::from_secs(1)).await;
-        let only = |uid| TaskFilter {
-            uids: Some(vec![uid]),
+        let only = |uid: TaskUid| TaskFilter {
+            uids: Some(vec![uid.0]),
             ..TaskFilter::default()
         };
         let deletion = register(&engine, forget(only(running))).await;
@@ -139,7 +140,7 @@ fn a_batch_lives_as_long_as_one_of_its_tasks() {
         let second = register(&engine, add("m", &[json!({"id": 1})])).await;
         let second = ended(&engine, second).await;
         let only = |uid: u64| TaskFilter {
-            uids: Some(vec![uid]),
+            uids: Some(vec![uid.0]),
             ..TaskFilter::default()
         };
         let listed = async || {
