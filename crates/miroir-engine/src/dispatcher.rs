@@ -450,7 +450,7 @@ impl Dispatcher {
                     running.extend(task.batch_uid);
                 }
                 if task.status != TaskStatus::Enqueued {
-                    chosen.push((task.uid, task.status));
+                    chosen.push((task.uid, task.status, task.batch_uid));
                 }
             }
             from = page.next;
@@ -464,7 +464,8 @@ impl Dispatcher {
             batches.into_iter().flat_map(|batch| batch.tasks).collect()
         };
         let mut changes = Vec::new();
-        for (uid, mut status) in chosen {
+        let mut batches = BTreeSet::new();
+        for (uid, mut status, batch) in chosen {
             if status == TaskStatus::Processing
                 && let Some(task) = self.shared.ports.store.load_task(uid).await?
             {
@@ -473,10 +474,13 @@ impl Dispatcher {
             // A node that is away still needs what its batch holds.
             if status.is_final() && !open.contains(&uid) {
                 changes.push(Change::RemoveTask(uid));
+                batches.extend(batch);
             }
         }
         by.details["matchedTasks"] = json!(matched);
         by.details["deletedTasks"] = json!(changes.len());
+        // A batch lives as long as one of its tasks.
+        changes.push(Change::SweepBatches(batches.into_iter().collect()));
         self.end_control(by, batch, changes).await
     }
 

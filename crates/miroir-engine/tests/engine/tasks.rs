@@ -140,7 +140,7 @@ fn a_batch_lives_as_long_as_one_of_its_tasks() {
         let second = register(&engine, add("m", &[json!({"id": 1})])).await;
         let second = ended(&engine, second).await;
         let only = |uid: u64| TaskFilter {
-            uids: Some(vec![uid.0]),
+            uids: Some(vec![uid]),
             ..TaskFilter::default()
         };
         let listed = async || {
