@@ -169,6 +169,7 @@ impl<'a> DocumentStream<'a> {
                 entry,
                 shards: Some(&shards),
                 affinity: document_hash(&id.0.to_string()),
+                kind: crate::reads::ReadKind::List,
                 request: |part: &CoverPart| {
                     let mut body = json!({
                         "offset": offset,
