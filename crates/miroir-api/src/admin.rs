@@ -17,6 +17,45 @@ pub struct Topology {
     pub nodes: Vec<Node>,
     /// Tasks that are not final.
     pub unfinished_tasks: u64,
+    /// Why writes are refused, while they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_fault: Option<StoreFault>,
+}
+
+/// What is wrong with the proxy's store: reads go on, writes are refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreFault {
+    /// What the disk or the database said.
+    pub cause: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+/// Body of `POST /_miroir/backup`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackupRequest {
+    /// A folder of the proxy's machine, named whole, that is empty or is made.
+    pub to: String,
+}
+
+/// Answer of `POST /_miroir/backup`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backup {
+    /// Where it is.
+    pub folder: String,
+    /// The size of its database.
+    pub database_bytes: u64,
+    /// Its payload files.
+    pub payload_files: u64,
+    /// Their size.
+    pub payload_bytes: u64,
+    /// The last task of its log.
+    pub last_task: Option<u64>,
+    /// The last batch it knows of.
+    pub last_batch: Option<u64>,
 }
 
 /// One node.
@@ -193,7 +232,7 @@ pub struct Replica {
 pub struct Ready {
     /// Traffic may be sent here.
     pub ready: bool,
-    /// Why not.
+    /// Why not, or what does not work although traffic may be sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::port::StoreError;
 use miroir_api::admin;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{IndexUid, NodeId};
@@ -74,6 +75,13 @@ impl Engine {
                 .iter()
                 .filter_map(|status| counts.get(status))
                 .sum(),
+            store_fault: shared.gate.fault().map(|fault| admin::StoreFault {
+                cause: fault.cause,
+                since: fault
+                    .since
+                    .format(&time::format_description::well_known::Rfc3339)
+                    .unwrap_or_default(),
+            }),
         })
     }
 
@@ -112,6 +120,28 @@ impl Engine {
         })
     }
 
+    /// Copies the store into an empty folder of this machine while everything goes on.
+    ///
+    /// # Errors
+    /// [`EngineError::Client`] if the folder cannot take it, else what the store says.
+    pub async fn backup(&self, to: std::path::PathBuf) -> Result<admin::Backup, EngineError> {
+        match self.shared().ports.store.backup(to).await {
+            Ok(report) => Ok(admin::Backup {
+                folder: report.folder.display().to_string(),
+                database_bytes: report.database_bytes,
+                payload_files: report.payload_files,
+                payload_bytes: report.payload_bytes,
+                last_task: report.last_task,
+                last_batch: report.last_batch,
+            }),
+            Err(StoreError::Conflict(message)) => Err(EngineError::Client {
+                code: "bad_request",
+                message,
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Whether traffic may be sent here: every shard of every index has a replica that is in sync
     /// and answers.
     pub async fn ready(&self) -> admin::Ready {
@@ -143,9 +173,13 @@ impl Engine {
                 return not_ready(format!("{missing} shards of index `{uid}` have no replica"));
             }
         }
+        // Reads are answered while the store fails, so traffic goes on; the reason tells of it.
         admin::Ready {
             ready: true,
-            reason: None,
+            reason: shared
+                .gate
+                .fault()
+                .map(|fault| format!("writes are refused: {}", fault.cause)),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Law: an entry is in at most one batch; a batch is durable before any lane hears of it.
 
 mod job;
+mod line;
 
 use crate::completer::Event;
 use crate::copy::barrier::Barrier;
@@ -13,7 +14,9 @@ use crate::plan::Work;
 use crate::port::{BatchRecord, Change, Delivery, TaskQuery, TaskRecord};
 use crate::prepare::Preparer;
 use crate::state::{LaneMessage, LiveBatch, Shared};
+use crate::window::Window;
 use bytes::Bytes;
+use line::{Inherited, Line};
 use miroir_core::id::{BatchUid, TaskUid};
 use miroir_core::task::{Operation, TaskFilter, TaskKind, TaskStatus};
 use serde_json::json;
@@ -21,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 /// Entries read from the log at a time.
 const PAGE: usize = 1024;
@@ -29,10 +32,8 @@ const PAGE: usize = 1024;
 const GROUP_ENTRIES_MAX: usize = 1000;
 /// Bytes that travel as one; larger entries go alone.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Batches in flight: prepared and not done. Bounds what is held in memory and what must be found
-/// again after a crash.
-const WINDOW: usize = 64;
-/// With so many batches in flight the nodes have work, and small writes gain by going together:
+/// With so many batches of an index in flight the nodes have work, and small writes gain by going
+/// together:
 /// the dispatcher then waits for more of them, or for a batch to end, ...
 const GATHER_IN_FLIGHT: usize = 1;
 /// ... but no longer than this.
@@ -54,7 +55,8 @@ pub(crate) struct Dispatcher {
     pub(crate) next_batch: BatchUid,
     /// Copies that wait for an index to come to rest.
     pub(crate) barrier: Barrier,
-    window: Arc<Semaphore>,
+    window: Arc<Window>,
+    line: Line,
     /// The first entry that waits for others to travel with, and since when.
     gathering: Option<(TaskUid, Duration)>,
     /// The job being carried out.
@@ -74,7 +76,8 @@ impl Dispatcher {
             preparer,
             events,
             next_batch,
-            window: Arc::new(Semaphore::new(WINDOW)),
+            window: Arc::default(),
+            line: Line::default(),
             gathering: None,
             job: None,
         }
@@ -83,12 +86,7 @@ impl Dispatcher {
     /// Runs until the engine shuts down.
     pub(crate) async fn run(mut self) {
         let shared = self.shared.clone();
-        // What an earlier process left in flight is done first, so that the planned state is the
-        // nodes' state when the first new batch is numbered.
-        let left: Vec<BatchUid> = shared.in_flight.lock().iter().copied().collect();
-        for batch in left {
-            self.wait_for_batch(batch).await;
-        }
+        self.inherit();
         while let Err(error) = self.resume_job().await {
             if shared.shutdown.is_cancelled() {
                 return;
@@ -112,22 +110,24 @@ impl Dispatcher {
                     }
                     continue;
                 }
-                Ok(false) => LOOK_INTERVAL,
+                Ok(false) => self.look_interval(),
                 Err(error) => {
                     tracing::error!(%error, "the dispatcher cannot go on; trying again");
                     RETRY_DELAY
                 }
             };
+            let is_waiting = self.line.is_waiting() || self.window.is_full();
             tokio::select! {
                 () = shared.shutdown.cancelled() => return,
                 () = grown => {}
+                () = ended, if is_waiting => {}
                 () = shared.ports.clock.sleep(wait) => {}
             }
         }
     }
 
-    /// Waits for a batch of an earlier process. It may wait for a node that is away: cancelations
-    /// and deletions of tasks concern no node and are ended meanwhile.
+    /// Waits for a batch in flight. It may wait for a node that is away: cancelations and deletions of
+    /// tasks concern no node and are ended meanwhile.
     async fn wait_for_batch(&mut self, batch: BatchUid) {
         let shared = self.shared.clone();
         loop {
@@ -146,55 +146,39 @@ impl Dispatcher {
         }
     }
 
-    /// A place in the window of batches in flight; `None` if a cancelation or deletion of tasks
-    /// comes first.
-    async fn window_permit(&self) -> Result<Option<OwnedSemaphorePermit>, EngineError> {
-        loop {
-            if self.shared.control_waits.load(Ordering::Acquire) {
-                return Ok(None);
-            }
-            tokio::select! {
-                permit = self.window.clone().acquire_owned() => return Ok(permit.ok()),
-                () = self.shared.log_grew.notified() => {}
-                () = self.shared.shutdown.cancelled() => return Err(EngineError::ShuttingDown),
-            }
+    /// Counts what an earlier process left in flight.
+    fn inherit(&mut self) {
+        let live: Vec<Arc<LiveBatch>> = self.shared.live.lock().values().cloned().collect();
+        let mut inherited = Vec::with_capacity(live.len());
+        for batch in live {
+            let place = self
+                .window
+                .take(batch.plan.physical.clone(), batch.inline_bytes());
+            *batch.window.lock() = Some(place);
+            let exchanged = batch.plan.exchanges.iter();
+            let mut names = vec![batch.plan.index_uid.clone()];
+            names.extend(exchanged.flat_map(|(first, second)| [first.clone(), second.clone()]));
+            inherited.push(Inherited {
+                batch: batch.uid,
+                index: batch.plan.physical.clone(),
+                names,
+            });
         }
+        self.line.inherit(inherited);
     }
 
-    /// Handles what waits; returns whether there was anything.
+    fn look_interval(&self) -> Duration {
+        let now = self.shared.ports.clock.monotonic();
+        let retry = self.line.next_retry().map(|at| at.saturating_sub(now));
+        retry.map_or(LOOK_INTERVAL, |delay| delay.min(LOOK_INTERVAL))
+    }
+
+    /// Handles what waits; returns whether there is more to do at once.
     async fn turn(&mut self) -> Result<bool, EngineError> {
         self.end_control_tasks().await?;
         self.restore_refused_settings().await?;
         self.serve_copies().await?;
-        let tasks = self.shared.ports.store.load_pending(None, PAGE).await?;
-        if tasks.is_empty() {
-            self.gathering = None;
-        }
-        let mut rest: &[TaskRecord] = &tasks;
-        while let Some(first) = rest.first() {
-            if self.shared.control_waits.load(Ordering::Acquire) {
-                return Ok(true);
-            }
-            if is_control(&first.operation) {
-                rest = &rest[1..];
-                continue;
-            }
-            if self.is_held(first) {
-                return Ok(false);
-            }
-            if first.operation.is_job() {
-                self.carry_out(first).await?;
-                return Ok(true);
-            }
-            let group_len = group_len(rest);
-            if group_len == rest.len() && self.gathers(rest) {
-                return Ok(false);
-            }
-            let (group, others) = rest.split_at(group_len);
-            self.dispatch(group).await?;
-            rest = others;
-        }
-        Ok(!tasks.is_empty())
+        self.advance().await
     }
 
     /// The group reaches the end of the log and may grow while the nodes are at work.
@@ -208,8 +192,13 @@ impl Dispatcher {
             Some((uid, since)) if uid == first.uid => since,
             _ => now,
         };
+        let index = first
+            .index_uid
+            .as_ref()
+            .and_then(|uid| self.preparer.indexes.get(uid));
+        let in_flight = index.map_or(0, |index| self.window.count(&index.record.physical));
         let is_worth_it = is_small
-            && self.shared.in_flight.lock().len() >= GATHER_IN_FLIGHT
+            && in_flight >= GATHER_IN_FLIGHT
             && now.saturating_sub(since) < GATHER_MAX;
         self.gathering = is_worth_it.then_some((first.uid, since));
         is_worth_it
@@ -228,9 +217,6 @@ impl Dispatcher {
 
     async fn dispatch(&mut self, group: &[TaskRecord]) -> Result<(), EngineError> {
         let shared = self.shared.clone();
-        let Some(permit) = self.window_permit().await? else {
-            return Ok(());
-        };
         let uid = self.next_batch;
         let now = shared.ports.clock.now();
         let mut inline: BTreeMap<TaskUid, Bytes> = BTreeMap::new();
@@ -293,6 +279,8 @@ impl Dispatcher {
             shared.removed.lock().insert(physical);
         }
         shared.step("batch.committed").await;
+        let bytes = inline.values().map(|bytes| bytes.len() as u64).sum();
+        let place = self.window.take(prepared.plan.physical.clone(), bytes);
         let batch = Arc::new(LiveBatch {
             payload_bytes: LiveBatch::payload_bytes_of(&prepared.plan, &inline),
             uid,
@@ -302,7 +290,7 @@ impl Dispatcher {
             replica_sets: prepared.replica_sets,
             nodes: prepared.nodes,
             effect: prepared.effect,
-            window: parking_lot::Mutex::new(Some(permit)),
+            window: parking_lot::Mutex::new(Some(place)),
         });
         shared.live.lock().insert(uid, batch.clone());
         let _ = self.events.send(Event::Opened(batch.clone(), deliveries));
@@ -320,7 +308,10 @@ impl Dispatcher {
         loop {
             match self.shared.ports.store.commit(changes.to_vec()).await {
                 Ok(()) => return Ok(()),
-                Err(error) => tracing::error!(%error, "a batch cannot be stored; trying again"),
+                Err(error) => {
+                    tracing::error!(%error, "a batch cannot be stored; trying again");
+                    self.shared.gate.note(&error, self.shared.ports.clock.now());
+                }
             }
             tokio::select! {
                 () = self.shared.shutdown.cancelled() => return Err(EngineError::ShuttingDown),
@@ -538,7 +529,8 @@ impl Dispatcher {
             finished_at: Some(now),
         })));
         changes.push(Change::UpdateTask(Box::new(by)));
-        self.shared.ports.store.commit(changes).await?;
+        self.shared
+            .noted(self.shared.ports.store.commit(changes).await)?;
         self.shared.hooks_ring.notify_waiters();
         Ok(())
     }

@@ -3,6 +3,7 @@
 use crate::completer::{Completer, Event};
 use crate::dispatcher::Dispatcher;
 use crate::error::EngineError;
+use crate::gate::BoundedWriter;
 use crate::keys::KeyKeeper;
 use crate::lane::Lane;
 use crate::port::{
@@ -13,7 +14,7 @@ use crate::prepare::{PlannedIndex, Preparer};
 use crate::state::{Config, LiveBatch, Ports, Shared};
 pub use crate::steps::SearchSteps;
 use crate::webhooks::HookKeeper;
-use crate::{courier, prober, recover};
+use crate::{courier, gate, prober, recover, restored};
 use bytes::Bytes;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{BatchUid, IndexUid, NodeId, ShardId, TaskUid};
@@ -96,7 +97,7 @@ pub struct Engine {
 }
 
 /// The fact that names this cluster in the markers of node tasks.
-const CLUSTER_FACT: &str = "clusterUid";
+pub(crate) const CLUSTER_FACT: &str = "clusterUid";
 /// Payload files of pending entries are gathered by this many entries at a time.
 const PENDING_PAGE: usize = 4096;
 /// The dispatcher waits this long for the nodes' versions, which decide what settings they get.
@@ -108,6 +109,7 @@ impl Engine {
     /// # Errors
     /// The store cannot be read, or contradicts the configuration.
     pub async fn start(ports: Ports, config: Config) -> Result<Self, EngineError> {
+        restored::check(&ports, &config).await?;
         let found = recover::load(&ports, &config).await?;
         let keeper = Arc::new(KeyKeeper::load(ports.api_keys.clone()).await?);
         let hook_keeper = HookKeeper::load(ports.instance.clone(), config.webhook.clone()).await?;
@@ -231,6 +233,7 @@ impl Engine {
             wait_for_versions(&shared).await;
             dispatcher.run().await;
         });
+        engine.tasks.spawn(gate::watch(engine.shared.clone()));
         engine.tasks.close();
         Ok(engine)
     }
@@ -292,7 +295,7 @@ impl Engine {
     /// # Errors
     /// The payload store failed.
     pub async fn create_payload(&self) -> Result<Box<dyn PayloadWriter>, EngineError> {
-        Ok(self.shared.ports.payloads.create().await?)
+        Ok(Box::new(BoundedWriter::create(self.shared.clone()).await?))
     }
 
     /// Appends a write to the log; when this returns, it is durable.
@@ -304,6 +307,16 @@ impl Engine {
         if shared.shutdown.is_cancelled() {
             return Err(EngineError::ShuttingDown);
         }
+        shared.gate.pass()?;
+        let is_control = matches!(
+            write.operation,
+            Operation::CancelTasks { .. } | Operation::DeleteTasks { .. }
+        );
+        // Those that make room are taken always, as one Meilisearch takes them.
+        let _place = match is_control {
+            true => None,
+            false => Some(shared.admit_task().await?),
+        };
         if matches!(write.payload, Some(Payload::Stored(_))) {
             shared.step("payload.synced").await;
         }
@@ -324,16 +337,13 @@ impl Engine {
             custom_metadata: write.custom_metadata.clone(),
             enqueued_at,
         };
-        let uids = shared.ports.store.append(vec![entry]).await?;
+        let uids = shared.noted(shared.ports.store.append(vec![entry]).await)?;
         let Some(uid) = uids.first().copied() else {
             return Err(EngineError::Answer("the store appended nothing".into()));
         };
         shared.metrics.note_payload(payload_bytes);
         shared.step("entry.appended").await;
-        if matches!(
-            write.operation,
-            Operation::CancelTasks { .. } | Operation::DeleteTasks { .. }
-        ) {
+        if is_control {
             shared.control_waits.store(true, Ordering::Release);
         }
         shared.log_grew.notify_one();

@@ -55,6 +55,12 @@ pub enum EngineError {
     /// A node's answer cannot be understood.
     #[error("a node's answer cannot be understood: {0}")]
     Answer(String),
+    /// The store cannot be written: writes are refused until it can, reads go on.
+    #[error("the store cannot be written: {0}")]
+    ReadOnly(String),
+    /// As many tasks wait as may.
+    #[error("as many tasks wait as may")]
+    LogFull,
     /// The proxy is shutting down.
     #[error("the proxy is shutting down")]
     ShuttingDown,

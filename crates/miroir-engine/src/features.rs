@@ -153,7 +153,8 @@ impl Engine {
         if changes.is_empty() {
             return Ok(());
         }
-        instance.put_features(changes).await?;
+        shared.gate.pass()?;
+        shared.noted(instance.put_features(changes).await)?;
         shared.step("features.stored").await;
         // Read back: of two changes at once the one read last has both.
         shared.features.replace(instance.load_features().await?);

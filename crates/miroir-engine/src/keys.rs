@@ -110,9 +110,13 @@ impl Engine {
     /// # Errors
     /// The store failed; then nothing was added.
     pub async fn add_api_key(&self, key: ApiKey) -> Result<bool, EngineError> {
+        self.shared().gate.pass()?;
         let keeper = self.keeper();
         let _turn = keeper.turn.lock().await;
-        match keeper.store.add_api_key(key.to_record()?).await {
+        match self
+            .shared()
+            .noted(keeper.store.add_api_key(key.to_record()?).await)
+        {
             Ok(()) => {}
             Err(StoreError::Conflict(_)) => return Ok(false),
             Err(error) => return Err(error.into()),
@@ -130,6 +134,7 @@ impl Engine {
         uid: Uuid,
         change: impl FnOnce(&mut ApiKey) + Send,
     ) -> Result<Option<Arc<ApiKey>>, EngineError> {
+        self.shared().gate.pass()?;
         let keeper = self.keeper();
         let _turn = keeper.turn.lock().await;
         let found = keeper
@@ -142,7 +147,8 @@ impl Engine {
         let mut changed = ApiKey::clone(&found);
         change(&mut changed);
         changed.updated_at = self.now();
-        keeper.store.put_api_key(changed.to_record()?).await?;
+        let put = keeper.store.put_api_key(changed.to_record()?).await;
+        self.shared().noted(put)?;
         let changed = Arc::new(changed);
         keeper.replace(|keys| {
             keys.retain(|key| key.uid != uid);
@@ -156,9 +162,12 @@ impl Engine {
     /// # Errors
     /// The store failed; then nothing was removed.
     pub async fn remove_api_key(&self, uid: Uuid) -> Result<bool, EngineError> {
+        self.shared().gate.pass()?;
         let keeper = self.keeper();
         let _turn = keeper.turn.lock().await;
-        let is_removed = keeper.store.remove_api_key(uid).await?;
+        let is_removed = self
+            .shared()
+            .noted(keeper.store.remove_api_key(uid).await)?;
         keeper.replace(|keys| keys.retain(|key| key.uid != uid));
         Ok(is_removed)
     }

@@ -13,6 +13,7 @@ use miroir_core::task::{AdditionMethod, Operation, TaskFilter, TaskKind, TaskSta
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -357,6 +358,21 @@ pub trait PayloadStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`].
     async fn list(&self) -> Result<Vec<PayloadRef>, StoreError>;
+    /// Reads a whole file and compares it with what was written, as far as that is known.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it is damaged or gone.
+    async fn verify(&self, payload: &PayloadRef) -> Result<(), StoreError> {
+        let _ = payload;
+        Ok(())
+    }
+    /// Writes and syncs something that nobody reads: whether files can be written.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -643,6 +659,27 @@ pub enum Change {
     PutFact { key: String, value: Value },
 }
 
+/// The fact that tells that a store was put back from a backup, until the nodes were asked whether
+/// they have done what it does not know of.
+pub const RESTORED_FACT: &str = "restored";
+
+/// What a backup holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupReport {
+    /// Where it is.
+    pub folder: PathBuf,
+    /// The size of its database.
+    pub database_bytes: u64,
+    /// Its payload files.
+    pub payload_files: u64,
+    /// Their size.
+    pub payload_bytes: u64,
+    /// The last task of its log.
+    pub last_task: Option<u64>,
+    /// The last batch it knows of.
+    pub last_batch: Option<u64>,
+}
+
 /// The store failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -723,6 +760,22 @@ pub trait TaskLog: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`].
     async fn last_batch_uid(&self) -> Result<Option<BatchUid>, StoreError>;
+    /// Writes and syncs something that nobody reads: whether the log can be written.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    /// Copies everything that must survive, at one moment of the log, into a folder of the store's
+    /// machine which is empty or is made.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if the folder is not empty or the store has no files to copy.
+    async fn backup(&self, to: PathBuf) -> Result<BackupReport, StoreError> {
+        let text = format!("this store cannot be copied to {}", to.display());
+        Err(StoreError::Conflict(text))
+    }
     /// Counts of tasks by status, zero ones left out.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use crate::copy::{CopyConfig, Desk};
 use crate::error::EngineError;
 use crate::features::FeatureBoard;
 use crate::job::port::{DumpStore, RemoteClient};
+use crate::gate::{Gate, Limits};
 use crate::metrics::Metrics;
 use crate::plan::{BatchPlan, Source};
 use crate::port::{
@@ -93,6 +94,8 @@ pub struct Config {
     pub webhook: Option<Webhook>,
     /// Copies between nodes.
     pub copy: CopyConfig,
+    /// How much may wait.
+    pub limits: Limits,
     /// For tests.
     pub step_hook: Option<StepHook>,
 }
@@ -230,7 +233,7 @@ pub struct LiveBatch {
     /// The size of its entries' payloads.
     pub payload_bytes: u64,
     /// Its place in the window of batches in flight; given back when it is done.
-    pub window: Mutex<Option<tokio::sync::OwnedSemaphorePermit>>,
+    pub window: Mutex<Option<crate::window::Place>>,
 }
 
 impl LiveBatch {
@@ -253,6 +256,11 @@ impl LiveBatch {
                 .entries
                 .iter()
                 .any(|entry| matches!(entry.source, Source::File(_)))
+    }
+
+    /// Payloads it keeps in memory.
+    pub(crate) fn inline_bytes(&self) -> u64 {
+        self.inline.values().map(|bytes| bytes.len() as u64).sum()
     }
 
     /// The shards it touches, with their replica sets.
@@ -339,6 +347,8 @@ pub struct Shared {
     pub body_budget: Arc<Semaphore>,
     /// Copies under way.
     pub(crate) copy: Desk,
+    /// Keeps out what cannot be kept.
+    pub(crate) gate: Gate,
     /// Answers that may be given again.
     pub(crate) cache: SearchCache,
     /// What reads learn of the nodes.
@@ -362,6 +372,7 @@ impl Shared {
         lanes: BTreeMap<NodeId, mpsc::UnboundedSender<LaneMessage>>,
     ) -> Arc<Self> {
         let metrics = Metrics::new();
+        let gate = Gate::new(config.limits);
         let cache = SearchCache::new(config.search_cache_bytes);
         let health = config
             .nodes
@@ -388,6 +399,7 @@ impl Shared {
             nodes_changed: watch::Sender::new(0),
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET_KIB)),
             copy: Desk::default(),
+            gate,
             cache,
             reads: ReadBoard::default(),
             features: FeatureBoard::default(),

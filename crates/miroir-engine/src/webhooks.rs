@@ -118,6 +118,7 @@ impl Engine {
         hook: Webhook,
         count_max: usize,
     ) -> Result<Option<Arc<Webhook>>, EngineError> {
+        self.shared().gate.pass()?;
         let keeper = self.hook_keeper();
         let _turn = keeper.turn.lock().await;
         let hooks = keeper.hooks();
@@ -141,6 +142,7 @@ impl Engine {
         uuid: Uuid,
         change: impl FnOnce(Webhook) -> Result<Webhook, E> + Send,
     ) -> Result<Option<Result<Arc<Webhook>, E>>, EngineError> {
+        self.shared().gate.pass()?;
         let keeper = self.hook_keeper();
         let _turn = keeper.turn.lock().await;
         let Some(found) = keeper.hooks().get(&uuid).cloned() else {
@@ -157,9 +159,12 @@ impl Engine {
     /// # Errors
     /// The store failed; then nothing was removed.
     pub async fn remove_webhook(&self, uuid: Uuid) -> Result<bool, EngineError> {
+        self.shared().gate.pass()?;
         let keeper = self.hook_keeper();
         let _turn = keeper.turn.lock().await;
-        let is_removed = keeper.store.remove_webhook(uuid).await?;
+        let is_removed = self
+            .shared()
+            .noted(keeper.store.remove_webhook(uuid).await)?;
         keeper.replace(|hooks| {
             hooks.remove(&uuid);
         });

@@ -87,6 +87,17 @@ fn translate(error: EngineError) -> ResponseError {
             "There is no more space left on the device. Consider increasing the size of the \
              disk/partition.",
         ),
+        EngineError::ReadOnly(_) => ResponseError::new(
+            Code::Internal,
+            "Miroir's store cannot be written: writes are refused, reads go on. Its log and \
+             `miroir status` say why. Retry after 10s.",
+        )
+        .with_status(503),
+        EngineError::LogFull => ResponseError::new(
+            Code::NoSpaceLeftOnDevice,
+            "Meilisearch cannot receive write operations because the limit of the task database \
+             has been reached. Please delete tasks to continue performing write operations.",
+        ),
         EngineError::Store(_) => {
             ResponseError::new(Code::Internal, "Miroir's store failed. Its log says why.")
         }
@@ -135,6 +146,7 @@ fn translate_node(error: &NodeError) -> ResponseError {
 fn log(error: &EngineError) {
     match error {
         EngineError::Store(source) => tracing::error!(%source, "the store failed a request"),
+        EngineError::ReadOnly(cause) => tracing::debug!(cause, "a write is refused"),
         EngineError::Node(NodeError::Refused { .. }) => {}
         EngineError::Node(source) => tracing::warn!(%source, "a node failed a request"),
         EngineError::Answer(cause) => tracing::warn!(cause, "a node's answer is not understood"),
@@ -147,6 +159,7 @@ fn log(error: &EngineError) {
         | EngineError::Client { .. }
         | EngineError::Refused { .. }
         | EngineError::Busy
+        | EngineError::LogFull
         | EngineError::Unsupported(_)
         | EngineError::ShuttingDown => {}
     }
@@ -205,6 +218,8 @@ mod tests {
             "no_space_left_on_device",
         );
         check(StoreError::Io("d".into()).into(), 500, "internal");
+        check(EngineError::ReadOnly("d".into()), 503, "internal");
+        check(EngineError::LogFull, 422, "no_space_left_on_device");
         let node = NodeId::new("a");
         check(
             NodeError::Busy { node }.into(),

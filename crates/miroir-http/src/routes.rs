@@ -256,6 +256,7 @@ fn table() -> Vec<Route> {
     own("GET", "/_miroir/indexes/{uid}/shards", "Where the shards of an index are."),
     own("POST", "/_miroir/verify", "Begins a comparison of all replicas."),
     own("GET", "/_miroir/verify/{id}", "How far a comparison is."),
+    own("POST", "/_miroir/backup", "Copies the store into an empty folder of the proxy's machine."),
     own("GET", "/_miroir/metrics", "As `/metrics`, whatever the feature `metrics` says.")
         .needing(Some(Need::One(Action::MetricsGet))),
     ]

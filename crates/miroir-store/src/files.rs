@@ -1,20 +1,29 @@
 //! Payloads as files of one folder.
 //!
 //! A file is written under a temporary name, synced, renamed, and the folder synced: a name that
-//! ends with `.payload` has all its bytes, whatever crashed. Temporary files found at the start
-//! belong to writers that died, and go. All disk work happens on threads that may block.
+//! ends with `.payload` has all its bytes, whatever crashed. The name also tells the digest of the
+//! bytes (`<uuid>-<digest>.payload`), so that damage is found before a node sees it. Temporary files
+//! found at the start belong to writers that died, and go. All disk work happens on threads that may
+//! block.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use miroir_engine::port::{PayloadRef, PayloadStore, PayloadWriter, StoreError};
+use parking_lot::Mutex;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Small pieces are gathered up to this size: one trip to a blocking thread for many lines.
 const BUFFER_BYTES: usize = 512 * 1024;
+
+/// A store that failed is trusted again when so much can be written: less, and it would fail again
+/// at once.
+const CHECK_BYTES: usize = 1024 * 1024;
+const CHECK_BLOCK: [u8; 64 * 1024] = [b'm'; 64 * 1024];
 
 const FINISHED: &str = "payload";
 const UNFINISHED: &str = "tmp";
@@ -23,6 +32,8 @@ const UNFINISHED: &str = "tmp";
 #[derive(Debug)]
 pub struct FilePayloads {
     folder: Arc<Path>,
+    /// Files that are to be removed once nobody holds them, and how many do.
+    held: Arc<Mutex<Held>>,
     /// Keeps the store's folder ours as long as files may be written.
     _lock: Option<Arc<FolderLock>>,
 }
@@ -53,8 +64,29 @@ impl FilePayloads {
         }
         Ok(Arc::new(Self {
             folder: Arc::from(folder),
+            held: Arc::default(),
             _lock: lock,
         }))
+    }
+
+    /// Keeps all files until the hold is dropped and [`Self::remove_held`] is called.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn hold(&self) -> Hold {
+        self.held.lock().holds += 1;
+        Hold(Arc::clone(&self.held))
+    }
+
+    /// Removes what was to be removed while it was held.
+    #[cfg(feature = "sqlite")]
+    pub(crate) async fn remove_held(&self) -> Result<(), StoreError> {
+        let paths = {
+            let mut held = self.held.lock();
+            if held.holds > 0 {
+                return Ok(());
+            }
+            std::mem::take(&mut held.paths)
+        };
+        blocking(move || paths.iter().try_for_each(|path| remove_file(path))).await
     }
 
     /// The path of a stored payload.
@@ -78,6 +110,24 @@ impl FilePayloads {
     }
 }
 
+#[derive(Debug, Default)]
+struct Held {
+    holds: usize,
+    paths: Vec<PathBuf>,
+}
+
+/// As long as this lives no payload file goes.
+#[cfg(feature = "sqlite")]
+#[derive(Debug)]
+pub(crate) struct Hold(Arc<Mutex<Held>>);
+
+#[cfg(feature = "sqlite")]
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.lock().holds -= 1;
+    }
+}
+
 #[async_trait]
 impl PayloadStore for FilePayloads {
     async fn create(&self) -> Result<Box<dyn PayloadWriter>, StoreError> {
@@ -96,6 +146,7 @@ impl PayloadStore for FilePayloads {
             file: Some(Buffered {
                 file,
                 buffer: Vec::new(),
+                digest: Box::new(Xxh3::new()),
             }),
             written: 0,
             guard,
@@ -135,8 +186,41 @@ impl PayloadStore for FilePayloads {
             .iter()
             .map(|payload| self.path(payload))
             .collect::<Result<Vec<_>, _>>()?;
+        {
+            let mut held = self.held.lock();
+            if held.holds > 0 {
+                held.paths.extend(paths);
+                return Ok(());
+            }
+        }
         // The folder is not synced: a removal that a power cut takes back is swept at the start.
         blocking(move || paths.iter().try_for_each(|path| remove_file(path))).await
+    }
+
+    async fn verify(&self, payload: &PayloadRef) -> Result<(), StoreError> {
+        let path = self.path(payload)?;
+        let PayloadRef::File { name, bytes } = payload.clone();
+        blocking(move || verify_file(&path, &name, bytes)).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let path = self
+            .folder
+            .join(format!("{}.{UNFINISHED}", Uuid::new_v4().simple()));
+        let folder = Arc::clone(&self.folder);
+        blocking(move || {
+            let guard = UnfinishedFile { path };
+            let check = || -> io::Result<()> {
+                let mut file = File::create_new(&guard.path)?;
+                for _ in 0..CHECK_BYTES / CHECK_BLOCK.len() {
+                    file.write_all(&CHECK_BLOCK)?;
+                }
+                file.sync_all()?;
+                sync_folder(&folder)
+            };
+            check().map_err(|e| io_error(&guard.path, &e))
+        })
+        .await
     }
 
     async fn list(&self) -> Result<Vec<PayloadRef>, StoreError> {
@@ -166,6 +250,43 @@ impl PayloadStore for FilePayloads {
     }
 }
 
+/// Compares a file's length, and its digest where the name tells it (files of older versions have
+/// none), with its bytes.
+pub(crate) fn verify_file(path: &Path, name: &str, bytes: u64) -> Result<(), StoreError> {
+    let damaged = |cause: String| StoreError::Corrupt {
+        what: "payload",
+        cause: format!("{}: {cause}", path.display()),
+    };
+    let mut file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(damaged(e.to_string())),
+        opened => opened.map_err(|e| io_error(path, &e))?,
+    };
+    let found = file.metadata().map_err(|e| io_error(path, &e))?.len();
+    if found != bytes {
+        return Err(damaged(format!("it has {found} bytes of {bytes}")));
+    }
+    let stem = name.strip_suffix(&format!(".{FINISHED}")).unwrap_or(name);
+    let Some(expected) = stem
+        .split_once('-')
+        .and_then(|(_, digest)| u64::from_str_radix(digest, 16).ok())
+    else {
+        return Ok(());
+    };
+    let mut digest = Xxh3::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let len = file.read(&mut buffer).map_err(|e| io_error(path, &e))?;
+        if len == 0 {
+            break;
+        }
+        digest.update(&buffer[..len]);
+    }
+    if digest.digest() != expected {
+        return Err(damaged("its bytes are not those that were written".into()));
+    }
+    Ok(())
+}
+
 /// Removes its file when dropped, unless the file was given its final name.
 #[derive(Debug)]
 pub(crate) struct UnfinishedFile {
@@ -189,14 +310,22 @@ impl Drop for UnfinishedFile {
     }
 }
 
-#[derive(Debug)]
 struct Buffered {
     file: File,
     buffer: Vec<u8>,
+    digest: Box<Xxh3>,
+}
+
+impl std::fmt::Debug for Buffered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Buffered").field("file", &self.file).finish()
+    }
 }
 
 impl Buffered {
     fn flush(&mut self, more: &[u8]) -> io::Result<()> {
+        self.digest.update(&self.buffer);
+        self.digest.update(more);
         self.file.write_all(&self.buffer)?;
         self.buffer.clear();
         self.file.write_all(more)
@@ -254,14 +383,15 @@ impl PayloadWriter for FileWriter {
             ..
         } = *self;
         blocking(move || {
-            let name = format!("{stem}.{FINISHED}");
-            let mut finish = || -> io::Result<()> {
+            let mut finish = || -> io::Result<String> {
                 file.flush(&[])?;
                 file.file.sync_all()?;
+                let name = format!("{stem}-{:016x}.{FINISHED}", file.digest.digest());
                 fs::rename(&guard.path, folder.join(&name))?;
-                sync_folder(&folder)
+                sync_folder(&folder)?;
+                Ok(name)
             };
-            finish().map_err(|e| io_error(&guard.path, &e))?;
+            let name = finish().map_err(|e| io_error(&guard.path, &e))?;
             Ok(PayloadRef::File {
                 name,
                 bytes: written,

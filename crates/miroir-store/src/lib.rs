@@ -6,6 +6,7 @@
 //! ```text
 //! <folder>/lock              held while the store is open: one process at a time
 //! <folder>/miroir.db         the database (with -wal and -shm beside it)
+//! <folder>/initialized       there has been a database: one that is missing was lost
 //! <folder>/payloads/*.payload
 //! ```
 //!
@@ -27,4 +28,4 @@ pub use dumps::FileDumps;
 pub use files::FilePayloads;
 pub use memory::{MemoryDumps, MemoryPayloads, MemoryStore};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{SqliteStore, open};
+pub use sqlite::{SqliteStore, open, restore};

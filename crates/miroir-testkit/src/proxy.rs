@@ -109,6 +109,11 @@ impl ProxyProcess {
         Ok(())
     }
 
+    /// From the next start on this program is run in its place.
+    pub fn run_as(&mut self, program: &Path) {
+        program.clone_into(&mut self.miroir);
+    }
+
     /// Kills it (SIGKILL); folder and port stay its own.
     pub fn kill(&mut self) {
         if let Some(process) = self.process.take() {

@@ -189,6 +189,7 @@ fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
                 .collect(),
         }),
         copy: config.copy.clone(),
+        limits: config.limits,
         step_hook: stop_at::hook()?,
     })
 }

@@ -38,6 +38,8 @@ fn the_help_is_the_reviewed_one() {
         ("status", &["status", "--help"]),
         ("verify", &["verify", "--help"]),
         ("import-dump", &["import-dump", "--help"]),
+        ("backup", &["backup", "--help"]),
+        ("restore", &["restore", "--help"]),
     ] {
         let (output, _) = run(miroir().args(args));
         let help = String::from_utf8(output.stdout).unwrap();

@@ -346,6 +346,7 @@ impl Completer {
                 Ok(()) => return true,
                 Err(error) => {
                     tracing::error!(%error, "the store does not take what the nodes did; trying again");
+                    self.shared.gate.note(&error, self.shared.ports.clock.now());
                 }
             }
             tokio::select! {

@@ -11,7 +11,7 @@ use crate::completer::Event;
 use crate::dispatcher::Dispatcher;
 use crate::error::EngineError;
 use crate::plan::{BatchPlan, REQUEST_BYTES_MAX, Work};
-use crate::port::{BatchRecord, Change, Delivery, NodeSettingsVersion, PayloadRef, TaskRecord};
+use crate::port::{BatchRecord, Change, Delivery, NodeSettingsVersion, PayloadRef};
 use crate::prepare::PlannedIndex;
 use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, NodeView, shards_of};
 use bytes::Bytes;
@@ -116,7 +116,8 @@ impl Barrier {
         !self.waiting.is_empty()
     }
 
-    fn is_held(&self, index: &PhysicalIndex) -> bool {
+    /// No further batch of this index is to be made for now.
+    pub(crate) fn is_held(&self, index: &PhysicalIndex) -> bool {
         self.waiting
             .iter()
             .any(|(request, _)| request.ask.index() == Some(index))
@@ -140,15 +141,6 @@ impl Ask {
 type Served = Result<Option<Answer>, EngineError>;
 
 impl Dispatcher {
-    /// The task's index is held back for a copy.
-    pub(crate) fn is_held(&self, task: &TaskRecord) -> bool {
-        let index = task
-            .index_uid
-            .as_ref()
-            .and_then(|uid| self.preparer.indexes.get(uid));
-        index.is_some_and(|index| self.barrier.is_held(&index.record.physical))
-    }
-
     /// Serves what can be served.
     pub(crate) async fn serve_copies(&mut self) -> Result<(), EngineError> {
         let now = self.shared.ports.clock.monotonic();

@@ -56,7 +56,11 @@ impl Preparer {
         };
         let shard_count = NonZeroU32::new(index.record.shard_count).unwrap_or(NonZeroU32::MIN);
         let (source, reader) = open_payload(task, payloads);
-        let (shards, hashes) = match self.read_ids(reader, shard_count).await {
+        let read = match self.verify(task).await {
+            Ok(()) => self.read_ids(reader, shard_count).await,
+            Err(error) => Err(error),
+        };
+        let (shards, hashes) = match read {
             Ok(read) => read,
             Err(error) => {
                 let error = self.lost_payload(task, error).await?;
@@ -206,7 +210,11 @@ impl Preparer {
                 source,
                 ..bare(task)
             };
-            let checked = match self.check_entry(batch, index, task, reader).await {
+            let checked = match self.verify(task).await {
+                Ok(()) => self.check_entry(batch, index, task, reader).await,
+                Err(error) => Err(error),
+            };
+            let checked = match checked {
                 Ok(checked) => checked,
                 Err(error) => Checked::Bad(self.lost_payload(task, error).await?),
             };
@@ -225,6 +233,14 @@ impl Preparer {
             entries.push(planned);
         }
         Ok((entries, all_shards))
+    }
+
+    /// Compares a payload file with what was written, before any node gets a byte of it.
+    async fn verify(&self, task: &TaskRecord) -> Result<(), EngineError> {
+        match &task.payload {
+            Some(file) => Ok(self.shared.ports.payloads.verify(file).await?),
+            None => Ok(()),
+        }
     }
 
     /// The error object of an entry whose payload is damaged or gone, which no retry can help; any

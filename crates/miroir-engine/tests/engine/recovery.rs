@@ -6,7 +6,7 @@ use crate::world::{
 };
 use miroir_core::task::{Operation, TaskStatus};
 use miroir_engine::Engine;
-use miroir_engine::port::PayloadStore;
+use miroir_engine::port::{PayloadStore, TaskLog};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -339,5 +339,53 @@ fn an_index_in_the_making_appears_whole_after_a_restart() {
             1,
             "it was made once"
         );
+    }
+}
+
+/// As `miroir restore` leaves a store.
+async fn mark_restored(world: &World) {
+    let fact = miroir_engine::port::Change::PutFact {
+        key: miroir_engine::port::RESTORED_FACT.into(),
+        value: json!(true),
+    };
+    world.store.commit(vec![fact]).await.unwrap();
+}
+
+#[test]
+fn a_restored_log_that_no_node_is_ahead_of_goes_on() {
+    let world = World::mirrored();
+    world.run(async |engine| {
+        succeed(&engine, add("m", &[json!({"id": 1})])).await;
+        succeed(&engine, settings("m", json!({"stopWords": ["a"]}))).await;
+    });
+    world.apart(async |world| mark_restored(world).await);
+    for _ in 0..2 {
+        world.run(async |engine| {
+            succeed(&engine, add("m", &[json!({"id": 2})])).await;
+        });
+    }
+    world.assert_mirrored("m");
+}
+
+#[test]
+fn a_restored_log_that_nodes_are_ahead_of_is_not_served() {
+    for newer in [
+        add("m", &[json!({"id": 2})]),
+        settings("m", json!({"stopWords": ["a"]})),
+    ] {
+        let mut world = World::single();
+        let kept = world.run(async |engine| {
+            succeed(&engine, add("m", &[json!({"id": 1})])).await;
+            world.store.copy()
+        });
+        world.run(async |engine| {
+            succeed(&engine, newer).await;
+        });
+        world.store = std::sync::Arc::new(kept);
+        world.apart(async |world| mark_restored(world).await);
+        let refused = world.try_start();
+        assert!(refused.contains("backup") && refused.contains("a: it has done"), "{refused}");
+        // Looking changes nothing.
+        assert!(world.try_start().contains("it has done"));
     }
 }

@@ -8,6 +8,7 @@ use miroir_engine::port::{
     NodeSettingsVersion, StoreError, TaskLog, TaskPage, TaskQuery, TaskRecord,
 };
 use miroir_store::MemoryStore;
+use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,11 +18,32 @@ pub(crate) struct FlakyStore {
     inner: MemoryStore,
     /// So many commits fail.
     pub(crate) failing_commits: AtomicU32,
+    /// Nothing can be written, for this reason.
+    pub(crate) fault: Mutex<Option<StoreError>>,
+}
+
+impl FlakyStore {
+    pub(crate) fn fail(&self, fault: Option<StoreError>) {
+        *self.fault.lock() = fault;
+    }
+
+    /// What a backup taken now holds.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            inner: self.inner.fork(),
+            ..Self::default()
+        }
+    }
+
+    fn pass(&self) -> Result<(), StoreError> {
+        self.fault.lock().clone().map_or(Ok(()), Err)
+    }
 }
 
 #[async_trait]
 impl TaskLog for FlakyStore {
     async fn append(&self, entries: Vec<NewEntry>) -> Result<Vec<TaskUid>, StoreError> {
+        self.pass()?;
         self.inner.append(entries).await
     }
 
@@ -51,6 +73,7 @@ impl TaskLog for FlakyStore {
         {
             return Err(StoreError::Io("the test says so".into()));
         }
+        self.pass()?;
         self.inner.commit(changes).await
     }
 
@@ -68,6 +91,10 @@ impl TaskLog for FlakyStore {
 
     async fn last_batch_uid(&self) -> Result<Option<BatchUid>, StoreError> {
         self.inner.last_batch_uid().await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.pass()
     }
 
     async fn count_tasks(&self) -> Result<BTreeMap<TaskStatus, u64>, StoreError> {

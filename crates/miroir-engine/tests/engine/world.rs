@@ -13,6 +13,7 @@ use miroir_core::task::{AdditionMethod, IndexSwap, Operation, TaskFilter, TaskSt
 use miroir_engine::Engine;
 use miroir_engine::copy::CopyConfig;
 use miroir_engine::engine::Write;
+use miroir_engine::gate::Limits;
 use miroir_engine::port::{
     BatchRecord, Catalog, Clock, IndexRecord, NewEntry, NodeRecord, Payload, PayloadStore, TaskLog,
     TaskQuery, TaskRecord, Timestamp,
@@ -61,6 +62,7 @@ pub(crate) struct World {
     pub(crate) copy: CopyConfig,
     pub(crate) dumps: Arc<MemoryDumps>,
     pub(crate) remote: Arc<Remote>,
+    pub(crate) limits: Limits,
     shard_count: u32,
     replication_factor: u32,
     pub(crate) reads: ReadConfig,
@@ -77,6 +79,7 @@ impl World {
             copy: CopyConfig::default(),
             dumps: Arc::default(),
             remote: Arc::default(),
+            limits: Limits::default(),
             shard_count,
             replication_factor,
             reads: ReadConfig::default(),
@@ -112,6 +115,7 @@ impl World {
             search_cache_bytes: 1024 * 1024,
             webhook: None,
             copy: self.copy.clone(),
+            limits: self.limits,
             step_hook,
         }
     }
@@ -138,6 +142,19 @@ impl World {
                 .await
                 .expect("a start");
             body(engine).await
+        })
+    }
+
+    /// Why no proxy can start.
+    pub(crate) fn try_start(&self) -> String {
+        runtime().block_on(async {
+            match Engine::start(self.ports(), self.config(None)).await {
+                Ok(_) => panic!("it started"),
+                Err(error) => {
+                    let source = std::error::Error::source(&error);
+                    source.map_or_else(|| error.to_string(), ToString::to_string)
+                }
+            }
         })
     }
 

@@ -1,5 +1,6 @@
 //! Miroir's own admin API, under `/_miroir`: what operators, the command line and tests ask.
 
+mod backup;
 mod topology;
 mod verify;
 
@@ -8,5 +9,7 @@ use axum::Router;
 
 /// Every admin route.
 pub(crate) fn routes() -> Router<AppState> {
-    topology::routes().merge(verify::routes())
+    topology::routes()
+        .merge(verify::routes())
+        .merge(backup::routes())
 }

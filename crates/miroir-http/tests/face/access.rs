@@ -43,6 +43,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/_miroir/verify"),
     ("GET", "/_miroir/verify/1"),
     ("GET", "/_miroir/indexes/movies/shards"),
+    ("POST", "/_miroir/backup"),
 ];
 
 #[tokio::test]

@@ -145,6 +145,7 @@ const FOR_THE_STAR: &[(&str, &str)] = &[
     ("POST", "/_miroir/verify"),
     ("GET", "/_miroir/verify/0"),
     ("GET", "/_miroir/indexes/products/shards"),
+    ("POST", "/_miroir/backup"),
 ];
 
 /// What a key for some indexes may do where the path names none: these routes look at each index

@@ -217,6 +217,7 @@ impl Face {
             reads: Default::default(),
             webhook: None,
             copy: miroir_engine::copy::CopyConfig::default(),
+            limits: miroir_engine::gate::Limits::default(),
             step_hook: None,
         };
         let engine = Engine::start(ports, config)

@@ -41,7 +41,7 @@ enum Counter {
     LastBatchUid,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct State {
     counters: Table<Counter, u64>,
     tasks: Table<TaskUid, TaskRecord>,
@@ -88,6 +88,14 @@ macro_rules! each_table {
 }
 
 impl MemoryStore {
+    /// Another store that holds what this one holds now.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self {
+            state: Mutex::new(self.state.lock().clone()),
+        }
+    }
+
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// A map with an undo journal: a change costs its own size, never the map's.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Table<K, V> {
     rows: BTreeMap<K, V>,
     /// What each change replaced, oldest first.

@@ -3,6 +3,9 @@
 use miroir_engine::port::StoreError;
 use rusqlite::ErrorCode;
 
+/// What is corrupt when it is the database file itself.
+pub(super) const DATABASE: &str = "database";
+
 /// A [`StoreError`] that `?` makes of SQLite's errors too.
 #[derive(Debug)]
 pub(super) struct SqlError(pub(super) StoreError);
@@ -22,8 +25,9 @@ impl From<rusqlite::Error> for SqlError {
         Self(match e.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreError::NoSpace(text),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked(text),
+            Some(ErrorCode::ReadOnly) => StoreError::Io(text),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
-                what: "database",
+                what: DATABASE,
                 cause: text,
             },
             _ => StoreError::Io(text),

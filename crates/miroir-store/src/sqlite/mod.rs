@@ -8,10 +8,12 @@
 //! No call holds one connection while it waits for another, so there is nothing to deadlock on.
 
 mod aliases;
+mod backup;
 mod batches;
 mod catalog;
 mod coordination;
 mod error;
+mod health;
 mod instance;
 mod jobs;
 mod list;
@@ -24,11 +26,12 @@ mod tasks;
 mod writer;
 
 use crate::files::{FilePayloads, FolderLock};
+pub use backup::restore;
 use error::Sql;
 use miroir_engine::port::StoreError;
 use reader::Readers;
 use rusqlite::Connection;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use writer::{Tx, Writer};
@@ -51,6 +54,7 @@ pub struct SqliteStore {
     readers: Readers,
     writer: Writer,
     payloads: Arc<FilePayloads>,
+    folder: PathBuf,
     _lock: Arc<FolderLock>,
 }
 
@@ -63,22 +67,25 @@ pub fn open(path: &Path) -> Result<Arc<SqliteStore>, StoreError> {
     let lock = FolderLock::take(path)?;
     let payloads = FilePayloads::open_locked(&path.join("payloads"), Some(Arc::clone(&lock)))?;
     let database = path.join("miroir.db");
-    let connection = open_writer(&database).map_err(|e| e.0)?;
+    let connection = open_writer(&database, path).map_err(|e| e.0)?;
     let writer = Writer::start(connection).map_err(|e| e.0)?;
     Ok(Arc::new(SqliteStore {
         readers: Readers::new(database),
         writer,
         payloads,
+        folder: path.to_owned(),
         _lock: lock,
     }))
 }
 
-fn open_writer(database: &Path) -> Sql<Connection> {
+fn open_writer(database: &Path, folder: &Path) -> Sql<Connection> {
+    health::look_at_file(database, folder)?;
     let mut connection = Connection::open(database)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     // The version first: a newer database is not to be touched.
     let version = schema::check(&connection)?;
+    health::check(&connection, database)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // Each commit is synced: what was answered survives a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -86,6 +93,7 @@ fn open_writer(database: &Path) -> Sql<Connection> {
     // A log that a burst made long is cut back to this after a checkpoint.
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     schema::upgrade(&mut connection, version)?;
+    health::mark(folder)?;
     Ok(connection)
 }
 

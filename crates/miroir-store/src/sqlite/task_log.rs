@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use miroir_core::id::{BatchUid, TaskUid};
 use miroir_core::task::TaskStatus;
 use miroir_engine::port::{
-    BatchPage, BatchQuery, BatchRecord, Change, NewEntry, StoreError, TaskLog, TaskPage, TaskQuery,
+    BackupReport, BatchPage, BatchQuery, BatchRecord, Change, NewEntry, StoreError, TaskLog, TaskPage, TaskQuery,
     TaskRecord,
 };
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 fn apply(tx: &mut Tx<'_>, change: Change) -> Sql<()> {
     match change {
@@ -95,6 +96,22 @@ impl TaskLog for SqliteStore {
 
     async fn last_batch_uid(&self) -> Result<Option<BatchUid>, StoreError> {
         self.read(batches::load_last_uid).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.prepare_cached(
+                "INSERT INTO counters VALUES ('checks', 1)
+                 ON CONFLICT DO UPDATE SET value = value + 1",
+            )?
+            .execute([])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn backup(&self, to: PathBuf) -> Result<BackupReport, StoreError> {
+        self.backup_to(to).await
     }
 
     async fn count_tasks(&self) -> Result<BTreeMap<TaskStatus, u64>, StoreError> {

@@ -205,3 +205,200 @@ async fn every_commit_is_synced() {
         .unwrap();
     assert_eq!((journal.as_str(), synchronous), ("wal", 2));
 }
+
+/// A folder with a store of many tasks, closed.
+async fn filled() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    for _ in 0..200 {
+        append(&*store, entry("a")).await;
+    }
+    drop(store);
+    folder
+}
+
+#[tokio::test]
+async fn a_database_that_was_cut_emptied_or_lost_is_refused_and_left_as_it_is() {
+    for len in [0, 50, 4096, 16 * 1024] {
+        let folder = filled().await;
+        let database = folder.path().join("miroir.db");
+        let file = std::fs::File::options().write(true).open(&database).unwrap();
+        file.set_len(len).unwrap();
+        let refused = open(folder.path()).unwrap_err();
+        assert!(
+            matches!(&refused, StoreError::Corrupt { what: "database", .. }),
+            "cut to {len}: {refused:?}"
+        );
+        assert!(refused.to_string().contains("miroir restore"), "{refused}");
+        assert_eq!(std::fs::metadata(&database).unwrap().len(), len);
+    }
+    let folder = filled().await;
+    std::fs::remove_file(folder.path().join("miroir.db")).unwrap();
+    let refused = open(folder.path()).unwrap_err();
+    assert!(matches!(refused, StoreError::Corrupt { .. }), "{refused:?}");
+    assert!(!folder.path().join("miroir.db").exists());
+}
+
+#[tokio::test]
+async fn a_page_overwritten_is_found_at_the_start() {
+    use std::io::{Seek, SeekFrom, Write};
+    let folder = filled().await;
+    let database = folder.path().join("miroir.db");
+    let mut found = 0;
+    let pages = std::fs::metadata(&database).unwrap().len() / 4096;
+    for page in 1..pages {
+        let whole = std::fs::read(&database).unwrap();
+        let mut file = std::fs::File::options().write(true).open(&database).unwrap();
+        file.seek(SeekFrom::Start(page * 4096)).unwrap();
+        // The first bytes of a page tell how its cells lie.
+        file.write_all(&[0xA5; 16]).unwrap();
+        drop(file);
+        match open(folder.path()) {
+            Err(StoreError::Corrupt { what: "database", .. }) => found += 1,
+            Err(other) => panic!("page {page}: {other:?}"),
+            Ok(store) => drop(store),
+        }
+        std::fs::write(&database, whole).unwrap();
+    }
+    assert_eq!(found, pages - 1, "every page but unused ones is looked at");
+}
+
+#[tokio::test]
+async fn a_payload_that_was_cut_or_changed_or_lost_is_told_from_a_whole_one() {
+    use miroir_engine::port::{PayloadRef, PayloadStore};
+    let folder = tempfile::tempdir().unwrap();
+    let payloads = crate::FilePayloads::open(folder.path()).unwrap();
+    let mut writer = payloads.create().await.unwrap();
+    for _ in 0..3 {
+        writer.append(vec![b'x'; 400_000].into()).await.unwrap();
+    }
+    let payload = writer.finish().await.unwrap();
+    payloads.verify(&payload).await.unwrap();
+    let path = payloads.path(&payload).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    assert_eq!(whole.len(), 1_200_000);
+
+    let mut flipped = whole.clone();
+    flipped[700_001] ^= 4;
+    for damaged in [flipped, whole[..1_199_999].to_vec(), Vec::new()] {
+        std::fs::write(&path, damaged).unwrap();
+        let refused = payloads.verify(&payload).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Corrupt { what: "payload", .. }), "{refused:?}");
+    }
+    std::fs::write(&path, &whole).unwrap();
+    payloads.verify(&payload).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(payloads.verify(&payload).await.is_err());
+    // Files of older versions tell no digest.
+    std::fs::write(folder.path().join("old.payload"), b"abc").unwrap();
+    let old = PayloadRef::File {
+        name: "old.payload".into(),
+        bytes: 3,
+    };
+    payloads.verify(&old).await.unwrap();
+    payloads.check().await.unwrap();
+    assert_eq!(payloads.list().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_store_shows_that_it_can_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    store.check().await.unwrap();
+    store.check().await.unwrap();
+    assert_eq!(append(&*store, entry("a")).await.uid, TaskUid(0));
+}
+
+fn big_file(lines: usize) -> bytes::Bytes {
+    "{\"id\":1}\n".repeat(lines).into()
+}
+
+#[tokio::test]
+async fn a_backup_is_one_moment_with_all_its_files_and_is_put_back_whole() {
+    use miroir_engine::port::{Payload, PayloadStore, RESTORED_FACT};
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let to = elsewhere.path().join("backup");
+    let store = open(folder.path()).unwrap();
+    let payloads = store.payloads();
+    let mut writer = payloads.create().await.unwrap();
+    writer.append(big_file(1000)).await.unwrap();
+    let payload = writer.finish().await.unwrap();
+    let task = append(
+        &*store,
+        NewEntry {
+            payload: Some(Payload::Stored(payload.clone())),
+            ..entry("a")
+        },
+    )
+    .await;
+    let report = store.backup(to.clone()).await.unwrap();
+    assert_eq!((report.payload_files, report.last_task), (1, Some(task.uid.0)));
+    // What comes after is not in it, and what goes after stays in it.
+    append(&*store, entry("a")).await;
+    payloads.remove(&[payload.clone()]).await.unwrap();
+    assert!(payloads.list().await.unwrap().is_empty());
+    let again = store.backup(to.clone()).await.unwrap_err();
+    assert!(matches!(again, StoreError::Conflict(_)), "{again:?}");
+    assert!(store.backup("relative".into()).await.is_err());
+    drop((store, payloads));
+
+    let refused = restore(&to, folder.path()).unwrap_err();
+    assert!(matches!(refused, StoreError::Conflict(_)), "{refused:?}");
+    let data = elsewhere.path().join("data");
+    restore(&to, &data).unwrap();
+    let restored = open(&data).unwrap();
+    assert_eq!(restored.load_task(task.uid).await.unwrap(), Some(task.clone()));
+    assert_eq!(
+        restored.load_fact(RESTORED_FACT).await.unwrap(),
+        Some(true.into())
+    );
+    restored.payloads().verify(&payload).await.unwrap();
+    assert_eq!(append(&*restored, entry("a")).await.uid, TaskUid(1));
+}
+
+#[tokio::test]
+async fn a_backup_that_is_not_whole_is_not_put_back() {
+    let folder = filled().await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let to = elsewhere.path().join("backup");
+    let store = open(folder.path()).unwrap();
+    store.backup(to.clone()).await.unwrap();
+    drop(store);
+    let data = elsewhere.path().join("data");
+    let database = to.join("miroir.db");
+    let whole = std::fs::read(&database).unwrap();
+    let mut flipped = whole.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    for damaged in [flipped, whole[..whole.len() - 1].to_vec()] {
+        std::fs::write(&database, damaged).unwrap();
+        let refused = restore(&to, &data).unwrap_err();
+        assert!(matches!(refused, StoreError::Corrupt { .. }), "{refused:?}");
+    }
+    std::fs::write(&database, &whole).unwrap();
+    let manifest = to.join("backup.json");
+    let text = std::fs::read(&manifest).unwrap();
+    std::fs::remove_file(&manifest).unwrap();
+    assert!(restore(&to, &data).is_err());
+    assert!(!data.exists());
+    std::fs::write(&manifest, text).unwrap();
+    restore(&to, &data).unwrap();
+}
+
+#[tokio::test]
+async fn files_removed_during_a_backup_stay_until_it_is_taken() {
+    use miroir_engine::port::PayloadStore;
+    let folder = tempfile::tempdir().unwrap();
+    let payloads = crate::FilePayloads::open(folder.path()).unwrap();
+    let mut writer = payloads.create().await.unwrap();
+    writer.append(big_file(10)).await.unwrap();
+    let payload = writer.finish().await.unwrap();
+    let hold = payloads.hold();
+    payloads.remove(&[payload.clone()]).await.unwrap();
+    payloads.remove_held().await.unwrap();
+    payloads.verify(&payload).await.unwrap();
+    drop(hold);
+    payloads.remove_held().await.unwrap();
+    assert!(payloads.list().await.unwrap().is_empty());
+}

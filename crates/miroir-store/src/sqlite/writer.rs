@@ -5,8 +5,16 @@
 //! Work that fails takes back its own savepoint and nothing else. While one group is being synced
 //! the next one gathers, so the busier it gets the cheaper each write is; a lone write waits for
 //! nothing but its own sync.
+//!
+//! **After a failed commit or sync** the connection is kept, and the group is rolled back: SQLite's
+//! view ends before the frames that failed, so the next commit writes over them in the write-ahead
+//! log. What a failed sync may have lost is therefore written and synced again before anything that
+//! follows is answered, and nothing that was answered before lies in what was lost. (A second
+//! connection that recovered the log from the file could take the failed frames for good ones; none
+//! is opened for writing.) A page of the database itself is written anew by the next checkpoint,
+//! since one that failed counts for nothing. A database found damaged takes no writes any more.
 
-use super::error::{Sql, SqlError};
+use super::error::{DATABASE, Sql, SqlError};
 use miroir_engine::port::StoreError;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::ops::Deref;
@@ -150,11 +158,18 @@ impl Drop for Writer {
 
 fn run(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Op>>, mut next_task_uid: u64) {
     let mut group = Vec::with_capacity(GROUP_OPS_MAX);
+    let mut damage: Option<StoreError> = None;
     while let Some(first) = waiting.blocking_recv() {
         group.push(first);
         while group.len() < GROUP_OPS_MAX {
             let Ok(op) = waiting.try_recv() else { break };
             group.push(op);
+        }
+        if let Some(damage) = &damage {
+            for op in group.drain(..) {
+                op.reply(Err(damage.clone()));
+            }
+            continue;
         }
         let before = next_task_uid;
         let outcome = commit_group(connection, &mut group, &mut next_task_uid).map_err(|e| e.0);
@@ -164,6 +179,12 @@ fn run(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Op>>, mut ne
                 // If even this fails, the next group's BEGIN fails too and says so.
                 let _ = connection.execute_batch("ROLLBACK");
             }
+            // On a full disk the log may be what fills it: what can be folded into the database is,
+            // so that the log begins anew. If even this fails, the next write says so.
+            let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        }
+        if let Err(error @ StoreError::Corrupt { what: DATABASE, .. }) = &outcome {
+            damage = Some(error.clone());
         }
         for op in group.drain(..) {
             op.reply(outcome.clone());

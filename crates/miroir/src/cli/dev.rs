@@ -10,6 +10,7 @@ use crate::dev::launch::Program;
 use crate::dev::pidfile::{self, PidFile};
 use crate::dev::record::{self, NodeKind, NodeRecord, Record, Wish};
 use crate::{demo, screen, telemetry, wire};
+use miroir_engine::gate::Limits;
 use anyhow::{Context, bail};
 use miroir_node::IpPolicy;
 use std::path::{Path, PathBuf};
@@ -298,6 +299,7 @@ fn proxy_config(
         copy: miroir_engine::copy::CopyConfig::default(),
         reads: Default::default(),
         log,
+        limits: Limits::default(),
         // As a new Meilisearch has them.
         has_metrics: false,
         has_logs_route: false,

@@ -1,10 +1,12 @@
 //! The command line: one module for each command.
 
+mod backup;
 mod dev;
 #[cfg(feature = "devnode")]
 mod devnode;
 mod guard;
 mod import_dump;
+mod restore;
 mod serve;
 mod status;
 mod stop;
@@ -35,6 +37,8 @@ enum Command {
     ImportDump(import_dump::Args),
     Status(status::Args),
     Verify(verify::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Guard(guard::Args),
     #[cfg(feature = "devnode")]
     Devnode(devnode::Args),
@@ -59,6 +63,8 @@ impl Cli {
             Command::ImportDump(args) => runtime.block_on(Box::pin(import_dump::run(args))),
             Command::Status(args) => runtime.block_on(Box::pin(status::run(args))),
             Command::Verify(args) => runtime.block_on(Box::pin(verify::run(args))),
+            Command::Backup(args) => runtime.block_on(Box::pin(backup::run(args))),
+            Command::Restore(args) => restore::run(&args),
             Command::Guard(args) => runtime.block_on(Box::pin(guard::run(args))),
             #[cfg(feature = "devnode")]
             Command::Devnode(args) => runtime.block_on(Box::pin(devnode::run(args))),

@@ -151,6 +151,7 @@ async fn fetch_placement(client: &HttpClient, uid: &str) -> anyhow::Result<Optio
 impl Status {
     fn is_well(&self) -> bool {
         self.ready.ready
+            && self.topology.store_fault.is_none()
             && self
                 .topology
                 .nodes
@@ -188,7 +189,8 @@ impl Status {
         let topology = &self.topology;
         let mut text = format!("{}   miroir {}   ", self.url, topology.version);
         text.push_str(&match (&self.ready.ready, &self.ready.reason) {
-            (true, _) => "ready".to_owned(),
+            (true, None) => "ready".to_owned(),
+            (true, Some(reason)) => format!("ready, but {reason}"),
             (false, Some(reason)) => format!("NOT READY: {reason}"),
             (false, None) => "NOT READY".to_owned(),
         });
@@ -364,6 +366,7 @@ mod tests {
                 shard_count: 32,
                 nodes: vec![node("a", true), node("b", false)],
                 unfinished_tasks: 1,
+                store_fault: None,
             },
             indexes: vec![IndexStatus {
                 uid: "cities".to_owned(),

@@ -15,6 +15,7 @@ pub(crate) use transport::{TlsOverrides, TransportConfig};
 
 use crate::import::Wish;
 use miroir_engine::copy::CopyConfig;
+use miroir_engine::gate::Limits;
 use miroir_node::IpPolicy;
 use miroir_engine::reads::{PartialPolicy, ReadConfig};
 use raw::{At, Mistake, RawConfig, RawIndex, RawNode};
@@ -92,6 +93,8 @@ pub(crate) struct Config {
     pub(crate) webhook: Option<WebhookConfig>,
     /// Where webhooks may lead that are made over the API.
     pub(crate) webhook_addresses: WebhookAddresses,
+    /// How much may wait.
+    pub(crate) limits: Limits,
     /// The nodes, at least one, names and URLs distinct.
     pub(crate) nodes: Vec<NodeConfig>,
 }
@@ -364,6 +367,7 @@ impl Check {
                 "webhook_addresses",
                 WebhookAddresses::Global,
             ),
+            limits: self.limits(raw.unfinished_tasks_max, raw.payload_disk_max),
             nodes: self.nodes(raw.nodes, secret),
         }
     }
@@ -513,6 +517,27 @@ impl Check {
             self.add(line, text);
             IpPolicy::default()
         })
+    }
+
+    fn limits(&mut self, tasks: Option<At<i64>>, payload_disk: Option<At<String>>) -> Limits {
+        let mut limits = Limits::default();
+        if let Some(At { value, line }) = payload_disk {
+            match unit::parse_bytes(&value) {
+                Ok(0) => self.add(line, "`payload_disk_max` must be above 0"),
+                Ok(bytes) => limits.payload_bytes_max = bytes,
+                Err(text) => self.add(line, format!("`payload_disk_max`: {text}")),
+            }
+        }
+        if let Some(At { value, line }) = tasks {
+            match u64::try_from(value) {
+                Ok(count) if count > 0 => limits.unfinished_tasks_max = count,
+                _ => {
+                    let text = format!("`unfinished_tasks_max` must be at least 1, not {value}");
+                    self.add(line, text);
+                }
+            }
+        }
+        limits
     }
 
     fn shards(&mut self, raw: Option<At<i64>>) -> u32 {

@@ -42,6 +42,8 @@ pub(crate) const KEYS: &[&str] = &[
     "logs_route",
     "task_webhook_url",
     "webhook_addresses",
+    "unfinished_tasks_max",
+    "payload_disk_max",
     "nodes",
     "indexes",
 ];
@@ -112,6 +114,8 @@ pub(crate) struct RawConfig {
     pub(crate) task_webhook_url: Option<At<String>>,
     pub(crate) webhook_addresses: Option<At<String>>,
     pub(crate) transport: RawTransport,
+    pub(crate) unfinished_tasks_max: Option<At<i64>>,
+    pub(crate) payload_disk_max: Option<At<String>>,
     /// The node tables; `None` when there is none. Empty when the key has the wrong type, which
     /// is a mistake of its own.
     pub(crate) nodes: Option<Vec<RawNode>>,
@@ -209,6 +213,8 @@ pub(crate) fn parse(source: &str) -> Result<(RawConfig, Vec<Mistake>), Mistake> 
             shutdown_timeout: top.text("shutdown_timeout", r#""20 s""#),
             tls: RawTls::default(),
         },
+        unfinished_tasks_max: top.integer("unfinished_tasks_max", "1000000"),
+        payload_disk_max: top.text("payload_disk_max", r#""20 GiB""#),
         nodes: None,
         indexes: Vec::new(),
     };

@@ -1,0 +1,170 @@
+//! The proxy's own disk: backups, a disk that is full, files that are damaged.
+
+#![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
+
+use miroir_testkit::{Client, Cluster, ClusterOptions, Programs, poll};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+const MIROIR: &str = env!("CARGO_BIN_EXE_miroir");
+
+fn miroir(args: &[&str]) -> Output {
+    Command::new(MIROIR)
+        .args(args)
+        .env_remove("MIROIR_MASTER_KEY")
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
+}
+
+fn add(client: &Client, ids: std::ops::Range<u64>) {
+    let documents: Vec<Value> = ids.map(|id| json!({"id": id, "text": "x".repeat(200)})).collect();
+    let uid = client
+        .post("/indexes/things/documents", &json!(documents))
+        .unwrap()
+        .accepted()
+        .unwrap();
+    client.wait_succeeded(uid).unwrap();
+}
+
+fn count(client: &Client) -> u64 {
+    let stats = client.get("/indexes/things/stats").unwrap().ok().unwrap();
+    stats["numberOfDocuments"].as_u64().unwrap()
+}
+
+/// The end of the log of a proxy that does not start.
+fn refusal(cluster: &mut Cluster, data: &Path) -> String {
+    let data = data.display().to_string();
+    cluster.proxy.spawn(&[("MIROIR_DATA_DIR", &data)]).unwrap();
+    poll("the end of a proxy", Duration::from_secs(90), || {
+        let log = fs::read_to_string(cluster.proxy.folder().join("log"))?;
+        Ok(log.contains("rror").then_some(log))
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_backup_taken_while_it_works_is_served_again_and_one_the_nodes_are_ahead_of_is_not() {
+    let mut cluster = Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(2, 1, 4)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    add(cluster.client(), 0..500);
+    let url = cluster.client().url();
+    let early = folder.path().join("early");
+    let late = folder.path().join("late");
+    let taken = miroir(&["backup", "--to", early.to_str().unwrap(), "--url", &url]);
+    assert!(taken.status.success(), "{}", said(&taken));
+    let again = miroir(&["backup", "--to", early.to_str().unwrap(), "--url", &url]);
+    assert!(said(&again).contains("is not empty"), "{}", said(&again));
+    add(cluster.client(), 500..1000);
+    let taken = miroir(&["backup", "--to", late.to_str().unwrap(), "--url", &url]);
+    assert!(taken.status.success(), "{}", said(&taken));
+    cluster.proxy.kill();
+
+    let data = folder.path().join("data");
+    let args = |from: &Path, data: &Path| {
+        let (from, data) = (from.display().to_string(), data.display().to_string());
+        miroir(&["restore", "--from", &from, "--data-dir", &data])
+    };
+    let put_back = args(&late, &data);
+    assert!(put_back.status.success(), "{}", said(&put_back));
+    let refused = args(&late, &data);
+    assert!(said(&refused).contains("not empty"), "{}", said(&refused));
+    let name = data.display().to_string();
+    cluster.proxy.restart(&[("MIROIR_DATA_DIR", &name)]).unwrap();
+    cluster.proxy.wait_ready().unwrap();
+    assert_eq!(count(cluster.client()), 1000);
+    add(cluster.client(), 1000..1100);
+    assert_eq!(count(cluster.client()), 1100);
+
+    let old = folder.path().join("old");
+    assert!(args(&early, &old).status.success());
+    let log = refusal(&mut cluster, &old);
+    assert!(log.contains("it has done"), "{log}");
+    // The nodes are as they were.
+    cluster.proxy.restart(&[("MIROIR_DATA_DIR", &name)]).unwrap();
+    cluster.proxy.wait_ready().unwrap();
+    assert_eq!(count(cluster.client()), 1100);
+}
+
+#[test]
+fn a_cut_database_is_not_served() {
+    let mut cluster = Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(1, 1, 2)).unwrap();
+    add(cluster.client(), 0..10);
+    cluster.proxy.kill();
+    let data = tempfile::tempdir().unwrap();
+    for name in ["initialized", "lock"] {
+        fs::write(data.path().join(name), "").unwrap();
+    }
+    fs::write(data.path().join("miroir.db"), "").unwrap();
+    let log = refusal(&mut cluster, data.path());
+    assert!(log.contains("corrupt") && log.contains("miroir restore"), "{log}");
+}
+
+/// Files may grow to so many bytes only: what a full disk does to a process, without one.
+#[cfg(unix)]
+#[test]
+fn on_a_full_disk_writes_are_refused_reads_go_on_and_nothing_accepted_is_lost() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("miroir");
+    let text = format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f 2048\nexec {MIROIR} \"$@\"\n");
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut cluster = Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(1, 1, 2)).unwrap();
+    cluster.proxy.run_as(&script);
+    cluster.proxy.restart(&[]).unwrap();
+    cluster.proxy.wait_ready().unwrap();
+    let mut accepted = Vec::new();
+    let mut refusals = Vec::new();
+    // More than the files may hold.
+    for id in 0..200u64 {
+        let document = json!([{"id": id, "text": "y".repeat(40_000)}]);
+        let reply = cluster.client().post("/indexes/things/documents", &document).unwrap();
+        match reply.status {
+            202 => accepted.push((id, reply.accepted().unwrap())),
+            status => refusals.push((status, reply.code().unwrap_or_default().to_owned())),
+        }
+    }
+    assert!(!accepted.is_empty() && !refusals.is_empty(), "{} {refusals:?}", accepted.len());
+    let known = [(500, "internal"), (503, "internal"), (422, "no_space_left_on_device")];
+    for (status, code) in &refusals {
+        assert!(known.contains(&(*status, code.as_str())), "{status} {code}");
+    }
+    let health = cluster.client().get("/health").unwrap();
+    assert_eq!(health.status, 200);
+    let tasks = cluster.client().get("/tasks?limit=1").unwrap();
+    assert_eq!(tasks.status, 200, "{}", tasks.body);
+
+    // With room again.
+    cluster.proxy.run_as(Path::new(MIROIR));
+    cluster.proxy.restart(&[]).unwrap();
+    cluster.proxy.wait_ready().unwrap();
+    for (_, task) in &accepted {
+        cluster.client().wait_succeeded(*task).unwrap();
+    }
+    let path = "/indexes/things/documents?fields=id&limit=1000";
+    let found = cluster.client().get(path).unwrap().ok().unwrap();
+    let found: Vec<u64> = found["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|document| document["id"].as_u64().unwrap())
+        .collect();
+    for (id, _) in &accepted {
+        assert!(found.contains(id), "document {id} was accepted and is lost");
+    }
+    assert!(
+        found.len() <= accepted.len() + 1,
+        "{} documents of {} accepted: at most the one in doubt is more",
+        found.len(),
+        accepted.len()
+    );
+    add(cluster.client(), 1000..1010);
+}
