@@ -5,6 +5,7 @@ use crate::world::{
     until, write,
 };
 use miroir_core::task::{Operation, TaskStatus};
+use miroir_engine::EngineError;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -464,7 +465,14 @@ fn a_store_that_fails_for_a_while_loses_nothing() {
     world.run(async |engine| {
         succeed(&engine, create("m")).await;
         for id in 0..10u64 {
-            let task = register(&engine, add("m", &[json!({"id": id})])).await;
+            // Refused in words until the store has shown that it can be written again.
+            let task = loop {
+                match engine.register(add("m", &[json!({"id": id})])).await {
+                    Ok(task) => break task.uid,
+                    Err(EngineError::ReadOnly(_)) => pass(Duration::from_millis(100)).await,
+                    Err(error) => panic!("{error}"),
+                }
+            };
             world.store.failing_commits.store(3, Ordering::SeqCst);
             assert_eq!(ended(&engine, task).await.status, TaskStatus::Succeeded);
         }
