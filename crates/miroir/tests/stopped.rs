@@ -133,8 +133,16 @@ fn without_any_replica_an_answer_is_partial_where_allowed() {
     let stopped = Stopped::new(&cluster, 0);
     let searches = json!({"queries": [{"indexUid": "things", "q": "thing", "limit": 1000}]});
     for (path, body, list) in [
-        ("/indexes/things/search", json!({"q": "thing", "limit": 1000}), "/hits"),
-        ("/indexes/things/documents/fetch", json!({"limit": 1000}), "/results"),
+        (
+            "/indexes/things/search",
+            json!({"q": "thing", "limit": 1000}),
+            "/hits",
+        ),
+        (
+            "/indexes/things/documents/fetch",
+            json!({"limit": 1000}),
+            "/results",
+        ),
         ("/multi-search", searches, "/results/0/hits"),
     ] {
         let denied = ask(client, path, "deny", &body);
