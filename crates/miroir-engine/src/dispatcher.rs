@@ -197,9 +197,8 @@ impl Dispatcher {
             .as_ref()
             .and_then(|uid| self.preparer.indexes.get(uid));
         let in_flight = index.map_or(0, |index| self.window.count(&index.record.physical));
-        let is_worth_it = is_small
-            && in_flight >= GATHER_IN_FLIGHT
-            && now.saturating_sub(since) < GATHER_MAX;
+        let is_worth_it =
+            is_small && in_flight >= GATHER_IN_FLIGHT && now.saturating_sub(since) < GATHER_MAX;
         self.gathering = is_worth_it.then_some((first.uid, since));
         is_worth_it
     }

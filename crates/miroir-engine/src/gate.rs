@@ -239,7 +239,6 @@ impl Shared {
             "the payloads that wait take all of the {max} bytes they may"
         ))))
     }
-
 }
 
 /// A task being appended.
@@ -316,7 +315,10 @@ mod tests {
         assert!(budget.take(6, 10));
         assert!(!budget.take(1, 10));
         budget.recounted(4, 6);
-        assert!(!budget.take(1, 10), "what is being written is not forgotten");
+        assert!(
+            !budget.take(1, 10),
+            "what is being written is not forgotten"
+        );
         budget.settle(6);
         budget.recounted(4, 0);
         assert!(budget.take(6, 10));

@@ -89,10 +89,7 @@ async fn read_known(
         for (node, delivery) in batch.deliveries {
             let known = known.entry(node).or_default();
             known.unsure += u64::from(!delivery.is_sent && !delivery.is_applied);
-            let real = delivery
-                .node_tasks
-                .iter()
-                .filter(|task| task.0 != u64::MAX);
+            let real = delivery.node_tasks.iter().filter(|task| task.0 != u64::MAX);
             known.newest_task = known.newest_task.max(real.max().copied());
         }
     }
@@ -166,7 +163,11 @@ async fn fetch(
             from,
             limit: PAGE,
         };
-        match ports.nodes.fetch_tasks(node, query, config.node_timeout).await {
+        match ports
+            .nodes
+            .fetch_tasks(node, query, config.node_timeout)
+            .await
+        {
             Ok(tasks) => return Ok(tasks),
             Err(error) if ports.clock.monotonic().saturating_sub(started) > ANSWER_MAX => {
                 return Err(format!("it cannot be asked ({error})"));

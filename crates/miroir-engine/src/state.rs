@@ -6,8 +6,8 @@ use crate::coordination::{ApiKeys, InstanceSettings};
 use crate::copy::{CopyConfig, Desk};
 use crate::error::EngineError;
 use crate::features::FeatureBoard;
-use crate::job::port::{DumpStore, RemoteClient};
 use crate::gate::{Gate, Limits};
+use crate::job::port::{DumpStore, RemoteClient};
 use crate::metrics::Metrics;
 use crate::plan::{BatchPlan, Source};
 use crate::port::{

@@ -318,7 +318,9 @@ struct Buffered {
 
 impl std::fmt::Debug for Buffered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Buffered").field("file", &self.file).finish()
+        f.debug_struct("Buffered")
+            .field("file", &self.file)
+            .finish()
     }
 }
 

@@ -21,11 +21,17 @@ fn miroir(args: &[&str]) -> Output {
 
 fn said(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
-    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(out),
+        String::from_utf8_lossy(err)
+    )
 }
 
 fn add(client: &Client, ids: std::ops::Range<u64>) {
-    let documents: Vec<Value> = ids.map(|id| json!({"id": id, "text": "x".repeat(200)})).collect();
+    let documents: Vec<Value> = ids
+        .map(|id| json!({"id": id, "text": "x".repeat(200)}))
+        .collect();
     let uid = client
         .post("/indexes/things/documents", &json!(documents))
         .unwrap()
@@ -52,7 +58,8 @@ fn refusal(cluster: &mut Cluster, data: &Path) -> String {
 
 #[test]
 fn a_backup_taken_while_it_works_is_served_again_and_one_the_nodes_are_ahead_of_is_not() {
-    let mut cluster = Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(2, 1, 4)).unwrap();
+    let mut cluster =
+        Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(2, 1, 4)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     add(cluster.client(), 0..500);
     let url = cluster.client().url();
@@ -77,7 +84,10 @@ fn a_backup_taken_while_it_works_is_served_again_and_one_the_nodes_are_ahead_of_
     let refused = args(&late, &data);
     assert!(said(&refused).contains("not empty"), "{}", said(&refused));
     let name = data.display().to_string();
-    cluster.proxy.restart(&[("MIROIR_DATA_DIR", &name)]).unwrap();
+    cluster
+        .proxy
+        .restart(&[("MIROIR_DATA_DIR", &name)])
+        .unwrap();
     cluster.proxy.wait_ready().unwrap();
     assert_eq!(count(cluster.client()), 1000);
     add(cluster.client(), 1000..1100);
@@ -88,14 +98,18 @@ fn a_backup_taken_while_it_works_is_served_again_and_one_the_nodes_are_ahead_of_
     let log = refusal(&mut cluster, &old);
     assert!(log.contains("it has done"), "{log}");
     // The nodes are as they were.
-    cluster.proxy.restart(&[("MIROIR_DATA_DIR", &name)]).unwrap();
+    cluster
+        .proxy
+        .restart(&[("MIROIR_DATA_DIR", &name)])
+        .unwrap();
     cluster.proxy.wait_ready().unwrap();
     assert_eq!(count(cluster.client()), 1100);
 }
 
 #[test]
 fn a_cut_database_is_not_served() {
-    let mut cluster = Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(1, 1, 2)).unwrap();
+    let mut cluster =
+        Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(1, 1, 2)).unwrap();
     add(cluster.client(), 0..10);
     cluster.proxy.kill();
     let data = tempfile::tempdir().unwrap();
@@ -104,7 +118,10 @@ fn a_cut_database_is_not_served() {
     }
     fs::write(data.path().join("miroir.db"), "").unwrap();
     let log = refusal(&mut cluster, data.path());
-    assert!(log.contains("corrupt") && log.contains("miroir restore"), "{log}");
+    assert!(
+        log.contains("corrupt") && log.contains("miroir restore"),
+        "{log}"
+    );
 }
 
 /// Files may grow to so many bytes only: what a full disk does to a process, without one.
@@ -117,7 +134,8 @@ fn on_a_full_disk_writes_are_refused_reads_go_on_and_nothing_accepted_is_lost() 
     let text = format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f 2048\nexec {MIROIR} \"$@\"\n");
     fs::write(&script, text).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut cluster = Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(1, 1, 2)).unwrap();
+    let mut cluster =
+        Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(1, 1, 2)).unwrap();
     cluster.proxy.run_as(&script);
     cluster.proxy.restart(&[]).unwrap();
     cluster.proxy.wait_ready().unwrap();
@@ -126,14 +144,25 @@ fn on_a_full_disk_writes_are_refused_reads_go_on_and_nothing_accepted_is_lost() 
     // More than the files may hold.
     for id in 0..200u64 {
         let document = json!([{"id": id, "text": "y".repeat(40_000)}]);
-        let reply = cluster.client().post("/indexes/things/documents", &document).unwrap();
+        let reply = cluster
+            .client()
+            .post("/indexes/things/documents", &document)
+            .unwrap();
         match reply.status {
             202 => accepted.push((id, reply.accepted().unwrap())),
             status => refusals.push((status, reply.code().unwrap_or_default().to_owned())),
         }
     }
-    assert!(!accepted.is_empty() && !refusals.is_empty(), "{} {refusals:?}", accepted.len());
-    let known = [(500, "internal"), (503, "internal"), (422, "no_space_left_on_device")];
+    assert!(
+        !accepted.is_empty() && !refusals.is_empty(),
+        "{} {refusals:?}",
+        accepted.len()
+    );
+    let known = [
+        (500, "internal"),
+        (503, "internal"),
+        (422, "no_space_left_on_device"),
+    ];
     for (status, code) in &refusals {
         assert!(known.contains(&(*status, code.as_str())), "{status} {code}");
     }

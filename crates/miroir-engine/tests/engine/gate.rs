@@ -29,7 +29,10 @@ fn a_store_that_fails_refuses_writes_goes_on_reading_and_recovers() {
         let before = world.all_tasks().await.len();
         world.store.fail(Some(StoreError::Io("fsync: no".into())));
         let first = refusal(&engine, add("m", &[json!({"id": 2})])).await;
-        assert!(matches!(first, EngineError::Store(StoreError::Io(_))), "{first}");
+        assert!(
+            matches!(first, EngineError::Store(StoreError::Io(_))),
+            "{first}"
+        );
         let next = refusal(&engine, add("m", &[json!({"id": 3})])).await;
         assert!(matches!(next, EngineError::ReadOnly(_)), "{next}");
         assert!(engine.create_payload().await.is_err());
@@ -40,7 +43,10 @@ fn a_store_that_fails_refuses_writes_goes_on_reading_and_recovers() {
         assert_eq!(world.all_tasks().await.len(), before);
 
         pass(Duration::from_secs(5)).await;
-        assert!(fault(&engine).await.is_some(), "it was tried and still fails");
+        assert!(
+            fault(&engine).await.is_some(),
+            "it was tried and still fails"
+        );
         world.store.fail(None);
         pass(Duration::from_secs(3)).await;
         assert_eq!(fault(&engine).await, None);
@@ -132,7 +138,9 @@ fn a_full_log_refuses_writes_takes_cancelations_and_drops_nothing() {
 fn payload_files_take_no_more_than_they_may_and_make_room_when_they_are_applied() {
     let mut world = World::single();
     world.limits.payload_bytes_max = 2_000;
-    let documents: Vec<_> = (0..50).map(|id| json!({"id": id, "f": "xxxxxxxx"})).collect();
+    let documents: Vec<_> = (0..50)
+        .map(|id| json!({"id": id, "f": "xxxxxxxx"}))
+        .collect();
     world.run(async |engine| {
         succeed(&engine, create("m")).await;
         world.fleet.set("a", |faults| faults.is_holding = true);

@@ -384,7 +384,10 @@ fn a_restored_log_that_nodes_are_ahead_of_is_not_served() {
         world.store = std::sync::Arc::new(kept);
         world.apart(async |world| mark_restored(world).await);
         let refused = world.try_start();
-        assert!(refused.contains("backup") && refused.contains("a: it has done"), "{refused}");
+        assert!(
+            refused.contains("backup") && refused.contains("a: it has done"),
+            "{refused}"
+        );
         // Looking changes nothing.
         assert!(world.try_start().contains("it has done"));
     }

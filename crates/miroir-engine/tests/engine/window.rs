@@ -87,7 +87,9 @@ fn an_index_whose_node_is_away_fills_its_own_window_only() {
         let tasks = world.all_tasks().await;
         let stuck: Vec<_> = tasks.iter().filter(|t| stuck.contains(&t.uid)).collect();
         assert!(
-            stuck.windows(2).all(|pair| pair[0].finished_at <= pair[1].finished_at),
+            stuck
+                .windows(2)
+                .all(|pair| pair[0].finished_at <= pair[1].finished_at),
             "tasks of one index end in the order of the log"
         );
     });
@@ -178,6 +180,9 @@ fn what_waits_behind_a_full_window_can_be_canceled() {
         world.fleet.set("a", |faults| faults.is_holding = false);
         world.settled().await;
         assert_eq!(ended(&engine, gone).await.status, TaskStatus::Succeeded);
-        until("the index is gone", || engine.indexes().iter().all(|i| i.uid.as_str() != on_a)).await;
+        until("the index is gone", || {
+            engine.indexes().iter().all(|i| i.uid.as_str() != on_a)
+        })
+        .await;
     });
 }

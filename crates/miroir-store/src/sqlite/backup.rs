@@ -143,7 +143,10 @@ fn write_database(source: &Path, target: &Path) -> Sql<(Option<u64>, Option<u64>
 impl SqliteStore {
     pub(super) async fn backup_to(&self, to: PathBuf) -> Result<BackupReport, StoreError> {
         if !to.is_absolute() {
-            let text = format!("the folder of a backup is named whole, not `{}`", to.display());
+            let text = format!(
+                "the folder of a backup is named whole, not `{}`",
+                to.display()
+            );
             return Err(conflict(text));
         }
         let source = self.folder.clone();
@@ -224,7 +227,10 @@ pub fn restore(from: &Path, data_folder: &Path) -> Result<BackupReport, StoreErr
     }
     let database = from.join(DATABASE);
     if digest(&database)? != (manifest.database.clone(), manifest.database_bytes) {
-        return Err(damaged(&database, "its bytes are not those that were written"));
+        return Err(damaged(
+            &database,
+            "its bytes are not those that were written",
+        ));
     }
     let payloads = from.join(PAYLOADS);
     let names = payload_names(&payloads)?;

@@ -70,7 +70,8 @@ pub(super) fn look_at_file(database: &Path, folder: &Path) -> Result<(), StoreEr
     log.push("-wal");
     let has_log = fs::metadata(log).is_ok_and(|metadata| metadata.len() > 0);
     if !has_log && len < u64::from(pages) * page_bytes {
-        let cause = format!("it has {len} bytes, and its header tells of {pages} pages of {page_bytes}");
+        let cause =
+            format!("it has {len} bytes, and its header tells of {pages} pages of {page_bytes}");
         return Err(corrupt(database, &cause));
     }
     Ok(())

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use miroir_core::id::{BatchUid, TaskUid};
 use miroir_core::task::TaskStatus;
 use miroir_engine::port::{
-    BackupReport, BatchPage, BatchQuery, BatchRecord, Change, NewEntry, StoreError, TaskLog, TaskPage, TaskQuery,
-    TaskRecord,
+    BackupReport, BatchPage, BatchQuery, BatchRecord, Change, NewEntry, StoreError, TaskLog,
+    TaskPage, TaskQuery, TaskRecord,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;

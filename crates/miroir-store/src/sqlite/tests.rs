@@ -222,11 +222,20 @@ async fn a_database_that_was_cut_emptied_or_lost_is_refused_and_left_as_it_is() 
     for len in [0, 50, 4096, 16 * 1024] {
         let folder = filled().await;
         let database = folder.path().join("miroir.db");
-        let file = std::fs::File::options().write(true).open(&database).unwrap();
+        let file = std::fs::File::options()
+            .write(true)
+            .open(&database)
+            .unwrap();
         file.set_len(len).unwrap();
         let refused = open(folder.path()).unwrap_err();
         assert!(
-            matches!(&refused, StoreError::Corrupt { what: "database", .. }),
+            matches!(
+                &refused,
+                StoreError::Corrupt {
+                    what: "database",
+                    ..
+                }
+            ),
             "cut to {len}: {refused:?}"
         );
         assert!(refused.to_string().contains("miroir restore"), "{refused}");
@@ -248,13 +257,18 @@ async fn a_page_overwritten_is_found_at_the_start() {
     let pages = std::fs::metadata(&database).unwrap().len() / 4096;
     for page in 1..pages {
         let whole = std::fs::read(&database).unwrap();
-        let mut file = std::fs::File::options().write(true).open(&database).unwrap();
+        let mut file = std::fs::File::options()
+            .write(true)
+            .open(&database)
+            .unwrap();
         file.seek(SeekFrom::Start(page * 4096)).unwrap();
         // The first bytes of a page tell how its cells lie.
         file.write_all(&[0xA5; 16]).unwrap();
         drop(file);
         match open(folder.path()) {
-            Err(StoreError::Corrupt { what: "database", .. }) => found += 1,
+            Err(StoreError::Corrupt {
+                what: "database", ..
+            }) => found += 1,
             Err(other) => panic!("page {page}: {other:?}"),
             Ok(store) => drop(store),
         }
@@ -283,7 +297,16 @@ async fn a_payload_that_was_cut_or_changed_or_lost_is_told_from_a_whole_one() {
     for damaged in [flipped, whole[..1_199_999].to_vec(), Vec::new()] {
         std::fs::write(&path, damaged).unwrap();
         let refused = payloads.verify(&payload).await.unwrap_err();
-        assert!(matches!(refused, StoreError::Corrupt { what: "payload", .. }), "{refused:?}");
+        assert!(
+            matches!(
+                refused,
+                StoreError::Corrupt {
+                    what: "payload",
+                    ..
+                }
+            ),
+            "{refused:?}"
+        );
     }
     std::fs::write(&path, &whole).unwrap();
     payloads.verify(&payload).await.unwrap();
@@ -333,7 +356,10 @@ async fn a_backup_is_one_moment_with_all_its_files_and_is_put_back_whole() {
     )
     .await;
     let report = store.backup(to.clone()).await.unwrap();
-    assert_eq!((report.payload_files, report.last_task), (1, Some(task.uid.0)));
+    assert_eq!(
+        (report.payload_files, report.last_task),
+        (1, Some(task.uid.0))
+    );
     // What comes after is not in it, and what goes after stays in it.
     append(&*store, entry("a")).await;
     payloads.remove(&[payload.clone()]).await.unwrap();
@@ -348,7 +374,10 @@ async fn a_backup_is_one_moment_with_all_its_files_and_is_put_back_whole() {
     let data = elsewhere.path().join("data");
     restore(&to, &data).unwrap();
     let restored = open(&data).unwrap();
-    assert_eq!(restored.load_task(task.uid).await.unwrap(), Some(task.clone()));
+    assert_eq!(
+        restored.load_task(task.uid).await.unwrap(),
+        Some(task.clone())
+    );
     assert_eq!(
         restored.load_fact(RESTORED_FACT).await.unwrap(),
         Some(true.into())

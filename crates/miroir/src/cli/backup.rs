@@ -14,8 +14,10 @@ const BACKUP_MAX: Duration = Duration::from_secs(3600);
 
 /// Copy the store of a running proxy into an empty folder of its machine
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The copy is one moment of the log. It holds the keys' records and the \
-    embedders' secrets: keep it as safe as the data folder. Put it back with `miroir restore`.")]
+#[command(
+    after_help = "The copy is one moment of the log. It holds the keys' records and the \
+    embedders' secrets: keep it as safe as the data folder. Put it back with `miroir restore`."
+)]
 pub(super) struct Args {
     /// A folder of the proxy's machine that is empty or is made
     #[arg(long, value_name = "DIR")]

@@ -7,8 +7,10 @@ use std::process::ExitCode;
 
 /// Put a backup back into an empty data folder, with no proxy running on it
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The proxy that starts there next asks every node whether it has done what \
-    the backup does not know of, and does not start if so: docs/guide/operations.md.")]
+#[command(
+    after_help = "The proxy that starts there next asks every node whether it has done what \
+    the backup does not know of, and does not start if so: docs/guide/operations.md."
+)]
 pub(super) struct Args {
     /// The backup
     #[arg(long, value_name = "DIR")]

@@ -15,11 +15,7 @@ pub(crate) use transport::{TlsOverrides, TransportConfig};
 
 use crate::import::Wish;
 use miroir_engine::copy::CopyConfig;
-<<<<<<< ours
 use miroir_engine::gate::Limits;
-use miroir_node::IpPolicy;
-=======
->>>>>>> theirs
 use miroir_engine::reads::{PartialPolicy, ReadConfig};
 use miroir_node::IpPolicy;
 use raw::{At, Mistake, RawConfig, RawIndex, RawNode};
