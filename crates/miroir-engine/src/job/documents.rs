@@ -14,7 +14,7 @@ use bytes::Bytes;
 use miroir_core::cover::CoverPart;
 use miroir_core::hash::document_hash;
 use miroir_core::id::ShardId;
-use miroir_core::merge::strip_document;
+use miroir_core::merge::{strip_document, without_empty_vectors};
 use miroir_core::reserved::SEQ_RULE;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -112,7 +112,9 @@ impl<'a> DocumentStream<'a> {
             return Ok(None);
         };
         self.advance(at).await?;
+        // A document without vectors has no `_vectors` in a dump either.
         strip_document(document.get().as_bytes())
+            .and_then(|document| without_empty_vectors(&document))
             .map(Some)
             .map_err(|error| EngineError::Answer(error.to_string()))
     }

@@ -76,7 +76,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             report.waiting_tasks,
         ));
         if report.unknown_tasks > 0 {
-            screen::note(&format!(
+            screen::note(format!(
                 "{} tasks of kinds that Miroir does not have were left out of the history.",
                 report.unknown_tasks
             ));
