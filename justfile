@@ -16,6 +16,10 @@ lint:
 test *ARGS:
     cargo test --workspace --locked {{ ARGS }}
 
+# A simulated cluster from each of many seeds: `just sim --seeds 10000`, `just sim --seed 7 --trace`.
+sim *ARGS:
+    cargo run --release --locked -p miroir-sim -- {{ ARGS }}
+
 # The documentation of the code, without warnings.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

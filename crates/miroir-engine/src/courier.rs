@@ -157,6 +157,7 @@ pub(crate) async fn run(shared: Arc<Shared>, keeper: Arc<HookKeeper>, tasks: Tas
             });
         }
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             outcome = changed.changed() => if outcome.is_err() { return },
         }
@@ -191,6 +192,7 @@ impl Courier {
                 }
             }
             tokio::select! {
+                biased;
                 () = rung => {}
                 () = self.shared.ports.clock.sleep(LOOK_INTERVAL) => {}
             }
@@ -297,6 +299,7 @@ impl Courier {
                 cursor.save(&self.shared, self.hook).await?;
             }
             tokio::select! {
+                biased;
                 () = self.shared.ports.clock.sleep(backoff.delay(attempt, 0.0)) => {}
                 // It may have another address now.
                 _ = changed.changed() => {}

@@ -104,6 +104,7 @@ impl Dispatcher {
                 Ok(true) => continue,
                 Ok(false) if self.gathering.is_some() || self.barrier.is_holding() => {
                     tokio::select! {
+                        biased;
                         () = shared.shutdown.cancelled() => return,
                         () = ended => {}
                         () = shared.ports.clock.sleep(GATHER_MAX) => {}
@@ -118,6 +119,7 @@ impl Dispatcher {
             };
             let is_waiting = self.line.is_waiting() || self.window.is_full();
             tokio::select! {
+                biased;
                 () = shared.shutdown.cancelled() => return,
                 () = grown => {}
                 () = ended, if is_waiting => {}
@@ -139,6 +141,7 @@ impl Dispatcher {
                 }
             };
             tokio::select! {
+                biased;
                 () = shared.wait_for_batch(batch) => return,
                 () = shared.log_grew.notified() => {}
                 () = shared.ports.clock.sleep(wait) => {}
@@ -179,6 +182,21 @@ impl Dispatcher {
         self.restore_refused_settings().await?;
         self.serve_copies().await?;
         self.advance().await
+    }
+
+    /// The last batch in flight that exchanges the name under which an index is removed. Until it is
+    /// done readers find that index under another name, under which it is not removed.
+    fn exchange_before(&self, task: &TaskRecord) -> Option<BatchUid> {
+        let Operation::DeleteIndex = task.operation else {
+            return None;
+        };
+        let name = task.index_uid.as_ref()?;
+        let live = self.shared.live.lock();
+        let mut exchanges = live.values().rev().filter(|batch| {
+            let mut names = batch.plan.exchanges.iter();
+            names.any(|(from, to)| from == name || to == name)
+        });
+        exchanges.next().map(|batch| batch.uid)
     }
 
     /// The group reaches the end of the log and may grow while the nodes are at work.
@@ -313,6 +331,7 @@ impl Dispatcher {
                 }
             }
             tokio::select! {
+                biased;
                 () = self.shared.shutdown.cancelled() => return Err(EngineError::ShuttingDown),
                 () = self.shared.ports.clock.sleep(RETRY_DELAY) => {}
             }
@@ -481,6 +500,7 @@ impl Dispatcher {
             }
         };
         tokio::select! {
+            biased;
             () = all => {}
             () = self.shared.ports.clock.sleep(DELETION_WAIT) => {}
         }

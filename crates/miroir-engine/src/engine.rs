@@ -425,7 +425,7 @@ fn info(record: &crate::port::IndexRecord) -> IndexInfo {
 
 /// Returns once every node has told its version or is known to be away.
 async fn wait_for_versions(shared: &Shared) {
-    let mut changed = shared.nodes_changed.subscribe();
+    let mut changed = shared.nodes_changed.listen();
     let started = shared.ports.clock.monotonic();
     loop {
         let is_known = shared
@@ -438,8 +438,9 @@ async fn wait_for_versions(shared: &Shared) {
             return;
         }
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
-            _ = changed.changed() => {}
+            () = changed.changed() => {}
             () = shared.ports.clock.sleep(Duration::from_millis(50)) => {}
         }
     }

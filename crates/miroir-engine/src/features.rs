@@ -170,6 +170,7 @@ impl Engine {
                 return Ok(());
             }
             tokio::select! {
+                biased;
                 () = applied => {}
                 () = shared.shutdown.cancelled() => return Ok(()),
                 () = shared.ports.clock.sleep(APPLY_LOOK) => {}

@@ -167,6 +167,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
         match shared.gate.fault() {
             Some(fault) if !fault.is_lasting => {
                 tokio::select! {
+                    biased;
                     () = shared.shutdown.cancelled() => return,
                     () = shared.ports.clock.sleep(CHECK_INTERVAL) => {}
                 }
@@ -178,6 +179,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             }
             _ => {
                 tokio::select! {
+                    biased;
                     () = shared.shutdown.cancelled() => return,
                     () = shared.gate.failed.notified() => {}
                 }

@@ -129,7 +129,7 @@ impl Lane {
     pub(crate) async fn run(mut self) {
         let shared = self.shared.clone();
         let shutdown = shared.shutdown.clone();
-        let mut nodes_changed = self.shared.nodes_changed.subscribe();
+        let mut nodes_changed = self.shared.nodes_changed.listen();
         loop {
             self.take_messages();
             if shutdown.is_cancelled() {
@@ -160,9 +160,10 @@ impl Lane {
                 }
             };
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 () = sleep => {}
-                _ = nodes_changed.changed() => {}
+                () = nodes_changed.changed() => {}
                 message = self.messages.recv() => match message {
                     Some(LaneMessage::Deliver(batch)) => self.pending.push_back(batch),
                     Some(LaneMessage::Renewed) => self.renew(),

@@ -11,6 +11,7 @@
 //! Invariants: nothing is sent to a node before it is durable here; a batch is carried out to its
 //! end, whatever crashes; readers see one immutable snapshot; what changes has one owner.
 
+pub mod bell;
 pub mod coordination;
 pub mod engine;
 pub mod error;

@@ -63,6 +63,7 @@ pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
             shared.config.probe_interval
         };
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = switched => {}
             () = shared.ports.clock.sleep(interval) => {}
@@ -221,5 +222,5 @@ pub(crate) fn keep_apart(node: &NodeId, shared: &Shared, reason: String) {
             view.is_apart = true;
         }
     });
-    shared.nodes_changed.send_modify(|count| *count += 1);
+    shared.nodes_changed.ring();
 }

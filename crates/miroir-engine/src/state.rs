@@ -1,6 +1,7 @@
 //! What the parts of the engine share: the ports, the configuration, and one immutable snapshot
 //! of the cluster that readers take whole and its owners replace whole.
 
+use crate::bell::Bell;
 use crate::cache::SearchCache;
 use crate::coordination::{ApiKeys, InstanceSettings};
 use crate::copy::{CopyConfig, Desk};
@@ -27,7 +28,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// The doors out.
@@ -342,7 +343,7 @@ pub struct Shared {
     /// A cancelation or deletion of tasks waits.
     pub control_waits: std::sync::atomic::AtomicBool,
     /// Counts changes of nodes' states; lanes and the completer watch it.
-    pub nodes_changed: watch::Sender<u64>,
+    pub nodes_changed: Bell,
     /// Bounds the memory of request bodies being built, in KiB.
     pub body_budget: Arc<Semaphore>,
     /// Copies under way.
@@ -396,7 +397,7 @@ impl Shared {
             quarantine: Mutex::default(),
             log_grew: Notify::new(),
             control_waits: std::sync::atomic::AtomicBool::new(true),
-            nodes_changed: watch::Sender::new(0),
+            nodes_changed: Bell::default(),
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET_KIB)),
             copy: Desk::default(),
             gate,
@@ -448,6 +449,7 @@ impl Shared {
                 return;
             }
             tokio::select! {
+                biased;
                 () = ended => {}
                 () = self.shutdown.cancelled() => return,
             }
@@ -498,7 +500,7 @@ impl Shared {
                 view.last_error = outcome.err().map(ToString::to_string);
             }
         });
-        self.nodes_changed.send_modify(|count| *count += 1);
+        self.nodes_changed.ring();
     }
 
     /// The node answers, as far as is known.

@@ -1,6 +1,7 @@
 //! A fleet of nodes in memory: enough of Meilisearch for the engine's promises, with faults that a
 //! test switches.
 
+use crate::filter::{Filter, text_of as id_text};
 use async_trait::async_trait;
 use bytes::Bytes;
 use miroir_core::id::{NodeId, NodeTaskUid, PhysicalIndex};
@@ -15,15 +16,15 @@ type Document = Map<String, Value>;
 
 /// An index as a node holds it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Index {
-    pub(crate) primary_key: Option<String>,
-    pub(crate) documents: BTreeMap<String, Document>,
-    pub(crate) settings: Map<String, Value>,
+pub struct Index {
+    pub primary_key: Option<String>,
+    pub documents: BTreeMap<String, Document>,
+    pub settings: Map<String, Value>,
 }
 
 /// What goes wrong with reads of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum ReadFault {
+pub enum ReadFault {
     #[default]
     None,
     /// It takes the request and says nothing.
@@ -40,34 +41,34 @@ pub(crate) enum ReadFault {
 
 /// What goes wrong on a node.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     /// Nothing reaches it.
-    pub(crate) is_unreachable: bool,
+    pub is_unreachable: bool,
     /// It takes tasks and works on none.
-    pub(crate) is_holding: bool,
+    pub is_holding: bool,
     /// It works on nothing from the first request on that is delivered with care.
-    pub(crate) is_holding_care: bool,
+    pub is_holding_care: bool,
     /// So many writes are refused for now.
-    pub(crate) busy: u32,
+    pub busy: u32,
     /// So many writes are accepted first; then `busy` and the like count.
-    pub(crate) spare: u32,
+    pub spare: u32,
     /// So many writes are done and their answers lost.
-    pub(crate) lost_answers: u32,
+    pub lost_answers: u32,
     /// So many writes are swallowed; nothing is done.
-    pub(crate) swallowed: u32,
+    pub swallowed: u32,
     /// It works up to the next failure; once it has told of it, its next answer about tasks is lost.
-    pub(crate) is_shaky: bool,
+    pub is_shaky: bool,
     loses_next_answer: bool,
     /// Documents that make this node alone fail, by id.
-    pub(crate) allergies: BTreeSet<String>,
+    pub allergies: BTreeSet<String>,
     /// Every call takes this long.
-    pub(crate) delay: Duration,
+    pub delay: Duration,
     /// It does not know Miroir's key.
-    pub(crate) is_denying: bool,
+    pub is_denying: bool,
     /// How it treats reads of clients; probes see nothing of it.
-    pub(crate) reads: ReadFault,
+    pub reads: ReadFault,
     /// Reads of clients take this long.
-    pub(crate) read_delay: Duration,
+    pub read_delay: Duration,
 }
 
 #[derive(Clone)]
@@ -77,21 +78,26 @@ struct Task {
 }
 
 #[derive(Default)]
-pub(crate) struct Node {
-    pub(crate) indexes: BTreeMap<String, Index>,
-    pub(crate) faults: Faults,
+pub struct Node {
+    pub indexes: BTreeMap<String, Index>,
+    pub faults: Faults,
     /// The experimental features it was told of.
-    pub(crate) features: Map<String, Value>,
+    pub features: Map<String, Value>,
+    /// It takes so long for a task; `None` is no time at all.
+    pub pace: Option<Duration>,
+    /// Years that its clock is wrong by.
+    pub skew: u64,
+    worked_until: Duration,
     tasks: Vec<Task>,
     next_task: u64,
     /// How often it was made anew; the moments of its tasks tell.
     life: u64,
     /// Reads of clients that reached it.
-    pub(crate) reads_seen: u64,
+    pub reads_seen: u64,
 }
 
 /// A node's data folder at one moment.
-pub(crate) struct Backup {
+pub struct Backup {
     indexes: BTreeMap<String, Index>,
     tasks: Vec<Task>,
     next_task: u64,
@@ -99,7 +105,7 @@ pub(crate) struct Backup {
 
 /// All nodes.
 #[derive(Default)]
-pub(crate) struct Fleet {
+pub struct Fleet {
     nodes: Mutex<BTreeMap<NodeId, Node>>,
 }
 
@@ -108,7 +114,7 @@ fn error(code: &str, message: String) -> Value {
 }
 
 impl Fleet {
-    pub(crate) fn new(names: &[&str]) -> Self {
+    pub fn new(names: &[&str]) -> Self {
         let nodes = names
             .iter()
             .map(|name| (NodeId::new(*name), Node::default()))
@@ -119,7 +125,7 @@ impl Fleet {
     }
 
     /// Looks at a node, or changes it.
-    pub(crate) fn on<T>(&self, node: &str, look: impl FnOnce(&mut Node) -> T) -> T {
+    pub fn on<T>(&self, node: &str, look: impl FnOnce(&mut Node) -> T) -> T {
         look(
             self.nodes
                 .lock()
@@ -128,16 +134,16 @@ impl Fleet {
         )
     }
 
-    pub(crate) fn set(&self, node: &str, change: impl FnOnce(&mut Faults)) {
+    pub fn set(&self, node: &str, change: impl FnOnce(&mut Faults)) {
         self.on(node, |node| change(&mut node.faults));
     }
 
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         self.nodes.lock().keys().map(ToString::to_string).collect()
     }
 
     /// The documents of the index whose physical name begins with `uid__`, without reserved fields.
-    pub(crate) fn documents(&self, node: &str, uid: &str) -> BTreeMap<String, Value> {
+    pub fn documents(&self, node: &str, uid: &str) -> BTreeMap<String, Value> {
         self.raw_documents(node, uid)
             .into_iter()
             .map(|(id, mut document)| {
@@ -148,7 +154,7 @@ impl Fleet {
     }
 
     /// The same with reserved fields.
-    pub(crate) fn raw_documents(&self, node: &str, uid: &str) -> BTreeMap<String, Document> {
+    pub fn raw_documents(&self, node: &str, uid: &str) -> BTreeMap<String, Document> {
         let prefix = format!("{uid}__");
         self.on(node, |node| {
             node.work();
@@ -163,7 +169,7 @@ impl Fleet {
     }
 
     /// Ids in the order of their sequence numbers, each with its number's text, over all nodes.
-    pub(crate) fn order(&self, uid: &str) -> Vec<String> {
+    pub fn order(&self, uid: &str) -> Vec<String> {
         let mut by_seq = BTreeSet::new();
         for node in self.names() {
             for (id, document) in self.raw_documents(&node, uid) {
@@ -180,7 +186,7 @@ impl Fleet {
 
 impl Node {
     /// Everything is gone, the task list too.
-    pub(crate) fn wipe(&mut self) {
+    pub fn wipe(&mut self) {
         self.indexes.clear();
         self.tasks.clear();
         self.next_task = 0;
@@ -188,7 +194,7 @@ impl Node {
     }
 
     /// It has so many tasks that nobody here made.
-    pub(crate) fn live_another_life(&mut self, task_count: usize) {
+    pub fn live_another_life(&mut self, task_count: usize) {
         for _ in 0..task_count {
             let index = PhysicalIndex::from_stored("foreign");
             self.accept(NodeWrite::DeleteIndex { index });
@@ -197,7 +203,7 @@ impl Node {
     }
 
     /// Its data folder as it is.
-    pub(crate) fn back_up(&mut self) -> Backup {
+    pub fn back_up(&mut self) -> Backup {
         self.work();
         Backup {
             indexes: self.indexes.clone(),
@@ -207,7 +213,7 @@ impl Node {
     }
 
     /// Its data folder is replaced.
-    pub(crate) fn restore(&mut self, backup: Backup) {
+    pub fn restore(&mut self, backup: Backup) {
         self.indexes = backup.indexes;
         self.tasks = backup.tasks;
         self.next_task = backup.next_task;
@@ -215,12 +221,12 @@ impl Node {
     }
 
     /// Forgets tasks that have not ended, as a node restored from a snapshot does.
-    pub(crate) fn forget_open_tasks(&mut self) {
+    pub fn forget_open_tasks(&mut self) {
         self.tasks.retain(|task| task.told.status.is_final());
     }
 
     /// Cancels what waits.
-    pub(crate) fn cancel_open_tasks(&mut self) {
+    pub fn cancel_open_tasks(&mut self) {
         for task in &mut self.tasks {
             if !task.told.status.is_final() {
                 task.told.status = TaskStatus::Canceled;
@@ -229,48 +235,102 @@ impl Node {
     }
 
     /// Markers of all tasks ever made and kept, oldest first.
-    pub(crate) fn markers(&self) -> Vec<String> {
+    pub fn markers(&self) -> Vec<String> {
         self.tasks
             .iter()
             .filter_map(|task| task.told.marker.clone())
             .collect()
     }
 
-    pub(crate) fn task_count(&self) -> usize {
+    pub fn task_count(&self) -> usize {
         self.tasks.len()
     }
 
     fn work(&mut self) {
-        if self.faults.is_holding {
-            return;
-        }
-        for task in &mut self.tasks {
-            if task.told.status.is_final() {
-                continue;
-            }
-            // A marker of its own part for the task: `miroir/<cluster>/<batch>/<request>/<task>`.
-            let is_careful = |marker: &String| marker.split('/').count() > 4;
-            if self.faults.is_holding_care && task.told.marker.as_ref().is_some_and(is_careful) {
-                return;
-            }
-            match apply(&mut self.indexes, &self.faults.allergies, &task.write) {
-                Ok(details) => {
-                    task.told.status = TaskStatus::Succeeded;
-                    task.told.details = Some(details);
-                }
-                Err(error) => {
-                    task.told.status = TaskStatus::Failed;
-                    task.told.error = Some(error);
-                    if self.faults.is_shaky {
-                        self.faults.is_holding = true;
-                        return;
-                    }
-                }
-            }
+        if self.pace.is_none() {
+            while self.work_on_one() {}
         }
     }
 
-    fn accept(&mut self, write: NodeWrite) -> NodeTaskUid {
+    /// A node that takes its time has carried out what it can by `now`.
+    pub fn work_until(&mut self, now: Duration) {
+        let Some(pace) = self.pace else {
+            return self.work();
+        };
+        while self.worked_until + pace <= now && self.work_on_one() {
+            self.worked_until += pace;
+        }
+        if self.worked_until + pace <= now {
+            self.worked_until = now;
+        }
+    }
+
+    /// Carries out the next task; false if there is none or it does not work.
+    fn work_on_one(&mut self) -> bool {
+        if self.faults.is_holding {
+            return false;
+        }
+        let is_open = |task: &&mut Task| !task.told.status.is_final();
+        let Some(task) = self.tasks.iter_mut().find(is_open) else {
+            return false;
+        };
+        // A marker of its own part for the task: `miroir/<cluster>/<batch>/<request>/<task>`.
+        let is_careful = |marker: &String| marker.split('/').count() > 4;
+        if self.faults.is_holding_care && task.told.marker.as_ref().is_some_and(is_careful) {
+            return false;
+        }
+        match apply(&mut self.indexes, &self.faults.allergies, &task.write) {
+            Ok(details) => {
+                task.told.status = TaskStatus::Succeeded;
+                task.told.details = Some(details);
+            }
+            Err(error) => {
+                task.told.status = TaskStatus::Failed;
+                task.told.error = Some(error);
+                self.faults.is_holding |= self.faults.is_shaky;
+            }
+        }
+        true
+    }
+
+    /// The process is killed: of the tasks that have not ended it keeps the first so many, and
+    /// counts on from there. What has ended is on its disk.
+    pub fn crash(&mut self, kept_count: usize, counts_anew: bool) {
+        let mut kept = kept_count;
+        self.tasks.retain(|task| {
+            let is_kept = task.told.status.is_final() || kept > 0;
+            kept = kept.saturating_sub(usize::from(!task.told.status.is_final()));
+            is_kept
+        });
+        if counts_anew {
+            self.next_task = self.tasks.last().map_or(0, |task| task.told.uid.0 + 1);
+        }
+    }
+
+    /// How many of its tasks have not ended.
+    pub fn open_count(&self) -> usize {
+        self.tasks
+            .iter()
+            .filter(|task| !task.told.status.is_final())
+            .count()
+    }
+
+    /// The last two waiting writes of one index trade places: a node that breaks its word.
+    pub fn disorder(&mut self) {
+        let mut open = self
+            .tasks
+            .iter_mut()
+            .rev()
+            .filter(|task| !task.told.status.is_final());
+        if let (Some(last), Some(before)) = (open.next(), open.next())
+            && name_of(&last.write).0 == name_of(&before.write).0
+        {
+            std::mem::swap(&mut last.write, &mut before.write);
+        }
+    }
+
+    /// Takes a write into its queue.
+    pub fn accept(&mut self, write: NodeWrite) -> NodeTaskUid {
         let uid = NodeTaskUid(self.next_task);
         self.next_task += 1;
         let (index, marker) = name_of(&write);
@@ -282,7 +342,7 @@ impl Node {
             error: None,
             details: None,
             marker,
-            enqueued_at: format!("{}-01-01T00:00:00Z", 2026 + self.life),
+            enqueued_at: format!("{}-01-01T00:00:{:02}Z", 2026 + self.skew, self.life),
         };
         self.tasks.push(Task { write, told });
         uid
@@ -403,11 +463,8 @@ fn apply(
             let body: Value = serde_json::from_slice(body).expect("an object");
             let index = indexes.get_mut(&name).ok_or_else(not_found)?;
             let before = index.documents.len();
-            let filter = body["filter"].as_str().expect("a filter text").to_owned();
-            let (field, value) = filter.split_once(" = ").expect("an equation");
-            index
-                .documents
-                .retain(|_, d| d.get(field).map(id_text).as_deref() != Some(value));
+            let filter = Filter::read(&body["filter"]);
+            index.documents.retain(|_, d| !filter.matches(d));
             Ok(json!({"deletedDocuments": before - index.documents.len()}))
         }
         NodeWrite::EditDocuments { body, .. } => {
@@ -436,12 +493,11 @@ fn edit(index: &mut Index, name: &str, body: &Value) -> Result<Value, Value> {
         .nth(1)
         .expect("the client's function")
         .to_owned();
-    let filter = body.get("filter").and_then(Value::as_str);
+    let filter = body.get("filter").map(Filter::read);
     let is_chosen = |document: &Document| {
-        filter.is_none_or(|filter| {
-            let (field, value) = filter.split_once(" = ").expect("an equation");
-            document.get(field).map(id_text).as_deref() == Some(value)
-        })
+        filter
+            .as_ref()
+            .is_none_or(|filter| filter.matches(document))
     };
     let chosen: Vec<String> = index
         .documents
@@ -467,12 +523,6 @@ fn edit(index: &mut Index, name: &str, body: &Value) -> Result<Value, Value> {
     Ok(json!({"deletedDocuments": chosen.len(), "editedDocuments": chosen.len()}))
 }
 
-fn id_text(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
-}
-
 fn answer(value: &Value) -> Bytes {
     Bytes::from(value.to_string())
 }
@@ -480,18 +530,16 @@ fn answer(value: &Value) -> Bytes {
 /// The documents asked for, by their numbers.
 fn chosen<'i>(index: &'i Index, body: &Value) -> Vec<&'i Document> {
     let ids = body.get("ids").and_then(Value::as_array);
-    let filter = body.get("filter").map(ToString::to_string);
+    let filter = body
+        .get("filter")
+        .filter(|filter| !filter.is_null())
+        .map(Filter::read);
     let is_shown = |(id, document): &(&String, &Document)| {
         let is_asked = ids.is_none_or(|ids| ids.iter().any(|asked| asked == id.as_str()));
-        let tag = document
-            .get("_miroir_shard")
-            .and_then(Value::as_str)
-            .unwrap_or("");
-        let is_matching = filter
-            .as_ref()
-            .filter(|filter| filter.contains("_miroir_shard"))
-            .is_none_or(|filter| filter.contains(tag) != filter.contains("NOT "));
-        is_asked && is_matching
+        is_asked
+            && filter
+                .as_ref()
+                .is_none_or(|filter| filter.matches(document))
     };
     let mut found: Vec<_> = index
         .documents

@@ -11,33 +11,33 @@ use std::time::Duration;
 
 /// It accepts everything and notes it.
 #[derive(Default)]
-pub(crate) struct Remote {
+pub struct Remote {
     state: Mutex<State>,
 }
 
 #[derive(Default)]
-pub(crate) struct State {
+pub struct State {
     /// Method and path of each request, and its body.
-    pub(crate) requests: Vec<(String, Value)>,
+    pub requests: Vec<(String, Value)>,
     /// Documents in the order in which they came.
-    pub(crate) documents: Vec<Value>,
+    pub documents: Vec<Value>,
     /// The index is there already.
-    pub(crate) has_index: bool,
+    pub has_index: bool,
     /// So many requests are answered with 503 first.
-    pub(crate) busy: u32,
+    pub busy: u32,
     /// Every write is refused.
-    pub(crate) is_closed: bool,
+    pub is_closed: bool,
     /// No answer ever comes.
-    pub(crate) is_silent: bool,
+    pub is_silent: bool,
 }
 
 impl Remote {
-    pub(crate) fn on<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+    pub fn on<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
         look(&mut self.state.lock())
     }
 
     /// Methods and paths so far.
-    pub(crate) fn requests(&self) -> Vec<String> {
+    pub fn requests(&self) -> Vec<String> {
         self.on(|state| {
             state
                 .requests

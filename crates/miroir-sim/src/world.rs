@@ -53,23 +53,23 @@ impl Clock for VirtualClock {
 }
 
 /// What outlives a proxy.
-pub(crate) struct World {
-    pub(crate) fleet: Arc<Fleet>,
-    pub(crate) store: Arc<FlakyStore>,
-    pub(crate) payloads: Arc<MemoryPayloads>,
-    pub(crate) instance: Arc<MemoryStore>,
-    pub(crate) hooks: Arc<Hooks>,
-    pub(crate) copy: CopyConfig,
-    pub(crate) dumps: Arc<MemoryDumps>,
-    pub(crate) remote: Arc<Remote>,
-    pub(crate) limits: Limits,
+pub struct World {
+    pub fleet: Arc<Fleet>,
+    pub store: Arc<FlakyStore>,
+    pub payloads: Arc<MemoryPayloads>,
+    pub instance: Arc<MemoryStore>,
+    pub hooks: Arc<Hooks>,
+    pub copy: CopyConfig,
+    pub dumps: Arc<MemoryDumps>,
+    pub remote: Arc<Remote>,
+    pub limits: Limits,
     shard_count: u32,
     replication_factor: u32,
-    pub(crate) reads: ReadConfig,
+    pub reads: ReadConfig,
 }
 
 impl World {
-    pub(crate) fn new(nodes: &[&str], shard_count: u32, replication_factor: u32) -> Self {
+    pub fn new(nodes: &[&str], shard_count: u32, replication_factor: u32) -> Self {
         Self {
             fleet: Arc::new(Fleet::new(nodes)),
             store: Arc::default(),
@@ -87,16 +87,17 @@ impl World {
     }
 
     /// Two nodes that both hold everything.
-    pub(crate) fn mirrored() -> Self {
+    pub fn mirrored() -> Self {
         Self::new(&["a", "b"], 4, 2)
     }
 
     /// One node.
-    pub(crate) fn single() -> Self {
+    pub fn single() -> Self {
         Self::new(&["a"], 1, 1)
     }
 
-    fn config(&self, step_hook: Option<StepHook>) -> Config {
+    /// The set-up of its proxies.
+    pub fn config(&self, step_hook: Option<StepHook>) -> Config {
         let spec = |name: String| NodeSpec {
             url: format!("http://{name}.invalid"),
             id: NodeId::new(name),
@@ -120,7 +121,8 @@ impl World {
         }
     }
 
-    fn ports(&self) -> Ports {
+    /// Doors that lead straight to what it holds.
+    pub fn ports(&self) -> Ports {
         Ports {
             nodes: self.fleet.clone(),
             store: self.store.clone(),
@@ -136,7 +138,7 @@ impl World {
 
     /// One life of the proxy, ended by a crash when `body` returns: every task of the engine is
     /// dropped where it stands.
-    pub(crate) fn run<T>(&self, body: impl AsyncFnOnce(Engine) -> T) -> T {
+    pub fn run<T>(&self, body: impl AsyncFnOnce(Engine) -> T) -> T {
         runtime().block_on(async {
             let engine = Engine::start(self.ports(), self.config(None))
                 .await
@@ -146,7 +148,7 @@ impl World {
     }
 
     /// Why no proxy can start.
-    pub(crate) fn try_start(&self) -> String {
+    pub fn try_start(&self) -> String {
         runtime().block_on(async {
             match Engine::start(self.ports(), self.config(None)).await {
                 Ok(_) => panic!("it started"),
@@ -160,7 +162,7 @@ impl World {
 
     /// The same, ended before its time at the `nth` passing of a step (from 0). Returns whether the
     /// step was reached.
-    pub(crate) fn run_until_step(
+    pub fn run_until_step(
         &self,
         step: &'static str,
         nth: usize,
@@ -199,7 +201,7 @@ impl World {
 
     /// The same, with something done at the `nth` passing of a step instead. Returns whether the step
     /// was reached.
-    pub(crate) fn run_with_step(
+    pub fn run_with_step(
         &self,
         step: &'static str,
         nth: usize,
@@ -229,12 +231,12 @@ impl World {
     }
 
     /// Makes the call on the world outside of any life of a proxy.
-    pub(crate) fn apart<T>(&self, work: impl AsyncFnOnce(&Self) -> T) -> T {
+    pub fn apart<T>(&self, work: impl AsyncFnOnce(&Self) -> T) -> T {
         runtime().block_on(work(self))
     }
 
     /// Puts writes into the log while no proxy runs, so that one dispatch sees them all.
-    pub(crate) fn enqueue(&self, writes: Vec<Write>) -> Vec<TaskUid> {
+    pub fn enqueue(&self, writes: Vec<Write>) -> Vec<TaskUid> {
         let entry = |write: Write| NewEntry {
             index_uid: write.index_uid,
             operation: write.operation,
@@ -253,7 +255,7 @@ impl World {
     }
 
     /// Everything a document index holds, the same on every replica.
-    pub(crate) fn documents(&self, uid: &str) -> BTreeMap<String, Value> {
+    pub fn documents(&self, uid: &str) -> BTreeMap<String, Value> {
         let mut all = BTreeMap::new();
         for node in self.fleet.names() {
             for (id, document) in self.fleet.documents(&node, uid) {
@@ -268,7 +270,7 @@ impl World {
     }
 
     /// Every replica of a mirrored world holds every document.
-    pub(crate) fn assert_mirrored(&self, uid: &str) {
+    pub fn assert_mirrored(&self, uid: &str) {
         let mut names = self.fleet.names().into_iter();
         let first = names.next().expect("a node");
         for other in names {
@@ -280,14 +282,14 @@ impl World {
         }
     }
 
-    pub(crate) async fn open_batches(&self) -> Vec<BatchRecord> {
+    pub async fn open_batches(&self) -> Vec<BatchRecord> {
         self.store
             .load_open_batches()
             .await
             .expect("the store is well")
     }
 
-    pub(crate) async fn node(&self, name: &str) -> NodeRecord {
+    pub async fn node(&self, name: &str) -> NodeRecord {
         let nodes = self.store.load_nodes().await.expect("the store is well");
         nodes
             .into_iter()
@@ -295,13 +297,13 @@ impl World {
             .expect("a node of the store")
     }
 
-    pub(crate) async fn index(&self, uid: &str) -> Option<IndexRecord> {
+    pub async fn index(&self, uid: &str) -> Option<IndexRecord> {
         let indexes = self.store.load_indexes().await.expect("the store is well");
         indexes.into_iter().find(|index| index.uid.as_str() == uid)
     }
 
     /// A document id whose replicas are these nodes.
-    pub(crate) async fn id_on(&self, index: &str, nodes: [&str; 2]) -> String {
+    pub async fn id_on(&self, index: &str, nodes: [&str; 2]) -> String {
         let physical = self.index(index).await.expect("an index").physical;
         let placement = self
             .store
@@ -322,11 +324,11 @@ impl World {
             .expect("a shard on these nodes")
     }
 
-    pub(crate) async fn payload_count(&self) -> usize {
+    pub async fn payload_count(&self) -> usize {
         self.payloads.list().await.expect("payloads are well").len()
     }
 
-    pub(crate) async fn all_tasks(&self) -> Vec<TaskRecord> {
+    pub async fn all_tasks(&self) -> Vec<TaskRecord> {
         let query = TaskQuery {
             limit: 100_000,
             is_reversed: true,
@@ -340,7 +342,7 @@ impl World {
     }
 
     /// Nothing waits, nothing is owed to any node.
-    pub(crate) async fn settled(&self) {
+    pub async fn settled(&self) {
         for _ in 0..LOOKS_MAX {
             let has_unfinished = self.all_tasks().await.iter().any(|t| !t.status.is_final());
             if !has_unfinished && self.open_batches().await.is_empty() {
@@ -360,7 +362,7 @@ impl World {
     }
 
     /// Waits for a change of the stored in-sync set.
-    pub(crate) async fn in_sync_is(&self, node: &str, expected: bool) {
+    pub async fn in_sync_is(&self, node: &str, expected: bool) {
         for _ in 0..LOOKS_MAX {
             if self.node(node).await.is_in_sync == expected {
                 return;
@@ -371,7 +373,8 @@ impl World {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+/// Virtual time on this thread.
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -380,7 +383,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Waits in virtual time; panics if the condition is never true.
-pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
     for _ in 0..LOOKS_MAX {
         if condition() {
             return;
@@ -391,15 +394,15 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// Lets virtual time pass, for what must *not* happen.
-pub(crate) async fn pass(duration: Duration) {
+pub async fn pass(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
-pub(crate) fn uid(name: &str) -> IndexUid {
+pub fn uid(name: &str) -> IndexUid {
     IndexUid::new(name).expect("a valid uid")
 }
 
-pub(crate) fn write(index: &str, operation: Operation) -> Write {
+pub fn write(index: &str, operation: Operation) -> Write {
     Write {
         index_uid: Some(uid(index)),
         operation,
@@ -408,7 +411,8 @@ pub(crate) fn write(index: &str, operation: Operation) -> Write {
     }
 }
 
-fn lines(values: &[Value]) -> Bytes {
+/// Values as NDJSON.
+pub fn lines(values: &[Value]) -> Bytes {
     values
         .iter()
         .map(|value| format!("{value}\n"))
@@ -417,7 +421,7 @@ fn lines(values: &[Value]) -> Bytes {
 }
 
 /// Documents by the method given, inline.
-pub(crate) fn add_by(method: AdditionMethod, index: &str, documents: &[Value]) -> Write {
+pub fn add_by(method: AdditionMethod, index: &str, documents: &[Value]) -> Write {
     let operation = Operation::AddDocuments {
         method,
         primary_key: None,
@@ -431,11 +435,11 @@ pub(crate) fn add_by(method: AdditionMethod, index: &str, documents: &[Value]) -
     }
 }
 
-pub(crate) fn add(index: &str, documents: &[Value]) -> Write {
+pub fn add(index: &str, documents: &[Value]) -> Write {
     add_by(AdditionMethod::Replace, index, documents)
 }
 
-pub(crate) fn delete_ids(index: &str, ids: &[&str]) -> Write {
+pub fn delete_ids(index: &str, ids: &[&str]) -> Write {
     let lines: String = ids.iter().map(|id| format!("\"{id}\"\n")).collect();
     let operation = Operation::DeleteDocuments {
         id_count: ids.len() as u64,
@@ -446,15 +450,15 @@ pub(crate) fn delete_ids(index: &str, ids: &[&str]) -> Write {
     }
 }
 
-pub(crate) fn create(index: &str) -> Write {
+pub fn create(index: &str) -> Write {
     write(index, Operation::CreateIndex { primary_key: None })
 }
 
-pub(crate) fn drop_index(index: &str) -> Write {
+pub fn drop_index(index: &str) -> Write {
     write(index, Operation::DeleteIndex)
 }
 
-pub(crate) fn rename(index: &str, new: &str) -> Write {
+pub fn rename(index: &str, new: &str) -> Write {
     write(
         index,
         Operation::UpdateIndex {
@@ -464,7 +468,7 @@ pub(crate) fn rename(index: &str, new: &str) -> Write {
     )
 }
 
-pub(crate) fn swap(pairs: &[(&str, &str, bool)]) -> Write {
+pub fn swap(pairs: &[(&str, &str, bool)]) -> Write {
     let swaps = pairs.iter().map(|(first, second, rename)| IndexSwap {
         indexes: (uid(first), uid(second)),
         rename: *rename,
@@ -475,7 +479,7 @@ pub(crate) fn swap(pairs: &[(&str, &str, bool)]) -> Write {
 }
 
 /// An edition in the little language of the fleet.
-pub(crate) fn edit(index: &str, function: &str, filter: Option<&str>) -> Write {
+pub fn edit(index: &str, function: &str, filter: Option<&str>) -> Write {
     let operation = Operation::EditDocuments {
         filter: filter.map(Value::from),
         context: None,
@@ -484,7 +488,7 @@ pub(crate) fn edit(index: &str, function: &str, filter: Option<&str>) -> Write {
     write(index, operation)
 }
 
-pub(crate) fn settings(index: &str, patch: Value) -> Write {
+pub fn settings(index: &str, patch: Value) -> Write {
     let operation = Operation::UpdateSettings {
         settings: patch,
         is_reset: false,
@@ -493,14 +497,14 @@ pub(crate) fn settings(index: &str, patch: Value) -> Write {
     write(index, operation)
 }
 
-pub(crate) fn cancel(filter: TaskFilter) -> Write {
+pub fn cancel(filter: TaskFilter) -> Write {
     control(Operation::CancelTasks {
         original_filter: "?statuses=enqueued".into(),
         filter,
     })
 }
 
-pub(crate) fn forget(filter: TaskFilter) -> Write {
+pub fn forget(filter: TaskFilter) -> Write {
     control(Operation::DeleteTasks {
         original_filter: "?statuses=succeeded".into(),
         filter,
@@ -517,7 +521,7 @@ fn control(operation: Operation) -> Write {
 }
 
 /// Documents in a payload file, as large writes come.
-pub(crate) async fn add_file(engine: &Engine, index: &str, documents: &[Value]) -> Write {
+pub async fn add_file(engine: &Engine, index: &str, documents: &[Value]) -> Write {
     let mut file = engine.create_payload().await.expect("payloads are well");
     file.append(lines(documents))
         .await
@@ -529,12 +533,12 @@ pub(crate) async fn add_file(engine: &Engine, index: &str, documents: &[Value]) 
     }
 }
 
-pub(crate) async fn register(engine: &Engine, write: Write) -> TaskUid {
+pub async fn register(engine: &Engine, write: Write) -> TaskUid {
     engine.register(write).await.expect("the store is well").uid
 }
 
 /// The task once it is final.
-pub(crate) async fn ended(engine: &Engine, task: TaskUid) -> TaskRecord {
+pub async fn ended(engine: &Engine, task: TaskUid) -> TaskRecord {
     for _ in 0..LOOKS_MAX {
         let record = engine.task(task).await.expect("a task");
         if record.status.is_final() {
@@ -546,7 +550,7 @@ pub(crate) async fn ended(engine: &Engine, task: TaskUid) -> TaskRecord {
 }
 
 /// Registers a write and waits for its success.
-pub(crate) async fn succeed(engine: &Engine, write: Write) -> TaskRecord {
+pub async fn succeed(engine: &Engine, write: Write) -> TaskRecord {
     let task = register(engine, write).await;
     let record = ended(engine, task).await;
     assert_eq!(record.status, TaskStatus::Succeeded, "{:?}", record.error);

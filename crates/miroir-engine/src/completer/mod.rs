@@ -204,19 +204,20 @@ impl Completer {
     /// Runs until the engine shuts down.
     pub(crate) async fn run(mut self) {
         let shutdown = self.shared.shutdown.clone();
-        let mut nodes_changed = self.shared.nodes_changed.subscribe();
+        let mut nodes_changed = self.shared.nodes_changed.listen();
         // Nodes may have been looked at before this began.
         nodes_changed.mark_changed();
         let mut batch_of_events = Vec::new();
         loop {
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 count = self.events.recv_many(&mut batch_of_events, EVENTS_MAX) => {
                     if count == 0 {
                         return;
                     }
                 }
-                _ = nodes_changed.changed() => {}
+                () = nodes_changed.changed() => {}
                 () = self.shared.ports.clock.sleep(RETENTION_LOOK_INTERVAL), if !self.tallies.is_empty() => {}
             }
             for event in batch_of_events.drain(..) {
@@ -350,6 +351,7 @@ impl Completer {
                 }
             }
             tokio::select! {
+                biased;
                 () = self.shared.shutdown.cancelled() => return false,
                 () = self.shared.ports.clock.sleep(STORE_RETRY_DELAY) => {}
             }
@@ -482,7 +484,7 @@ impl Completer {
                 continue;
             };
             self.shared.copy.want(node.clone(), reason);
-            self.shared.nodes_changed.send_modify(|count| *count += 1);
+            self.shared.nodes_changed.ring();
         }
     }
 
@@ -507,23 +509,22 @@ fn apply_effect(
         return;
     }
     let settings = settings_after(snapshot, batch, failed_tasks);
+    // Answers given before this batch was done are not to be given again: not even where the planned
+    // record names an older batch, or one that comes after this one.
+    let changed_by = Some(batch.uid);
     let entry = |record: &IndexRecord| {
         let record = IndexRecord {
             settings,
+            changed_by,
             ..record.clone()
         };
         Arc::new(IndexEntry::new(record, batch.replica_sets.clone()))
     };
     match &batch.effect {
         Effect::None => {
-            // Answers given before this batch was done are not to be given again.
             let mut indexes = snapshot.indexes.values_mut();
             if let Some(index) = indexes.find(|e| e.record.physical == batch.plan.physical) {
-                let changed_by = Some(batch.uid);
-                *index = entry(&IndexRecord {
-                    changed_by,
-                    ..index.record.clone()
-                });
+                *index = entry(&index.record);
             }
         }
         Effect::Put(record) => {

@@ -176,6 +176,7 @@ async fn rest(shared: &Shared, pace: &mut Pace, documents: u64, bytes: u64) {
     let wait = pace.note(&shared.config.copy, now, documents, bytes);
     if !wait.is_zero() {
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => {}
             () = shared.ports.clock.sleep(wait) => {}
         }
@@ -431,6 +432,7 @@ async fn audit_with_patience(
             result => return result,
         }
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return Err(Failure::Engine(EngineError::ShuttingDown)),
             () = shared.ports.clock.sleep(RETRY_DELAY) => {}
         }
@@ -501,6 +503,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut audited_at = shared.ports.clock.monotonic();
     loop {
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = shared.ports.clock.sleep(LOOK_INTERVAL) => {}
         }

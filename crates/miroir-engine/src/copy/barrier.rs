@@ -266,7 +266,7 @@ impl Dispatcher {
                 view.is_apart = false;
             }
         });
-        shared.nodes_changed.send_modify(|count| *count += 1);
+        shared.nodes_changed.ring();
         if let Some(file) = old.as_ref().and_then(Refill::list_file) {
             shared
                 .ports
@@ -318,7 +318,7 @@ impl Dispatcher {
         self.commit(&changes).await?;
         self.shared.step("refill.finished").await;
         self.shared.copy.put(node, None);
-        self.shared.nodes_changed.send_modify(|count| *count += 1);
+        self.shared.nodes_changed.ring();
         tracing::info!(%node, "the node's replicas are copied; it joins when it is level");
         Ok(Answer::Done)
     }

@@ -392,6 +392,7 @@ impl Desk {
         }
         shared.log_grew.notify_one();
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => Answer::Busy,
             answer = answer => answer.unwrap_or(Answer::Busy),
         }
@@ -413,6 +414,7 @@ impl Desk {
         };
         self.events.get()?.send(event).ok()?;
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => None,
             answer = answer => answer.ok(),
         }

@@ -37,7 +37,7 @@ const PIECE_MAX: usize = 2_000;
 
 /// Works until the engine shuts down.
 pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
-    let mut changed = shared.nodes_changed.subscribe();
+    let mut changed = shared.nodes_changed.listen();
     let mut worker = Worker {
         node,
         shared: shared.clone(),
@@ -55,9 +55,10 @@ pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
             }
         };
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = shared.ports.clock.sleep(wait) => {}
-            _ = changed.changed(), if wait == IDLE => {}
+            () = changed.changed(), if wait == IDLE => {}
         }
     }
 }

@@ -76,6 +76,7 @@ impl Dispatcher {
             let mut work = Box::pin(job::run(&shared, &task));
             loop {
                 tokio::select! {
+                    biased;
                     ended = &mut work => break Some(ended),
                     () = shared.shutdown.cancelled() => break None,
                     () = shared.log_grew.notified() => {}

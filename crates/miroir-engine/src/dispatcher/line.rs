@@ -206,7 +206,10 @@ impl Dispatcher {
                 }
                 if is_control(&first.operation) || !walk.takes(&names) {
                     // Not ours to take.
-                } else if self.line.is_behind(first.uid, &names) || self.must_wait(first, &names) {
+                } else if self.line.is_behind(first.uid, &names)
+                    || self.must_wait(first, &names)
+                    || self.exchange_before(first).is_some()
+                {
                     self.pass_over(walk, first.uid, &names, Duration::ZERO);
                 } else {
                     len = super::group_len(rest);

@@ -1,59 +1,11 @@
 //! What webhooks are told: every finished task, at least once, whatever crashes.
 
 use crate::world::{World, add, create, ended, pass, register, succeed};
-use async_trait::async_trait;
-use miroir_engine::port::{HookClient, HookError, HookRequest};
 use miroir_engine::webhooks::Webhook;
-use parking_lot::Mutex;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use serde_json::json;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use uuid::Uuid;
-
-/// What hooks were told, by address.
-#[derive(Default)]
-pub(crate) struct Hooks {
-    told: Mutex<BTreeMap<String, Vec<u64>>>,
-    headers: Mutex<Vec<BTreeMap<String, String>>>,
-    is_away: AtomicBool,
-    /// What is answered; 0 is 200.
-    status: AtomicU16,
-    calls: AtomicU32,
-}
-
-#[async_trait]
-impl HookClient for Hooks {
-    async fn post(&self, request: HookRequest, _: Duration) -> Result<u16, HookError> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        if self.is_away.load(Ordering::SeqCst) {
-            return Err(HookError::Unreachable("the test says so".into()));
-        }
-        let status = self.status.load(Ordering::SeqCst);
-        if status != 0 {
-            return Ok(status);
-        }
-        let lines = request.body.split(|byte| *byte == b'\n');
-        for line in lines.filter(|line| !line.is_empty()) {
-            let task: Value = serde_json::from_slice(line).expect("a task a line");
-            assert!(!task["finishedAt"].is_null(), "{task}");
-            let uid = task["uid"].as_u64().expect("a uid");
-            self.told
-                .lock()
-                .entry(request.url.clone())
-                .or_default()
-                .push(uid);
-        }
-        self.headers.lock().push(request.headers);
-        Ok(200)
-    }
-}
-
-impl Hooks {
-    fn told(&self, url: &str) -> Vec<u64> {
-        self.told.lock().get(url).cloned().unwrap_or_default()
-    }
-}
 
 fn hook(url: &str) -> Webhook {
     Webhook {

@@ -13,16 +13,14 @@ mod features;
 mod gate;
 mod hooks;
 mod jobs;
-mod node;
 mod order;
 mod outage;
 mod partial;
 mod reads;
 mod recovery;
-mod remote;
 mod settings;
-mod store;
 mod swaps;
 mod tasks;
 mod window;
-mod world;
+
+use miroir_sim::{node, world};

@@ -1,0 +1,227 @@
+//! Broken variants, to show that the checkers would see them. Each is a port that lies to the engine,
+//! so that the engine does what it would do if the code named were wrong; the engine itself has no
+//! switches.
+
+use crate::dice::Dice;
+use crate::node::Fleet;
+use async_trait::async_trait;
+use bytes::Bytes;
+use miroir_core::id::{NodeId, NodeTaskUid};
+use miroir_core::reserved::SHARD_FIELD;
+use miroir_core::task::TaskStatus;
+use miroir_engine::port::{
+    BatchRecord, Change, NodeClient, NodeError, NodeRead, NodeTask, NodeTaskQuery, NodeWrite,
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// A node's leaving the in-sync set is not made durable.
+    SkipInSyncMark,
+    /// The oldest open batch is not found again at start.
+    LoseBatchAtRecovery,
+    /// The store says that changes are durable, and now and then they are not.
+    LieOnCommit,
+    /// Payload files are never removed.
+    KeepPayloads,
+    /// A task ends when the nodes have enqueued it.
+    CompleteEarly,
+    /// What became of a request is not looked up before it is sent again.
+    IgnoreMarkers,
+    /// Nodes are asked for all shards they hold.
+    ForgetShardFilter,
+    /// Reads are answered as they were before.
+    ServeStale,
+    /// What nodes fail is taken for done.
+    SwallowFailures,
+    /// A node's hits are lost now and then.
+    LoseHits,
+    /// Requests change places.
+    SendOutOfOrder,
+    /// Requests are taken for sent and were not.
+    SkipSending,
+    /// A document is left out of a request.
+    LoseDocument,
+    /// A node that is out of sync is noted as in sync.
+    JoinEarly,
+}
+
+impl Sabotage {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::SkipInSyncMark,
+        Self::LoseBatchAtRecovery,
+        Self::LieOnCommit,
+        Self::KeepPayloads,
+        Self::CompleteEarly,
+        Self::IgnoreMarkers,
+        Self::ForgetShardFilter,
+        Self::ServeStale,
+        Self::SwallowFailures,
+        Self::LoseHits,
+        Self::SendOutOfOrder,
+        Self::SkipSending,
+        Self::LoseDocument,
+        Self::JoinEarly,
+    ];
+
+    /// What the store is given in place of the engine's changes.
+    pub(crate) fn on_commit(self, mut changes: Vec<Change>, dice: &mut Dice) -> Vec<Change> {
+        match self {
+            Self::SkipInSyncMark => {
+                changes
+                    .retain(|change| !matches!(change, Change::PutNode(node) if !node.is_in_sync));
+            }
+            Self::JoinEarly => {
+                for change in &mut changes {
+                    if let Change::PutNode(node) = change {
+                        node.is_in_sync = true;
+                    }
+                }
+            }
+            Self::LieOnCommit if dice.chance(3) => changes.clear(),
+            _ => {}
+        }
+        changes
+    }
+
+    /// What the engine is told of open batches.
+    pub(crate) fn on_open_batches(self, mut batches: Vec<BatchRecord>) -> Vec<BatchRecord> {
+        if self == Self::LoseBatchAtRecovery && !batches.is_empty() {
+            batches.remove(0);
+        }
+        batches
+    }
+}
+
+/// A client of nodes that lies.
+pub(crate) struct Liar {
+    sabotage: Sabotage,
+    inner: Arc<dyn NodeClient>,
+    fleet: Arc<Fleet>,
+    dice: Mutex<Dice>,
+    answers: Mutex<BTreeMap<String, Bytes>>,
+}
+
+impl Liar {
+    pub(crate) fn new(
+        sabotage: Sabotage,
+        inner: Arc<dyn NodeClient>,
+        fleet: Arc<Fleet>,
+        dice: Dice,
+    ) -> Self {
+        Self {
+            sabotage,
+            inner,
+            fleet,
+            dice: Mutex::new(dice),
+            answers: Mutex::default(),
+        }
+    }
+
+    fn throws(&self, percent: u64) -> bool {
+        self.dice.lock().chance(percent)
+    }
+}
+
+/// The body without the shard filter.
+fn without_filter(body: &Bytes) -> Bytes {
+    let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
+        return body.clone();
+    };
+    if value["filter"].to_string().contains(SHARD_FIELD)
+        && let Some(object) = value.as_object_mut()
+    {
+        object.remove("filter");
+    }
+    value.to_string().into()
+}
+
+#[async_trait]
+impl NodeClient for Liar {
+    async fn read(
+        &self,
+        node: &NodeId,
+        mut what: NodeRead,
+        timeout: Duration,
+    ) -> Result<Bytes, NodeError> {
+        if self.sabotage == Sabotage::ForgetShardFilter
+            && let NodeRead::Search { body, .. } | NodeRead::Documents { body, .. } = &mut what
+        {
+            *body = without_filter(body);
+        }
+        let is_search = matches!(what, NodeRead::Search { .. });
+        if self.sabotage == Sabotage::ServeStale && is_search {
+            let key = format!("{node} {what:?}");
+            let known = self.answers.lock().get(&key).cloned();
+            if let Some(known) = known {
+                return Ok(known);
+            }
+            let answer = self.inner.read(node, what, timeout).await?;
+            self.answers.lock().insert(key, answer.clone());
+            return Ok(answer);
+        }
+        if self.sabotage == Sabotage::LoseHits && is_search && self.throws(20) {
+            return Ok(json!({"hits": [], "estimatedTotalHits": 0})
+                .to_string()
+                .into());
+        }
+        self.inner.read(node, what, timeout).await
+    }
+
+    async fn submit(
+        &self,
+        node: &NodeId,
+        mut write: NodeWrite,
+        timeout: Duration,
+    ) -> Result<NodeTaskUid, NodeError> {
+        if let NodeWrite::AddDocuments { body, .. } = &mut write {
+            if self.sabotage == Sabotage::LoseDocument && self.throws(5) {
+                let whole = body.concat();
+                let first = whole
+                    .iter()
+                    .position(|byte| *byte == b'\n')
+                    .map_or(0, |at| at + 1);
+                *body = vec![Bytes::copy_from_slice(&whole[first..])];
+            }
+            if self.sabotage == Sabotage::SkipSending && self.throws(5) {
+                // An empty request instead: the node's numbers go on.
+                *body = Vec::new();
+            }
+        }
+        let task = self.inner.submit(node, write, timeout).await?;
+        if self.sabotage == Sabotage::SendOutOfOrder {
+            self.fleet.on(node.as_str(), crate::node::Node::disorder);
+        }
+        Ok(task)
+    }
+
+    async fn fetch_tasks(
+        &self,
+        node: &NodeId,
+        query: NodeTaskQuery,
+        timeout: Duration,
+    ) -> Result<Vec<NodeTask>, NodeError> {
+        let mut tasks = self.inner.fetch_tasks(node, query, timeout).await?;
+        for task in &mut tasks {
+            match self.sabotage {
+                Sabotage::CompleteEarly if !task.status.is_final() => {
+                    task.status = TaskStatus::Succeeded;
+                    task.details = Some(json!({}));
+                }
+                Sabotage::SwallowFailures if task.status == TaskStatus::Failed => {
+                    task.status = TaskStatus::Succeeded;
+                    task.error = None;
+                }
+                Sabotage::IgnoreMarkers => task.marker = None,
+                _ => {}
+            }
+        }
+        Ok(tasks)
+    }
+}
