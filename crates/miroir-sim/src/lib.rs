@@ -14,11 +14,6 @@
 //!
 //! The world of the engine's own tests (`world`, `node`, `store`) is the ground it stands on.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a simulation panics as tests do: a panic is a finding"
-)]
-
 pub mod hooks;
 pub mod node;
 pub mod remote;

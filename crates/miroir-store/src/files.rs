@@ -23,7 +23,7 @@ const BUFFER_BYTES: usize = 512 * 1024;
 /// A store that failed is trusted again when so much can be written: less, and it would fail again
 /// at once.
 const CHECK_BYTES: usize = 1024 * 1024;
-const CHECK_BLOCK: [u8; 64 * 1024] = [b'm'; 64 * 1024];
+static CHECK_BLOCK: [u8; 64 * 1024] = [b'm'; 64 * 1024];
 
 const FINISHED: &str = "payload";
 const UNFINISHED: &str = "tmp";

@@ -272,7 +272,8 @@ fn play(seed: u64) -> u64 {
     }
     world.run(async |engine| {
         world.settled().await;
-        if let Some(node) = last_wipe.lock().node {
+        let wiped = last_wipe.lock().node;
+        if let Some(node) = wiped {
             // With nothing to write it may take a while until the loss is noticed.
             for _ in 0..20_000 {
                 let indexes = engine.indexes().len();

@@ -362,7 +362,10 @@ async fn a_backup_is_one_moment_with_all_its_files_and_is_put_back_whole() {
     );
     // What comes after is not in it, and what goes after stays in it.
     append(&*store, entry("a")).await;
-    payloads.remove(&[payload.clone()]).await.unwrap();
+    payloads
+        .remove(std::slice::from_ref(&payload))
+        .await
+        .unwrap();
     assert!(payloads.list().await.unwrap().is_empty());
     let again = store.backup(to.clone()).await.unwrap_err();
     assert!(matches!(again, StoreError::Conflict(_)), "{again:?}");
@@ -424,7 +427,10 @@ async fn files_removed_during_a_backup_stay_until_it_is_taken() {
     writer.append(big_file(10)).await.unwrap();
     let payload = writer.finish().await.unwrap();
     let hold = payloads.hold();
-    payloads.remove(&[payload.clone()]).await.unwrap();
+    payloads
+        .remove(std::slice::from_ref(&payload))
+        .await
+        .unwrap();
     payloads.remove_held().await.unwrap();
     payloads.verify(&payload).await.unwrap();
     drop(hold);
