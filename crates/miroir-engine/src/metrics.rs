@@ -1,6 +1,6 @@
 //! Name, unit and help of every metric, and the page that Prometheus reads.
 //!
-//! What happens is counted as it happens ([`Metrics`]); what is, is looked up when somebody asks
+//! What happens is counted as it happens (`Metrics`); what is, is looked up when somebody asks
 //! ([`Engine::metrics_page`]), into gauges of their own, so that what is gone leaves no line. The
 //! names that begin with `meilisearch_` are Meilisearch's, for dashboards made for it; those of its
 //! search queue and of its database are missing, since a proxy has neither.
