@@ -142,8 +142,9 @@ impl Program {
 }
 
 /// What a node may use to index. Left alone, each takes two thirds of the machine's memory, and pays
-/// for clearing a part of it with every write however small: a write of one document takes
-/// Meilisearch 1.50 0.06 s of processor time with up to 1 GiB, 0.2 s with 4 and 0.8 s with 16.
+/// for clearing a part of it with every write however small: a write of one document took
+/// Meilisearch 1.50 0.06 s of processor time with up to 1 GiB, 0.2 s with 4, and 0.8 s left alone on
+/// a machine of 24 GiB (docs/guide/configuration.md).
 const INDEXING_MEMORY: &str = "512MiB";
 
 /// Returns the absolute path of a program named by path, or found through `PATH`.
