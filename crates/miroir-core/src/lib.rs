@@ -21,6 +21,7 @@ pub mod edit;
 pub mod hash;
 pub mod payload;
 pub mod placement;
+pub mod rebalance;
 pub mod reserved;
 pub mod topology;
 
