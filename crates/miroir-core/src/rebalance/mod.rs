@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn a_move_knows_who_comes_and_who_goes() {
         let shard_move = ShardMove {
-            index: PhysicalIndex::new("movies-1"),
+            index: PhysicalIndex::from_stored("movies-1"),
             shard: ShardId(3),
             from: nodes(&["a", "b"]),
             to: nodes(&["c", "a"]),
