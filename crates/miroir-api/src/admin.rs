@@ -80,8 +80,26 @@ pub struct Node {
     pub version: Option<String>,
     /// Batches it has not applied yet.
     pub lag_batches: u64,
+    /// Entries of the log in them.
+    #[serde(default)]
+    pub lag_entries: u64,
+    /// The size of their payloads.
+    #[serde(default)]
+    pub lag_bytes: u64,
+    /// The age of the oldest of them.
+    #[serde(default)]
+    pub lag_seconds: f64,
     /// Shard replicas placed on it, over all indexes.
     pub shard_count: u64,
+    /// Those of them that hold all that was reported done.
+    #[serde(default)]
+    pub in_sync_shards: u64,
+    /// What it waits for before it is read (again), or before it is level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// What is wrong with it, the most urgent first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<NodeCondition>,
     /// What went wrong last.
     pub last_error: Option<String>,
     /// The copy of its shards from the other replicas, while there is one.
@@ -90,6 +108,71 @@ pub struct Node {
     /// How it answers reads, as this proxy has seen it.
     #[serde(default)]
     pub reads: NodeReads,
+}
+
+/// Something that is wrong with a node, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeCondition {
+    /// Its name: `unreachable`, `brokenAnswers`, `keyRefused`, `wrongData`, `anotherNode`, `full`,
+    /// `failingBatches`, `standingStill`, `wrongVersion` or `wrongClock`.
+    pub condition: String,
+    /// What is seen.
+    pub symptom: String,
+    /// What it costs.
+    pub impact: String,
+    /// Why it is so.
+    pub cause: String,
+    /// What to do.
+    pub remedy: String,
+    /// What the node said, or how it showed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Since when, RFC 3339, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+/// Body of `POST /_miroir/rewind`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RewindRequest {
+    /// The index, by the name it had at that task.
+    pub index_uid: String,
+    /// The last task whose effect is wanted.
+    pub to_task: u64,
+    /// The name of the index to build, which is free.
+    #[serde(rename = "as")]
+    pub new_uid: String,
+}
+
+/// Answer of `POST /_miroir/rewind` and `GET /_miroir/rewind/{job}`: an index being built as it was.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rewind {
+    /// Its number.
+    pub job: u64,
+    /// `running`, `succeeded` or `failed`.
+    pub state: String,
+    /// The index, by the name it had at that task.
+    pub index_uid: String,
+    /// The last task whose effect is wanted.
+    pub to_task: u64,
+    /// The name of the index to build. It appears under it when it is whole.
+    #[serde(rename = "as")]
+    pub new_uid: String,
+    /// The first task carried out again.
+    pub from_task: u64,
+    /// Tasks to carry out again.
+    pub tasks_total: u64,
+    /// Tasks carried out.
+    pub tasks_done: u64,
+    /// When it began, RFC 3339.
+    pub started_at: String,
+    /// When it ended.
+    pub finished_at: Option<String>,
+    /// Why it failed.
+    pub error: Option<String>,
 }
 
 /// A node's shards are being copied anew from their other replicas.

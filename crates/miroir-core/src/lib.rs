@@ -31,6 +31,7 @@ pub mod search;
 pub mod settings;
 
 pub mod backoff;
+pub mod condition;
 pub mod health;
 pub mod reads;
 pub mod rollup;

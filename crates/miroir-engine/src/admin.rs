@@ -1,5 +1,7 @@
 //! What operators see.
 
+pub(crate) mod node;
+
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::port::StoreError;
@@ -7,7 +9,6 @@ use miroir_api::admin;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::task::TaskStatus;
-use std::collections::BTreeMap;
 
 impl Engine {
     /// The cluster as `GET /_miroir/topology` shows it.
@@ -17,54 +18,9 @@ impl Engine {
     pub async fn topology(&self) -> Result<admin::Topology, EngineError> {
         let shared = self.shared();
         let counts = shared.ports.store.count_tasks().await?;
-        let open = shared.ports.store.load_open_batches().await?;
-        let mut lag: BTreeMap<NodeId, u64> = BTreeMap::new();
-        for batch in &open {
-            for (node, delivery) in &batch.deliveries {
-                *lag.entry(node.clone()).or_default() += u64::from(!delivery.is_applied);
-            }
-        }
+        let lags = shared.lags().await?;
         let snapshot = shared.snapshot.load();
-        let nodes = snapshot
-            .nodes
-            .iter()
-            .map(|(id, view)| admin::Node {
-                name: id.to_string(),
-                url: view.record.url.clone(),
-                zone: view.record.zone.clone(),
-                weight: f64::from(view.record.weight_milli) / 1000.0,
-                state: state_name(view.health).into(),
-                in_sync: view.record.is_in_sync,
-                out_of_sync_reason: view
-                    .record
-                    .out_of_sync_reason
-                    .clone()
-                    .or_else(|| shared.quarantine.lock().get(id).cloned()),
-                version: view.version.clone(),
-                lag_batches: lag.get(id).copied().unwrap_or(0),
-                shard_count: snapshot
-                    .indexes
-                    .values()
-                    .map(|entry| entry.placement.shards_of(id).len() as u64)
-                    .sum(),
-                last_error: view.last_error.clone(),
-                refill: shared.copy.refill(id).map(|refill| admin::Refill {
-                    state: if refill.is_running {
-                        "copying"
-                    } else {
-                        "waiting"
-                    }
-                    .into(),
-                    reason: refill.reason,
-                    index: refill.indexes.first().map(|copy| copy.index.to_string()),
-                    shards_total: refill.shard_count,
-                    shards_done: refill.shards_done,
-                    documents: refill.documents,
-                    bytes: refill.bytes,
-                }),
-                reads: shared.reads.node(id).shown(shared.ports.clock.monotonic()),
-            })
-            .collect();
+        let nodes = node::shown(shared, &snapshot, &lags);
         let unfinished = [TaskStatus::Enqueued, TaskStatus::Processing];
         Ok(admin::Topology {
             version: shared.config.version.clone(),

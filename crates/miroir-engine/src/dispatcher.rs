@@ -459,7 +459,7 @@ impl Dispatcher {
                     running.extend(task.batch_uid);
                 }
                 if task.status != TaskStatus::Enqueued {
-                    chosen.push((task.uid, task.status, task.batch_uid));
+                    chosen.push((task.uid, task.status, task.batch_uid, task.payload));
                 }
             }
             from = page.next;
@@ -474,7 +474,8 @@ impl Dispatcher {
         };
         let mut changes = Vec::new();
         let mut batches = BTreeSet::new();
-        for (uid, mut status, batch) in chosen {
+        let mut files = Vec::new();
+        for (uid, mut status, batch, payload) in chosen {
             if status == TaskStatus::Processing
                 && let Some(task) = self.shared.ports.store.load_task(uid).await?
             {
@@ -484,13 +485,17 @@ impl Dispatcher {
             if status.is_final() && !open.contains(&uid) {
                 changes.push(Change::RemoveTask(uid));
                 batches.extend(batch);
+                // Those of tasks that ended are there only while the log is kept.
+                files.extend(payload);
             }
         }
         by.details["matchedTasks"] = json!(matched);
         by.details["deletedTasks"] = json!(changes.len());
         // A batch lives as long as one of its tasks.
         changes.push(Change::SweepBatches(batches.into_iter().collect()));
-        self.end_control(by, batch, changes).await
+        self.end_control(by, batch, changes).await?;
+        self.shared.ports.payloads.remove(&files).await?;
+        Ok(())
     }
 
     async fn wait_a_moment_for(&self, batches: &BTreeSet<BatchUid>) {

@@ -14,7 +14,7 @@ use crate::prepare::{PlannedIndex, Preparer};
 use crate::state::{Config, LiveBatch, Ports, Shared};
 pub use crate::steps::SearchSteps;
 use crate::webhooks::HookKeeper;
-use crate::{courier, gate, prober, recover, restored};
+use crate::{courier, gate, kept, prober, recover, restored};
 use bytes::Bytes;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{BatchUid, IndexUid, NodeId, ShardId, TaskUid};
@@ -234,6 +234,7 @@ impl Engine {
             dispatcher.run().await;
         });
         engine.tasks.spawn(gate::watch(engine.shared.clone()));
+        engine.tasks.spawn(kept::run(engine.shared.clone()));
         engine.tasks.close();
         Ok(engine)
     }
@@ -252,6 +253,7 @@ impl Engine {
             after = Some(last.uid);
             named.extend(page.into_iter().filter_map(|task| task.payload));
         }
+        named.extend(kept::files(&*self.shared.ports.store).await?);
         let orphan_count = recover::sweep_payloads(&self.shared.ports, &named).await?;
         if orphan_count > 0 {
             tracing::info!(orphan_count, "removed payload files that no entry names");

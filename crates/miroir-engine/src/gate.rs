@@ -13,6 +13,7 @@ use bytes::Bytes;
 use miroir_core::task::TaskStatus;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -96,6 +97,8 @@ pub(crate) struct Gate {
     failed: Notify,
     tasks: Budget,
     payload_bytes: Budget,
+    /// Bytes of payload files that are kept on purpose, and wait for nobody.
+    pub(crate) kept_bytes: AtomicU64,
 }
 
 impl Gate {
@@ -106,6 +109,7 @@ impl Gate {
             failed: Notify::new(),
             tasks: Budget::default(),
             payload_bytes: Budget::default(),
+            kept_bytes: AtomicU64::new(0),
         }
     }
 
@@ -233,7 +237,8 @@ impl Shared {
         let pending = budget.state.lock().pending;
         let files = self.ports.payloads.list().await?;
         let stored = files.iter().map(|PayloadRef::File { bytes, .. }| *bytes);
-        budget.recounted(stored.sum(), pending);
+        let kept = self.gate.kept_bytes.load(Ordering::Relaxed);
+        budget.recounted(stored.sum::<u64>().saturating_sub(kept), pending);
         if budget.take(amount, max) {
             return Ok(());
         }

@@ -118,6 +118,9 @@ impl Engine {
             kept += stay.len() as u64;
             let changes = gone.iter().map(|task| Change::RemoveTask(task.uid));
             store.commit(changes.collect()).await?;
+            // While the log is kept, their payloads are still there.
+            let files: Vec<_> = gone.into_iter().filter_map(|task| task.payload).collect();
+            self.shared().ports.payloads.remove(&files).await?;
         }
         Ok(kept)
     }

@@ -15,16 +15,20 @@ use crate::copy::witness::Witness;
 use crate::deliver::Requests;
 use crate::error::EngineError;
 use crate::features;
+use crate::ills::{CANCELED, is_nodes_own};
 use crate::plan::Work;
-use crate::port::{NodeError, NodeTask, NodeTaskQuery, NodeWrite};
+use crate::port::{NodeError, NodeTask, NodeTaskQuery, NodeWrite, Timestamp};
 use crate::prober;
 use crate::state::{LaneMessage, LiveBatch, Shared};
+use miroir_core::condition::{Condition, SKEW_SECONDS_MAX};
 use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, TaskUid};
 use miroir_core::task::TaskStatus;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, oneshot};
 
 /// Batches sent and not yet ended. A node groups what waits for it, so many may wait; the bound
@@ -62,6 +66,8 @@ pub(crate) struct Lane {
     has_its_place: bool,
     /// The greatest uid the node gave.
     newest_task: Option<NodeTaskUid>,
+    /// The greatest uid of a task that it was seen to have ended.
+    newest_end: Option<NodeTaskUid>,
     poll_delay: Duration,
     retry_delay: Duration,
     last_poll: Duration,
@@ -76,6 +82,8 @@ struct Sent {
 struct Part {
     task: NodeTaskUid,
     end: Option<NodeTask>,
+    /// When it was sent; `None` if it was found on the node.
+    sent_at: Option<Timestamp>,
 }
 
 enum Failure {
@@ -119,6 +127,7 @@ impl Lane {
             kept_back: None,
             adoptable: HashMap::new(),
             newest_task,
+            newest_end: newest_task,
             poll_delay: POLL_DELAY_MIN,
             retry_delay: RETRY_DELAY_MIN,
             last_poll: Duration::ZERO,
@@ -189,6 +198,7 @@ impl Lane {
         self.lose_place();
         self.adoptable.clear();
         self.newest_task = None;
+        self.newest_end = None;
     }
 
     /// What was sent is asked for again by its markers before anything else is sent.
@@ -432,6 +442,7 @@ impl Lane {
                 .marker
                 .as_ref()
                 .and_then(|m| self.adoptable.remove(m));
+            let sent_at = adopted.is_none().then(|| shared.ports.clock.now());
             let task = match adopted {
                 Some(task) => task,
                 None => match self.submit(request.write).await {
@@ -454,6 +465,7 @@ impl Lane {
                         parts.push(Part {
                             task: NodeTaskUid(u64::MAX),
                             end: Some(refused(body)),
+                            sent_at: None,
                         });
                         return Ok(parts);
                     }
@@ -464,7 +476,11 @@ impl Lane {
                 },
             };
             made.extend(request.marker.map(|marker| (marker, task)));
-            parts.push(Part { task, end: None });
+            parts.push(Part {
+                task,
+                end: None,
+                sent_at,
+            });
         }
     }
 
@@ -479,7 +495,15 @@ impl Lane {
         if self.newest_task.is_some_and(|newest| task <= newest) {
             // A restart so quick that no probe and no call failed.
             let cause = "it counts its tasks anew: its data is lost or is not its own".to_owned();
-            prober::keep_apart(&self.node, &self.shared, cause.clone());
+            if self.newest_end.is_none_or(|newest| task <= newest) {
+                prober::keep_apart(&self.node, &self.shared, cause.clone());
+            } else {
+                // It has what it had ended, and not all it had accepted: killed before it had
+                // synced that. Its contents are looked at before anything else is sent, and what
+                // it lacks is sent again.
+                tracing::warn!(node = %self.node, "the node forgot tasks that it had accepted");
+                self.newest_task = None;
+            }
             return Err(NodeError::UnknownOutcome {
                 node: self.node.clone(),
                 cause,
@@ -509,17 +533,26 @@ impl Lane {
             let found = self.fetch_tasks(query).await?;
             let mut by_uid: BTreeMap<NodeTaskUid, NodeTask> =
                 found.into_iter().map(|task| (task.uid, task)).collect();
-            if uids.iter().any(|uid| !by_uid.contains_key(uid)) {
+            let has_lost = uids.iter().any(|uid| !by_uid.contains_key(uid));
+            if has_lost && self.adopt_deleted_edit().await? {
+                return Ok(true);
+            }
+            if has_lost {
                 // The node forgot a task of ours: look for its marker, else send it again.
                 tracing::warn!(node = %self.node, "the node has lost a task; looking for its place");
                 self.lose_place();
                 return Ok(true);
             }
+            let now = self.shared.ports.clock.now();
             for part in self.sent.iter_mut().flat_map(|sent| &mut sent.parts) {
-                if part.end.is_none() {
-                    part.end = by_uid
-                        .remove(&part.task)
-                        .filter(|task| task.status.is_final());
+                if part.end.is_none()
+                    && let Some(task) = by_uid.remove(&part.task)
+                {
+                    note_clock(&self.shared, &self.node, &task, part.sent_at, now);
+                    if task.status.is_final() {
+                        self.newest_end = self.newest_end.max(Some(task.uid));
+                        part.end = Some(task);
+                    }
                 }
             }
         }
@@ -542,6 +575,48 @@ impl Lane {
             }
         }
         Ok(has_progressed)
+    }
+
+    /// Takes an edit for done whose task was deleted on the node before its end was seen, if it was
+    /// deleted and not lost; returns whether it was.
+    ///
+    /// Nodes delete only what has ended, and do not take their count back. So the task ended, well or
+    /// not; it must not be done twice. Whether it was done, its replicas tell: they are compared.
+    async fn adopt_deleted_edit(&mut self) -> Result<bool, Failure> {
+        let Some(sent) = self.sent.front().filter(|sent| is_edit(&sent.batch)) else {
+            return Ok(false);
+        };
+        let batch = sent.batch.clone();
+        let Some(last) = sent.parts.iter().map(|part| part.task).max() else {
+            return Ok(false);
+        };
+        // A node restored from a copy, or made anew, has lost it.
+        prober::check_contents(&self.node, &self.shared).await;
+        let query = NodeTaskQuery {
+            uids: Vec::new(),
+            from: None,
+            limit: 1,
+        };
+        let newest = self.fetch_tasks(query).await?;
+        let has_counted_on = newest.first().is_some_and(|task| task.uid > last);
+        if !self.shared.is_up(&self.node) || !has_counted_on {
+            return Ok(false);
+        }
+        tracing::warn!(node = %self.node, batch = %batch.uid,
+            "an edit was deleted on the node before its end was seen; its replicas are compared");
+        let shards = batch.touched().into_iter().map(|(shard, _)| shard);
+        let change = self.shared.copy.note_unlike(&batch.plan.physical, shards);
+        let store = &self.shared.ports.store;
+        store
+            .commit(vec![change])
+            .await
+            .map_err(EngineError::from)?;
+        if let Some(sent) = self.sent.front_mut() {
+            for part in &mut sent.parts {
+                part.end.get_or_insert_with(|| deleted(part.task));
+            }
+        }
+        Ok(true)
     }
 
     /// Reports the end of a batch, after delivering it with care if it failed.
@@ -591,8 +666,9 @@ impl Lane {
             .as_ref()
             .and_then(|e| e.get("message"))
             .and_then(Value::as_str);
-        let is_batch_level = message.is_none_or(|text| text.starts_with("Index `"));
-        batch.plan.entries.len() > 1 || is_batch_level
+        // Somebody canceled it behind our back: it was not done, and is done again.
+        let is_retried = message.is_none_or(|text| text.starts_with("Index `") || text == CANCELED);
+        batch.plan.entries.len() > 1 || is_retried
     }
 
     /// Delivers a batch entry by entry, each alone on the node, then sends again what had been
@@ -623,6 +699,13 @@ impl Lane {
             let parts = self.wait_for(parts).await?;
             let one = outcome(batch, &parts);
             total.deleted_documents += one.deleted_documents;
+            if let Some(error) = one.error.as_ref().filter(|error| is_nodes_own(error)) {
+                // The node is at fault, and would say the same of all the others.
+                return Ok(NodeOutcome {
+                    error: Some(error.clone()),
+                    ..NodeOutcome::default()
+                });
+            }
             if let Some(error) = one.error {
                 total.task_errors.insert(entry.task, error);
             }
@@ -650,7 +733,10 @@ impl Lane {
                 if part.end.is_none() {
                     let task = found.iter().find(|task| task.uid == part.task);
                     match task {
-                        Some(task) if task.status.is_final() => part.end = Some(task.clone()),
+                        Some(task) if task.status.is_final() => {
+                            self.newest_end = self.newest_end.max(Some(task.uid));
+                            part.end = Some(task.clone());
+                        }
                         Some(_) => {}
                         None if uids.contains(&part.task) => {
                             let cause = format!("it has lost its task {}", part.task);
@@ -704,6 +790,42 @@ fn is_edit(batch: &LiveBatch) -> bool {
     matches!(batch.plan.work, Work::EditDocuments { .. })
 }
 
+/// A task of which nothing is known but that it ended.
+fn deleted(uid: NodeTaskUid) -> NodeTask {
+    NodeTask {
+        uid,
+        status: TaskStatus::Succeeded,
+        error: None,
+        ..refused(Value::Null)
+    }
+}
+
+/// Notes a node whose clock is far from ours, by the moment at which it says to have accepted what we
+/// sent. What was found on the node may have been accepted at any time.
+fn note_clock(
+    shared: &Shared,
+    node: &NodeId,
+    task: &NodeTask,
+    sent_at: Option<Timestamp>,
+    now: Timestamp,
+) {
+    let (Some(sent_at), Ok(accepted_at)) =
+        (sent_at, OffsetDateTime::parse(&task.enqueued_at, &Rfc3339))
+    else {
+        return;
+    };
+    let slow = sent_at - accepted_at;
+    let fast = accepted_at - now;
+    let skew = slow.max(fast).whole_seconds();
+    if skew > SKEW_SECONDS_MAX {
+        let direction = if slow > fast { "slow" } else { "fast" };
+        let words = format!("{skew} seconds {direction}");
+        shared.ills.note(node, Condition::WrongClock, &words, now);
+    } else {
+        shared.ills.clear(node, &[Condition::WrongClock]);
+    }
+}
+
 fn refused(body: Value) -> NodeTask {
     NodeTask {
         uid: NodeTaskUid(u64::MAX),
@@ -722,7 +844,7 @@ fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
     let witness = parts
         .iter()
         .filter_map(|part| part.end.as_ref())
-        .filter(|task| task.uid.0 != u64::MAX)
+        .filter(|task| task.uid.0 != u64::MAX && !task.enqueued_at.is_empty())
         .max_by_key(|task| task.uid)
         .map(|task| Witness {
             uid: task.uid,
@@ -749,7 +871,7 @@ fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
         let error = match task.status {
             TaskStatus::Failed => task.error.clone().unwrap_or(Value::Null),
             TaskStatus::Canceled => serde_json::json!({
-                "message": "the node canceled the task",
+                "message": CANCELED,
                 "code": "internal",
             }),
             _ => continue,

@@ -5,10 +5,12 @@
 //! names that begin with `meilisearch_` are Meilisearch's, for dashboards made for it; those of its
 //! search queue and of its database are missing, since a proxy has neither.
 
+use crate::completer::Lag;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::port::TaskQuery;
 use crate::state::Snapshot;
+use miroir_api::admin;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::NodeId;
 use miroir_core::task::{TaskFilter, TaskKind, TaskStatus};
@@ -350,13 +352,8 @@ impl Engine {
             &[],
             [(vec![], in_flight)],
         );
-        let mut queued: BTreeMap<NodeId, u64> = BTreeMap::new();
-        for batch in shared.ports.store.load_open_batches().await? {
-            for (node, delivery) in batch.deliveries {
-                *queued.entry(node).or_default() += u64::from(!delivery.is_applied);
-            }
-        }
         let snapshot = shared.snapshot.load_full();
+        let lags = shared.lags().await?;
         let nodes = || snapshot.nodes.iter();
         reading.put(
             "miroir_node_up",
@@ -377,8 +374,12 @@ impl Engine {
             "miroir_node_queued_batches",
             "Batches that the node has not applied: the depth of its lane, and its lag",
             &["node"],
-            nodes().map(|(id, _)| (vec![id.as_str()], queued.get(id).copied().unwrap_or(0))),
+            nodes().map(|(id, _)| {
+                let lag = lags.get(id);
+                (vec![id.as_str()], lag.map_or(0, |lag| lag.batches))
+            }),
         );
+        self.read_standing(reading, &snapshot, &lags);
         self.read_reads(reading, &snapshot);
         let replicas = replicas(&snapshot);
         reading.put(
@@ -396,6 +397,59 @@ impl Engine {
 }
 
 impl Engine {
+    /// How far behind nodes are, and what is wrong with them.
+    fn read_standing(&self, reading: &Reading, snapshot: &Snapshot, lags: &BTreeMap<NodeId, Lag>) {
+        let shown = crate::admin::node::shown(self.shared(), snapshot, lags);
+        let each = |of: fn(&admin::Node) -> u64| {
+            let nodes = shown.iter();
+            let values = nodes.map(move |node| (vec![node.name.as_str()], of(node)));
+            values.collect::<Vec<_>>()
+        };
+        reading.put(
+            "miroir_node_lag_entries",
+            "Entries of the log that the node has not applied",
+            &["node"],
+            each(|node| node.lag_entries),
+        );
+        reading.put(
+            "miroir_node_lag_bytes",
+            "Size of the payloads that the node has not applied",
+            &["node"],
+            each(|node| node.lag_bytes),
+        );
+        let seconds = reading.gauges(
+            "miroir_node_lag_seconds",
+            "Age of the oldest batch that the node has not applied",
+            &["node"],
+        );
+        for node in &shown {
+            let gauge = seconds.with_label_values(&[node.name.as_str()]);
+            gauge.set(node.lag_seconds);
+        }
+        reading.put(
+            "miroir_node_shards",
+            "Shard replicas placed on the node",
+            &["node"],
+            each(|node| node.shard_count),
+        );
+        reading.put(
+            "miroir_node_in_sync_shards",
+            "Shard replicas on the node that hold all that was reported done",
+            &["node"],
+            each(|node| node.in_sync_shards),
+        );
+        let conditions = shown.iter().flat_map(|node| {
+            let found = node.conditions.iter();
+            found.map(|c| (vec![node.name.as_str(), c.condition.as_str()], 1))
+        });
+        reading.put(
+            "miroir_node_condition",
+            "1 for each thing that is wrong with a node, by name",
+            &["node", "condition"],
+            conditions,
+        );
+    }
+
     fn read_reads(&self, reading: &Reading, snapshot: &Snapshot) {
         let shared = self.shared();
         let now = shared.ports.clock.monotonic();

@@ -426,6 +426,19 @@ pub struct TaskRecord {
     pub finished_at: Option<Timestamp>,
 }
 
+/// The payload of a task that is final.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptPayload {
+    /// The task.
+    pub task: TaskUid,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// Its size.
+    pub bytes: u64,
+    /// Where it lies, if not in the log itself.
+    pub file: Option<PayloadRef>,
+}
+
 /// Which tasks to list.
 #[derive(Debug, Clone, Default)]
 pub struct TaskQuery {
@@ -730,6 +743,15 @@ pub trait TaskLog: Send + Sync + 'static {
         after: Option<TaskUid>,
         limit: usize,
     ) -> Result<Vec<TaskRecord>, StoreError>;
+    /// The payloads of final tasks, oldest first, from `after` (exclusive) on, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn load_kept(
+        &self,
+        after: Option<TaskUid>,
+        limit: usize,
+    ) -> Result<Vec<KeptPayload>, StoreError>;
     /// A page of tasks, without inline payloads.
     ///
     /// # Errors

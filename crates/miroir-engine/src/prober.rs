@@ -1,7 +1,7 @@
 //! Asks every node for its health, learns its version, and looks whether a node that returns still
 //! holds what it held.
 
-use crate::copy::witness;
+use crate::copy::witness::{self, Identity};
 use crate::error::EngineError;
 use crate::features;
 use crate::plan::Work;
@@ -130,11 +130,21 @@ async fn learn_version(node: &NodeId, shared: &Shared) -> Result<(), NodeError> 
 /// Its task list is asked first: a node made anew or restored from an old copy holds the indexes, but
 /// not the tasks (see [`witness`]).
 pub(crate) async fn check_contents(node: &NodeId, shared: &Shared) {
-    if shared.quarantine.lock().contains_key(node) {
+    let is_impostor = shared.copy.impostor(node).is_some();
+    if shared.quarantine.lock().contains_key(node) && !is_impostor {
         return;
     }
     match witness::examine(node, shared, PROBE_TIMEOUT).await {
-        Ok(Some(cause)) => {
+        Ok(Identity::Another(other)) => {
+            let reason = format!("its address leads to node `{other}`");
+            shared.copy.set_impostor(node, Some(other));
+            if !is_impostor {
+                keep_apart(node, shared, reason);
+            }
+            return;
+        }
+        Ok(Identity::Changed(cause)) => {
+            shared.copy.set_impostor(node, None);
             keep_apart(
                 node,
                 shared,
@@ -142,7 +152,11 @@ pub(crate) async fn check_contents(node: &NodeId, shared: &Shared) {
             );
             return;
         }
-        Ok(None) => {}
+        Ok(Identity::Own) if is_impostor => {
+            shared.copy.set_impostor(node, None);
+            let_in(node, shared);
+        }
+        Ok(Identity::Own) => {}
         Err(_) => return,
     }
     let snapshot = shared.snapshot.load_full();
@@ -210,6 +224,18 @@ async fn excused(node: &NodeId, shared: &Shared) -> Result<BTreeSet<PhysicalInde
         }
     }
     Ok(excused)
+}
+
+/// The node is itself again: what it missed, it is owed.
+fn let_in(node: &NodeId, shared: &Shared) {
+    tracing::info!(%node, "the node's address leads to it again");
+    shared.quarantine.lock().remove(node);
+    shared.update(|snapshot| {
+        if let Some(view) = snapshot.nodes.get_mut(node) {
+            view.is_apart = false;
+        }
+    });
+    shared.nodes_changed.ring();
 }
 
 /// The node is sent nothing and shown to nobody. Once it is out of the in-sync set (which needs

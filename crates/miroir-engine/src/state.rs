@@ -8,6 +8,7 @@ use crate::copy::{CopyConfig, Desk};
 use crate::error::EngineError;
 use crate::features::FeatureBoard;
 use crate::gate::{Gate, Limits};
+use crate::ills::IllBoard;
 use crate::job::port::{DumpStore, RemoteClient};
 use crate::metrics::Metrics;
 use crate::plan::{BatchPlan, Source};
@@ -16,6 +17,7 @@ use crate::port::{
     TaskRecord,
 };
 use crate::reads::{ReadBoard, ReadConfig};
+use crate::rewind::RewindBoard;
 use crate::webhooks::Webhook;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -356,6 +358,10 @@ pub struct Shared {
     pub(crate) reads: ReadBoard,
     /// Experimental features.
     pub(crate) features: FeatureBoard,
+    /// Indexes being built as they were.
+    pub(crate) rewinds: RewindBoard,
+    /// What is wrong with nodes, for operators.
+    pub(crate) ills: IllBoard,
     /// What is counted and measured.
     pub(crate) metrics: Metrics,
     /// Asks everything to end.
@@ -404,6 +410,8 @@ impl Shared {
             cache,
             reads: ReadBoard::default(),
             features: FeatureBoard::default(),
+            rewinds: RewindBoard::default(),
+            ills: IllBoard::default(),
             metrics,
             shutdown: CancellationToken::new(),
         })
@@ -476,6 +484,7 @@ impl Shared {
 
     /// Takes in what a call to a node showed of its health.
     pub fn observe(&self, node: &NodeId, outcome: Result<(), &NodeError>) {
+        self.ills.observe(node, outcome, self.ports.clock.now());
         let observation = match outcome {
             Ok(()) | Err(NodeError::Refused { .. }) => Observation::Answered,
             Err(NodeError::Busy { .. }) => Observation::Overloaded,

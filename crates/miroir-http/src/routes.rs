@@ -257,6 +257,8 @@ fn table() -> Vec<Route> {
     own("POST", "/_miroir/verify", "Begins a comparison of all replicas."),
     own("GET", "/_miroir/verify/{id}", "How far a comparison is."),
     own("POST", "/_miroir/backup", "Copies the store into an empty folder of the proxy's machine."),
+    own("POST", "/_miroir/rewind", "Builds an index as it was at a task, under a new name."),
+    own("GET", "/_miroir/rewind/{id}", "How far a rewind is."),
     own("GET", "/_miroir/metrics", "As `/metrics`, whatever the feature `metrics` says.")
         .needing(Some(Need::One(Action::MetricsGet))),
     ]

@@ -56,6 +56,16 @@ pub struct Faults {
     pub lost_answers: u32,
     /// So many writes are swallowed; nothing is done.
     pub swallowed: u32,
+    /// So many writes are accepted, and answered with what nobody can read.
+    pub garbled: u32,
+    /// So many writes arrive twice; the answer is that to the second.
+    pub duplicated: u32,
+    /// Its task queue or its disk is full: it refuses every write.
+    pub is_full: bool,
+    /// Its disk is full: it accepts what comes and fails it.
+    pub is_disk_full: bool,
+    /// Its address leads to this node.
+    pub leads_to: Option<NodeId>,
     /// It works up to the next failure; once it has told of it, its next answer about tasks is lost.
     pub is_shaky: bool,
     loses_next_answer: bool,
@@ -92,6 +102,8 @@ pub struct Node {
     next_task: u64,
     /// How often it was made anew; the moments of its tasks tell.
     life: u64,
+    /// Its place in the fleet: no two nodes accept anything at the same nanosecond.
+    place: usize,
     /// Reads of clients that reached it.
     pub reads_seen: u64,
 }
@@ -117,7 +129,14 @@ impl Fleet {
     pub fn new(names: &[&str]) -> Self {
         let nodes = names
             .iter()
-            .map(|name| (NodeId::new(*name), Node::default()))
+            .enumerate()
+            .map(|(place, name)| {
+                let node = Node {
+                    place,
+                    ..Node::default()
+                };
+                (NodeId::new(*name), node)
+            })
             .collect();
         Self {
             nodes: Mutex::new(nodes),
@@ -234,6 +253,12 @@ impl Node {
         }
     }
 
+    /// Somebody deletes all its tasks, as soon as they have ended.
+    pub fn delete_all_tasks(&mut self) {
+        self.work();
+        self.tasks.clear();
+    }
+
     /// Markers of all tasks ever made and kept, oldest first.
     pub fn markers(&self) -> Vec<String> {
         self.tasks
@@ -279,7 +304,13 @@ impl Node {
         if self.faults.is_holding_care && task.told.marker.as_ref().is_some_and(is_careful) {
             return false;
         }
-        match apply(&mut self.indexes, &self.faults.allergies, &task.write) {
+        let result = if self.faults.is_disk_full {
+            let message = "There is no more space left on the device.";
+            Err(error("no_space_left_on_device", message.into()))
+        } else {
+            apply(&mut self.indexes, &self.faults.allergies, &task.write)
+        };
+        match result {
             Ok(details) => {
                 task.told.status = TaskStatus::Succeeded;
                 task.told.details = Some(details);
@@ -342,7 +373,12 @@ impl Node {
             error: None,
             details: None,
             marker,
-            enqueued_at: format!("{}-01-01T00:00:{:02}Z", 2026 + self.skew, self.life),
+            enqueued_at: format!(
+                "{}-01-01T00:00:{:02}.{:09}Z",
+                2026 + self.skew,
+                self.life,
+                self.place
+            ),
         };
         self.tasks.push(Task { write, told });
         uid
@@ -576,6 +612,9 @@ fn read(node: &Node, name: &NodeId, read: NodeRead) -> Result<Bytes, NodeError> 
         NodeRead::Index { index } => {
             find(&index).map(|found| answer(&json!({"primaryKey": found.primary_key})))
         }
+        NodeRead::Stats => Ok(answer(
+            &json!({"databaseSize": 0, "usedDatabaseSize": 0, "lastUpdate": null, "indexes": {}}),
+        )),
         NodeRead::IndexStats { index } => {
             find(&index).map(|_| answer(&json!({"rawDocumentDbSize": 0, "fieldDistribution": {}})))
         }
@@ -666,6 +705,8 @@ enum Accepted {
     Busy,
     AnswerLost,
     Swallowed,
+    Garbled,
+    Full,
 }
 
 #[async_trait]
@@ -680,7 +721,8 @@ impl NodeClient for Fleet {
             node: node.clone(),
             cause: cause.into(),
         };
-        let reading = self.read_in_time(node, what);
+        let behind = self.behind(node);
+        let reading = self.read_in_time(&behind, what);
         match tokio::time::timeout(timeout, reading).await {
             Ok(result) => result,
             Err(_) => Err(unknown("it took too long")),
@@ -693,7 +735,8 @@ impl NodeClient for Fleet {
         write: NodeWrite,
         timeout: Duration,
     ) -> Result<NodeTaskUid, NodeError> {
-        self.submit_in_time(node, write, timeout).await
+        let behind = self.behind(node);
+        self.submit_in_time(&behind, write, timeout).await
     }
 
     async fn fetch_tasks(
@@ -702,11 +745,18 @@ impl NodeClient for Fleet {
         query: NodeTaskQuery,
         _timeout: Duration,
     ) -> Result<Vec<NodeTask>, NodeError> {
-        self.tasks_of(node, query).await
+        let behind = self.behind(node);
+        self.tasks_of(&behind, query).await
     }
 }
 
 impl Fleet {
+    /// The node that a node's address leads to.
+    fn behind(&self, node: &NodeId) -> NodeId {
+        let leads_to = self.on(node.as_str(), |state| state.faults.leads_to.clone());
+        leads_to.unwrap_or_else(|| node.clone())
+    }
+
     async fn read_in_time(&self, node: &NodeId, what: NodeRead) -> Result<Bytes, NodeError> {
         self.enter(node).await?;
         let is_clients = matches!(
@@ -767,6 +817,9 @@ impl Fleet {
         }
         let accepted = self.on(node.as_str(), |state| {
             let faults = &mut state.faults;
+            if faults.is_full {
+                return Accepted::Full;
+            }
             if faults.spare > 0 {
                 faults.spare -= 1;
             } else if faults.busy > 0 {
@@ -779,6 +832,13 @@ impl Fleet {
                 faults.lost_answers -= 1;
                 state.accept(write);
                 return Accepted::AnswerLost;
+            } else if faults.garbled > 0 {
+                faults.garbled -= 1;
+                state.accept(write);
+                return Accepted::Garbled;
+            } else if faults.duplicated > 0 {
+                faults.duplicated -= 1;
+                state.accept(write.clone());
             }
             Accepted::Yes(state.accept(write))
         });
@@ -786,6 +846,21 @@ impl Fleet {
         match accepted {
             Accepted::Yes(uid) => Ok(uid),
             Accepted::Busy => Err(NodeError::Busy { node: node.clone() }),
+            Accepted::Garbled => Err(NodeError::Failed {
+                node: node.clone(),
+                status: 202,
+                cause: "its answer is not understood".into(),
+            }),
+            Accepted::Full => {
+                let message = "There is no more room for tasks.";
+                Err(NodeError::Refused {
+                    node: node.clone(),
+                    status: 422,
+                    code: "no_space_left_on_device".into(),
+                    message: message.into(),
+                    body: error("no_space_left_on_device", message.into()),
+                })
+            }
             Accepted::AnswerLost => Err(NodeError::UnknownOutcome {
                 node: node.clone(),
                 cause,

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use miroir_core::id::{BatchUid, Epoch, NodeId, PhysicalIndex, TaskUid};
 use miroir_core::task::TaskStatus;
 use miroir_engine::port::{
-    BatchPage, BatchQuery, BatchRecord, Catalog, Change, IndexRecord, NewEntry, NodeRecord,
-    NodeSettingsVersion, StoreError, TaskLog, TaskPage, TaskQuery, TaskRecord,
+    BatchPage, BatchQuery, BatchRecord, Catalog, Change, IndexRecord, KeptPayload, NewEntry,
+    NodeRecord, NodeSettingsVersion, StoreError, TaskLog, TaskPage, TaskQuery, TaskRecord,
 };
 use miroir_store::MemoryStore;
 use parking_lot::{Mutex, RwLock};
@@ -109,6 +109,15 @@ impl TaskLog for FlakyStore {
 
     async fn load_task(&self, uid: TaskUid) -> Result<Option<TaskRecord>, StoreError> {
         self.pass("load_task", self.inner.load_task(uid)).await
+    }
+
+    async fn load_kept(
+        &self,
+        after: Option<TaskUid>,
+        limit: usize,
+    ) -> Result<Vec<KeptPayload>, StoreError> {
+        self.pass("load_kept", self.inner.load_kept(after, limit))
+            .await
     }
 
     async fn load_pending(

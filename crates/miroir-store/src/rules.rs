@@ -9,8 +9,8 @@ use miroir_engine::coordination::{
     LeaseOutcome, NewJob, SessionRecord,
 };
 use miroir_engine::port::{
-    BatchInfo, BatchRecord, INLINE_PAYLOAD_BYTES_MAX, NewEntry, Payload, StoreError, TaskRecord,
-    Timestamp,
+    BatchInfo, BatchRecord, INLINE_PAYLOAD_BYTES_MAX, KeptPayload, NewEntry, Payload, PayloadRef,
+    StoreError, TaskRecord, Timestamp,
 };
 use serde_json::Value;
 
@@ -58,6 +58,22 @@ pub(crate) fn past_task(task: &TaskRecord) -> Result<TaskRecord, StoreError> {
         inline_payload: None,
         payload: None,
         ..task.clone()
+    })
+}
+
+/// The payload of a task that is final, if it still has one.
+pub(crate) fn kept_payload(task: &TaskRecord) -> Option<KeptPayload> {
+    let bytes = match (&task.payload, &task.inline_payload) {
+        (Some(PayloadRef::File { bytes, .. }), _) => *bytes,
+        (None, Some(inline)) => inline.len() as u64,
+        (None, None) => return None,
+    };
+    let finished_at = task.finished_at.filter(|_| task.status.is_final())?;
+    Some(KeptPayload {
+        task: task.uid,
+        finished_at,
+        bytes,
+        file: task.payload.clone(),
     })
 }
 

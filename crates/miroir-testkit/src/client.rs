@@ -60,7 +60,7 @@ impl Reply {
 }
 
 /// A client of one node or proxy.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
     http: Http,
 }

@@ -66,6 +66,17 @@ pub struct Http {
     idle: Mutex<Vec<BufReader<TcpStream>>>,
 }
 
+impl Clone for Http {
+    /// Another one of the same address, with connections of its own.
+    fn clone(&self) -> Self {
+        Self {
+            address: self.address,
+            bearer: self.bearer.clone(),
+            idle: Mutex::default(),
+        }
+    }
+}
+
 impl Http {
     /// A client that shows `bearer`, if given, with each request.
     #[must_use]

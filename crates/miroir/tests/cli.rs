@@ -39,6 +39,7 @@ fn the_help_is_the_reviewed_one() {
         ("verify", &["verify", "--help"]),
         ("import-dump", &["import-dump", "--help"]),
         ("backup", &["backup", "--help"]),
+        ("rewind", &["rewind", "--help"]),
         ("restore", &["restore", "--help"]),
     ] {
         let (output, _) = run(miroir().args(args));

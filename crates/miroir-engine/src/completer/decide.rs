@@ -2,8 +2,9 @@
 //! payloads are needed no more. Nothing here changes anything.
 
 use super::{Completer, NodeOutcome, Round, Ruling, Tally};
+use crate::ills::is_nodes_own;
 use crate::plan::{PlannedEntry, Source, Work};
-use crate::port::{Change, NodeSettingsVersion, TaskRecord, Timestamp};
+use crate::port::{Change, NodeSettingsVersion, PayloadRef, TaskRecord, Timestamp};
 use crate::translate::translate_error;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{BatchUid, NodeId, ShardId, TaskUid};
@@ -12,6 +13,13 @@ use miroir_core::task::{Operation, TaskStatus};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A node may end a batch so much later than the last of its replicas, ...
+const STANDSTILL_MIN: Duration = Duration::from_secs(30);
+/// ... or this many times the time they took, if that is longer, before it is called still. It has
+/// the same work on a machine much like theirs.
+const STANDSTILL_SHARE: u32 = 4;
 
 impl Completer {
     pub(super) fn decide(&self) -> Round {
@@ -68,6 +76,40 @@ impl Completer {
         )
     }
 
+    /// How long a node has ended nothing that all its replicas in sync have ended, if that is longer
+    /// than it may be. A node may well be slower than its replicas; but one whose disk is full accepts
+    /// for ever.
+    fn stands_still(
+        &self,
+        node: &NodeId,
+        in_sync: &BTreeSet<NodeId>,
+        now: Duration,
+    ) -> Option<(BatchUid, Duration)> {
+        let progressed_at = self.progressed_at.get(node).copied().unwrap_or_default();
+        self.tallies.iter().find_map(|(uid, tally)| {
+            let is_waited_for = tally.done.is_none()
+                && tally.batch.nodes.contains(node)
+                && !tally.outcomes.contains_key(node);
+            if !is_waited_for {
+                return None;
+            }
+            let nodes = tally.batch.nodes.iter();
+            let mut others = nodes
+                .filter(|other| *other != node && in_sync.contains(*other))
+                .peekable();
+            others.peek()?;
+            let mut last = tally.opened_at;
+            for other in others {
+                tally.outcomes.get(other)?;
+                last = last.max(tally.reported_at.get(other).copied().unwrap_or_default());
+            }
+            let took = last.saturating_sub(tally.opened_at);
+            let patience = STANDSTILL_MIN.max(took * STANDSTILL_SHARE);
+            let silent = now.saturating_sub(last.max(progressed_at));
+            (silent > patience).then_some((*uid, silent))
+        })
+    }
+
     /// Nodes that are down and waited for leave, if every shard keeps a replica in sync.
     fn decide_leaving(
         &self,
@@ -75,11 +117,24 @@ impl Completer {
         in_sync: &mut BTreeSet<NodeId>,
         round: &mut Round,
     ) {
+        let now = self.shared.ports.clock.monotonic();
         for (id, view) in nodes {
             let lost = self.shared.quarantine.lock().get(id).cloned();
             let is_down = view.health == NodeHealth::Down;
-            if !in_sync.contains(id) || !(is_down || lost.is_some()) {
+            if !in_sync.contains(id) {
                 continue;
+            }
+            let mut still = None;
+            if !is_down && lost.is_none() {
+                let Some((batch, silent)) = self.stands_still(id, in_sync, now) else {
+                    continue;
+                };
+                let words = format!(
+                    "it has not ended batch {batch}, {} s after its replicas",
+                    silent.as_secs()
+                );
+                round.still.push((id.clone(), words.clone()));
+                still = Some(format!("it stands still: {words}"));
             }
             let is_waited_for = self.tallies.values().any(|tally| {
                 tally.done.is_none()
@@ -88,7 +143,7 @@ impl Completer {
             });
             if (is_waited_for || lost.is_some()) && self.may_leave(id, in_sync) {
                 in_sync.remove(id);
-                let reason = lost.unwrap_or_else(|| match &view.last_error {
+                let reason = lost.or(still).unwrap_or_else(|| match &view.last_error {
                     Some(error) => format!("it did not answer while writes came: {error}"),
                     None => "it did not answer while writes came".into(),
                 });
@@ -119,8 +174,17 @@ impl Completer {
                 blocked.extend(names);
                 continue;
             }
-            let ill = self.judge_batch(tally, &required, now, round, *uid);
-            for (node, error) in ill {
+            let judged = judge_batch(tally, &required);
+            if !self.can_end(tally, &judged, in_sync) {
+                // A node that failed it would be read on, and has not got it: it waits.
+                for node in &judged.must_try_again {
+                    round.rulings.push((*uid, node.clone(), Ruling::TryAgain));
+                }
+                blocked.extend(names);
+                continue;
+            }
+            self.end_batch(tally, &judged, now, round, *uid);
+            for (node, error) in judged.ill {
                 if self.may_leave(&node, in_sync) {
                     in_sync.remove(&node);
                     round
@@ -131,74 +195,50 @@ impl Completer {
         }
     }
 
-    /// Ends the tasks of one batch; returns the nodes that are ill, with what they said.
-    fn judge_batch(
+    /// Whether the tasks of a batch may end as they were judged: every node that failed what its
+    /// replicas did can leave the set. The last replica of some shard cannot; a task that ended
+    /// without it would be missing from what it answers.
+    ///
+    /// A copy has no task that anybody was told of.
+    fn can_end(&self, tally: &Tally, judged: &Judged, in_sync: &BTreeSet<NodeId>) -> bool {
+        if judged.is_nobodys_fault {
+            return false;
+        }
+        if tally.batch.plan.work.is_copy() {
+            return true;
+        }
+        let mut left = in_sync.clone();
+        judged.ill.keys().all(|node| {
+            let may_leave = self.may_leave(node, &left);
+            left.remove(node);
+            // Without a reply nobody would try again.
+            may_leave || !tally.replies.contains_key(node)
+        })
+    }
+
+    /// Ends the tasks of one batch.
+    fn end_batch(
         &self,
         tally: &Tally,
-        required: &BTreeSet<&NodeId>,
+        judged: &Judged,
         now: Timestamp,
         round: &mut Round,
         uid: BatchUid,
-    ) -> BTreeMap<NodeId, String> {
+    ) {
         let batch = &tally.batch;
-        let mut touched = batch.touched();
-        if touched.is_empty() {
-            // The index is gone, and its placement with it: one shard stands for what there was.
-            touched.push((ShardId(0), batch.nodes.iter().cloned().collect()));
+        let touched = touched(tally);
+        if !judged.unlike.is_empty() {
+            let shards = judged.unlike.iter().copied().collect();
+            round.unlike.push((batch.plan.physical.clone(), shards));
         }
-        let mut ill_nodes = BTreeMap::new();
         let mut failed_tasks = BTreeSet::new();
-        for (entry, task) in batch.plan.entries.iter().zip(&batch.tasks) {
-            let has_failed: BTreeMap<NodeId, bool> = required
-                .iter()
-                .filter(|node| !tally.outcomes.get(**node).is_some_and(|o| o.is_moot))
-                .map(|node| {
-                    let outcome = tally.outcomes.get(*node);
-                    let failed = outcome.is_some_and(|o| o.error_of(entry.task).is_some());
-                    ((*node).clone(), failed)
-                })
-                .collect();
-            let error_of = |node: &NodeId| {
-                tally
-                    .outcomes
-                    .get(node)
-                    .and_then(|outcome| outcome.error_of(entry.task))
-            };
-            let error = match &entry.error {
-                Some(error) => Some(error.clone()),
-                None => match judge(&touched, &has_failed) {
-                    Verdict::Failed { blamed } => {
-                        let unlike = unlike_shards(&touched, &has_failed);
-                        if !unlike.is_empty() {
-                            round.unlike.push((batch.plan.physical.clone(), unlike));
-                        }
-                        error_of(&blamed).cloned()
-                    }
-                    Verdict::Succeeded { ill } => {
-                        for node in ill {
-                            let text = error_of(&node)
-                                .and_then(|error| error.get("message"))
-                                .and_then(Value::as_str)
-                                .unwrap_or("no message");
-                            ill_nodes.insert(node.clone(), text.to_owned());
-                        }
-                        None
-                    }
-                },
-            };
+        let entries = batch.plan.entries.iter().zip(&batch.tasks);
+        for ((entry, task), error) in entries.zip(&judged.errors) {
             if error.is_some() {
                 failed_tasks.insert(entry.task);
             }
-            let ended = self.end_task(tally, entry, task, error, &touched, now);
+            let ended = self.end_task(tally, entry, task, error.clone(), &touched, now);
             round.changes.push(Change::UpdateTask(Box::new(ended)));
-        }
-        if batch.plan.work.is_copy() {
-            for node in required {
-                let error = tally.outcomes.get(*node).and_then(|o| o.error.as_ref());
-                if let Some(error) = error {
-                    ill_nodes.insert((*node).clone(), error.to_string());
-                }
-            }
         }
         if let Work::UpdateSettings { .. } = batch.plan.work
             && failed_tasks.is_empty()
@@ -237,7 +277,6 @@ impl Completer {
             self.rule(uid, tally, node, &failed_tasks, round);
         }
         round.done.push((uid, failed_tasks));
-        ill_nodes
     }
 
     fn end_task(
@@ -446,15 +485,145 @@ impl Completer {
             if tally.batch.plan.work.is_copy() {
                 round.changes.push(Change::RemoveBatch(*uid));
             }
+            let kept = self.kept_sources(*uid, tally, round);
             for entry in &tally.batch.plan.entries {
-                if entry.source != Source::None {
+                if entry.source != Source::None && !kept.contains_key(&entry.task) {
                     round.changes.push(Change::ForgetPayload(entry.task));
                 }
             }
-            round.files.extend(tally.batch.files());
+            let mut files = tally.batch.files();
+            for source in kept.into_values() {
+                if let Source::File(kept) = source {
+                    let PayloadRef::File { bytes, .. } = kept;
+                    round.kept_bytes += bytes;
+                    files.retain(|file| file != kept);
+                }
+            }
+            round.files.extend(files);
             round.closed.push(*uid);
         }
     }
+}
+
+impl Completer {
+    /// The payloads that stay although nobody needs them: those of tasks that changed something,
+    /// while the log is kept.
+    fn kept_sources<'t>(
+        &self,
+        uid: BatchUid,
+        tally: &'t Tally,
+        round: &Round,
+    ) -> BTreeMap<TaskUid, &'t Source> {
+        if self.shared.config.copy.log.is_none() {
+            return BTreeMap::new();
+        }
+        let done_now = round.done.iter().find(|(done, _)| *done == uid);
+        let failed = tally.done.as_ref().or(done_now.map(|(_, failed)| failed));
+        let has_failed = |task: &TaskUid| failed.is_none_or(|failed| failed.contains(task));
+        let entries = tally.batch.plan.entries.iter();
+        entries
+            .filter(|entry| entry.source != Source::None && !has_failed(&entry.task))
+            .map(|entry| (entry.task, &entry.source))
+            .collect()
+    }
+}
+
+/// What the reports of a batch come to, before anything is made of it.
+struct Judged {
+    /// The error with which each entry ends, in order.
+    errors: Vec<Option<Value>>,
+    /// Nodes that failed what their replicas did, with what they said.
+    ill: BTreeMap<NodeId, String>,
+    /// Shards of which one replica carried out what another refused.
+    unlike: BTreeSet<ShardId>,
+    /// It would fail, and by the nodes' own word for a reason of theirs: a full disk, not the
+    /// client's request. It waits until they are well.
+    is_nobodys_fault: bool,
+    /// If it cannot end: who has to try again.
+    must_try_again: Vec<NodeId>,
+}
+
+/// The shards that a batch touches, with their replica sets.
+fn touched(tally: &Tally) -> Vec<(ShardId, Vec<NodeId>)> {
+    let batch = &tally.batch;
+    let mut touched = batch.touched();
+    if touched.is_empty() {
+        // The index is gone, and its placement with it: one shard stands for what there was.
+        touched.push((ShardId(0), batch.nodes.iter().cloned().collect()));
+    }
+    touched
+}
+
+/// Judges one batch that all `required` nodes have reported.
+fn judge_batch(tally: &Tally, required: &BTreeSet<&NodeId>) -> Judged {
+    let batch = &tally.batch;
+    let touched = touched(tally);
+    let mut judged = Judged {
+        errors: Vec::with_capacity(batch.plan.entries.len()),
+        ill: BTreeMap::new(),
+        unlike: BTreeSet::new(),
+        is_nobodys_fault: false,
+        must_try_again: Vec::new(),
+    };
+    for entry in &batch.plan.entries {
+        if let Some(error) = &entry.error {
+            judged.errors.push(Some(error.clone()));
+            continue;
+        }
+        let has_failed: BTreeMap<NodeId, bool> = required
+            .iter()
+            .filter(|node| !tally.outcomes.get(**node).is_some_and(|o| o.is_moot))
+            .map(|node| {
+                let outcome = tally.outcomes.get(*node);
+                let failed = outcome.is_some_and(|o| o.error_of(entry.task).is_some());
+                ((*node).clone(), failed)
+            })
+            .collect();
+        let error_of = |node: &NodeId| {
+            let outcome = tally.outcomes.get(node);
+            outcome.and_then(|outcome| outcome.error_of(entry.task))
+        };
+        let error = match judge(&touched, &has_failed) {
+            Verdict::Failed { blamed } => {
+                judged.unlike.extend(unlike_shards(&touched, &has_failed));
+                let error = error_of(&blamed).cloned();
+                judged.is_nobodys_fault |=
+                    error.as_ref().is_some_and(is_nodes_own) && tally.replies.contains_key(&blamed);
+                error
+            }
+            Verdict::Succeeded { ill } => {
+                for node in ill {
+                    let text = error_of(&node)
+                        .and_then(|error| error.get("message"))
+                        .and_then(Value::as_str)
+                        .unwrap_or("no message");
+                    judged.ill.insert(node.clone(), text.to_owned());
+                }
+                None
+            }
+        };
+        judged.errors.push(error);
+    }
+    if batch.plan.work.is_copy() {
+        for node in required {
+            let error = tally.outcomes.get(*node).and_then(|o| o.error.as_ref());
+            if let Some(error) = error {
+                judged.ill.insert((*node).clone(), error.to_string());
+            }
+        }
+    }
+    let speaks_of_itself = |node: &NodeId| {
+        tally.outcomes.get(node).is_some_and(|outcome| {
+            let mut errors = outcome.task_errors.values().chain(&outcome.error);
+            errors.any(is_nodes_own)
+        })
+    };
+    let waited_for = tally.replies.keys();
+    judged.must_try_again = waited_for
+        .filter(|node| judged.ill.contains_key(*node) || speaks_of_itself(node))
+        .cloned()
+        .collect();
+    judged
 }
 
 /// The shards of which one replica carried out what another refused.

@@ -9,14 +9,16 @@ mod decide;
 
 use crate::copy::witness::Witness;
 use crate::plan::Work;
-use crate::port::{Change, Delivery, IndexRecord, PayloadRef};
+use crate::port::{Change, Delivery, IndexRecord, PayloadRef, Timestamp};
 use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, Shared, exchange_names};
+use miroir_core::condition::Condition;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, PhysicalIndex, ShardId, TaskUid};
 use miroir_core::task::{Operation, TaskStatus};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -66,6 +68,16 @@ pub(crate) enum Ruling {
     TryAgain,
 }
 
+/// What a node has not applied.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Lag {
+    pub(crate) batches: u64,
+    pub(crate) entries: u64,
+    pub(crate) payload_bytes: u64,
+    /// When the oldest entry was dispatched.
+    pub(crate) since: Option<Timestamp>,
+}
+
 /// A report to the completer.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -98,6 +110,10 @@ pub(crate) enum Event {
         index: PhysicalIndex,
         reply: oneshot::Sender<usize>,
     },
+    /// What has each node not applied? Nodes that have applied all are absent.
+    Lags {
+        reply: oneshot::Sender<BTreeMap<NodeId, Lag>>,
+    },
 }
 
 struct Tally {
@@ -109,10 +125,18 @@ struct Tally {
     done: Option<BTreeSet<TaskUid>>,
     /// Deliveries changed since the last commit.
     touched: BTreeSet<NodeId>,
+    /// When it was made, or found at start.
+    opened_at: Duration,
+    /// When each node reported its end.
+    reported_at: BTreeMap<NodeId, Duration>,
 }
 
 impl Tally {
-    fn new(batch: Arc<LiveBatch>, deliveries: BTreeMap<NodeId, Delivery>) -> Self {
+    fn new(
+        batch: Arc<LiveBatch>,
+        deliveries: BTreeMap<NodeId, Delivery>,
+        opened_at: Duration,
+    ) -> Self {
         let outcomes = deliveries
             .iter()
             .filter(|(_, delivery)| delivery.is_applied)
@@ -136,6 +160,8 @@ impl Tally {
             replies: BTreeMap::new(),
             done: None,
             touched: BTreeSet::new(),
+            opened_at,
+            reported_at: BTreeMap::new(),
         }
     }
 
@@ -172,6 +198,8 @@ pub(crate) struct Completer {
     witnesses: BTreeMap<NodeId, Change>,
     /// When it was last looked how much is kept for nodes that are away.
     looked_at: Duration,
+    /// When each node last ended a batch, or this began.
+    progressed_at: BTreeMap<NodeId, Duration>,
 }
 
 /// One round's decision: what to write, and what follows once it is written.
@@ -182,12 +210,16 @@ struct Round {
     rulings: Vec<(BatchUid, NodeId, Ruling)>,
     left: Vec<(NodeId, String)>,
     joined: Vec<NodeId>,
+    /// Nodes that end nothing, while their replicas do, with what shows it.
+    still: Vec<(NodeId, String)>,
     /// Copies during which the node failed something.
     spoilt: Vec<(NodeId, PhysicalIndex)>,
     /// Shards of which one replica carried out what another refused.
     unlike: Vec<(PhysicalIndex, Vec<ShardId>)>,
     closed: Vec<BatchUid>,
     files: Vec<PayloadRef>,
+    /// Bytes of payload files that nobody needs any more and that are kept on purpose.
+    kept_bytes: u64,
 }
 
 impl Completer {
@@ -198,6 +230,7 @@ impl Completer {
             tallies: BTreeMap::new(),
             witnesses: BTreeMap::new(),
             looked_at: Duration::ZERO,
+            progressed_at: BTreeMap::new(),
         }
     }
 
@@ -232,10 +265,11 @@ impl Completer {
     }
 
     fn take(&mut self, event: Event) {
+        let now = self.shared.ports.clock.monotonic();
         match event {
             Event::Opened(batch, deliveries) => {
                 self.tallies
-                    .insert(batch.uid, Tally::new(batch, deliveries));
+                    .insert(batch.uid, Tally::new(batch, deliveries, now));
             }
             Event::Revived {
                 batch,
@@ -247,7 +281,7 @@ impl Completer {
                     .iter()
                     .filter(|task| task.status == TaskStatus::Failed);
                 let failed: BTreeSet<TaskUid> = failed.map(|task| task.uid).collect();
-                let mut tally = Tally::new(batch, deliveries);
+                let mut tally = Tally::new(batch, deliveries, now);
                 tally.done = is_done.then_some(failed);
                 self.tallies.insert(tally.batch.uid, tally);
             }
@@ -272,6 +306,16 @@ impl Completer {
                 let Some(tally) = self.tallies.get_mut(&batch) else {
                     return;
                 };
+                tally.reported_at.insert(node.clone(), now);
+                self.progressed_at.insert(node.clone(), now);
+                let (full, still) = (Condition::Full, Condition::StandingStill);
+                match outcome.is_failure() {
+                    false => self
+                        .shared
+                        .ills
+                        .clear(&node, &[full, still, Condition::FailingBatches]),
+                    true => self.shared.ills.clear(&node, &[still]),
+                }
                 if let Some(witness) = &outcome.witness {
                     let change = self.shared.copy.note_witness(&node, witness);
                     self.witnesses.extend(change.map(|c| (node.clone(), c)));
@@ -283,6 +327,7 @@ impl Completer {
                 tally.touched.insert(node);
             }
             Event::Forgiven { node, below } => self.forgive(&node, below),
+            Event::Lags { reply } => drop(reply.send(self.lags())),
             Event::Owed { node, index, reply } => {
                 let is_owed = |tally: &&Tally| {
                     tally.batch.plan.physical == index
@@ -293,6 +338,28 @@ impl Completer {
                 let _ = reply.send(self.tallies.values().filter(is_owed).count());
             }
         }
+    }
+
+    fn lags(&self) -> BTreeMap<NodeId, Lag> {
+        let mut lags: BTreeMap<NodeId, Lag> = BTreeMap::new();
+        for tally in self.tallies.values() {
+            let has_applied = |node: &NodeId| {
+                tally.outcomes.contains_key(node) && !tally.replies.contains_key(node)
+            };
+            let tasks = tally.batch.tasks.iter();
+            let since = tasks.filter_map(|task| task.started_at).min();
+            for node in tally.batch.nodes.iter().filter(|node| !has_applied(node)) {
+                let lag = lags.entry(node.clone()).or_default();
+                lag.batches += 1;
+                lag.entries += tally.batch.tasks.len() as u64;
+                lag.payload_bytes += tally.batch.payload_bytes;
+                lag.since = match (lag.since, since) {
+                    (Some(old), Some(new)) => Some(old.min(new)),
+                    (old, new) => old.or(new),
+                };
+            }
+        }
+        lags
     }
 
     fn forgive(&mut self, node: &NodeId, below: BatchUid) {
@@ -380,6 +447,11 @@ impl Completer {
     }
 
     async fn publish_after(&mut self, round: Round) {
+        let wall_now = self.shared.ports.clock.now();
+        for (node, words) in &round.still {
+            let condition = Condition::StandingStill;
+            self.shared.ills.note(node, condition, words, wall_now);
+        }
         for (node, index) in &round.spoilt {
             self.shared.copy.spoil(node.clone(), index.clone());
         }
@@ -424,8 +496,10 @@ impl Completer {
             let Some(tally) = self.tallies.get_mut(&uid) else {
                 continue;
             };
-            if ruling == Ruling::TryAgain {
-                tally.outcomes.remove(&node);
+            if ruling == Ruling::TryAgain
+                && let Some(outcome) = tally.outcomes.remove(&node)
+            {
+                note_illness(&self.shared, &node, &outcome);
             }
             if let Some(reply) = tally.replies.remove(&node) {
                 let _ = reply.send(ruling);
@@ -435,6 +509,8 @@ impl Completer {
             self.tallies.remove(uid);
             self.shared.live.lock().remove(uid);
         }
+        let kept_bytes = &self.shared.gate.kept_bytes;
+        kept_bytes.fetch_add(round.kept_bytes, Ordering::Relaxed);
         if !round.files.is_empty() {
             self.shared.step("payload.removed").await;
             if let Err(error) = self.shared.ports.payloads.remove(&round.files).await {
@@ -497,6 +573,18 @@ impl Completer {
                 .is_none_or(|tally| tally.done.is_none())
         });
     }
+}
+
+/// Notes for operators why a node has to try again.
+fn note_illness(shared: &Shared, node: &NodeId, outcome: &NodeOutcome) {
+    let mut errors = outcome.error.iter().chain(outcome.task_errors.values());
+    let Some(error) = errors.next() else { return };
+    let text = |name: &str| error.get(name).and_then(Value::as_str);
+    let condition = Condition::of_failure(text("code").unwrap_or_default());
+    let words = text("message").unwrap_or("it gives no reason");
+    shared
+        .ills
+        .note(node, condition, words, shared.ports.clock.now());
 }
 
 fn apply_effect(

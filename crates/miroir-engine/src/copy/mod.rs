@@ -42,8 +42,9 @@ pub(crate) mod witness;
 use audit::AuditReport;
 pub(crate) use audit::run as run_audits;
 
-use crate::completer::Event;
+use crate::completer::{Event, Lag};
 use crate::error::EngineError;
+use crate::kept::LogRetention;
 use crate::plan::Work;
 use crate::port::{Change, PayloadRef, Store};
 use barrier::{Answer, Ask, Request};
@@ -71,6 +72,9 @@ pub struct CopyConfig {
     pub retention_age: Duration,
     /// Between two audits of all replicas; `None` for none.
     pub audit_interval: Option<Duration>,
+    /// How much of the log is kept beyond what nodes need, so that an index can be built again as it
+    /// was; `None` for nothing.
+    pub log: Option<LogRetention>,
 }
 
 impl Default for CopyConfig {
@@ -81,6 +85,7 @@ impl Default for CopyConfig {
             retention_bytes: 16 * 1024 * 1024 * 1024,
             retention_age: Duration::from_hours(72),
             audit_interval: None,
+            log: None,
         }
     }
 }
@@ -164,6 +169,8 @@ struct Book {
     witnesses: BTreeMap<NodeId, Witness>,
     /// Nodes that answered as if their data were lost.
     suspects: BTreeSet<NodeId>,
+    /// Nodes whose address leads to another node: nothing may be copied to them.
+    impostors: BTreeMap<NodeId, NodeId>,
     /// Shards whose in-sync replicas are known to differ.
     unlike: BTreeMap<PhysicalIndex, BTreeSet<ShardId>>,
     audits: BTreeMap<u64, AuditReport>,
@@ -347,6 +354,30 @@ impl Desk {
         unlike_change(&book)
     }
 
+    /// The newest witnesses of the other nodes.
+    fn witnesses_but(&self, node: &NodeId, max: usize) -> Vec<(NodeId, Witness)> {
+        let book = self.book.lock();
+        let others = book.witnesses.iter().filter(|(other, _)| *other != node);
+        others
+            .take(max)
+            .map(|(other, witness)| (other.clone(), witness.clone()))
+            .collect()
+    }
+
+    /// Notes which node answers in this one's stead, or that it is itself again.
+    pub(crate) fn set_impostor(&self, node: &NodeId, other: Option<NodeId>) {
+        let impostors = &mut self.book.lock().impostors;
+        match other {
+            Some(other) => drop(impostors.insert(node.clone(), other)),
+            None => drop(impostors.remove(node)),
+        }
+    }
+
+    /// The node that answers in this one's stead.
+    pub(crate) fn impostor(&self, node: &NodeId) -> Option<NodeId> {
+        self.book.lock().impostors.get(node).cloned()
+    }
+
     pub(crate) fn suspect(&self, node: &NodeId) {
         self.book.lock().suspects.insert(node.clone());
     }
@@ -396,6 +427,13 @@ impl Desk {
             () = shared.shutdown.cancelled() => Answer::Busy,
             answer = answer => answer.unwrap_or(Answer::Busy),
         }
+    }
+
+    /// What each node has not applied, as the completer knows it; `None` if it has ended.
+    pub(crate) async fn lags(&self) -> Option<BTreeMap<NodeId, Lag>> {
+        let (reply, answer) = oneshot::channel();
+        self.events.get()?.send(Event::Lags { reply }).ok()?;
+        answer.await.ok()
     }
 
     /// How many batches of the index the node has not applied, of those that the dispatcher had

@@ -86,6 +86,10 @@ impl Worker {
         if is_in_sync {
             return Ok(IDLE);
         }
+        if shared.copy.impostor(&self.node).is_some() {
+            // What would be made anew is another node's data.
+            return Ok(IDLE);
+        }
         let lost = shared.quarantine.lock().get(&self.node).cloned();
         let is_lost = lost.is_some();
         if let Some(reason) = lost.or_else(|| shared.copy.take_wanted(&self.node)) {

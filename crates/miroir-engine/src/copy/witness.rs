@@ -40,7 +40,21 @@ pub(super) async fn load(store: &dyn Store, node: &NodeId) -> Result<Option<Witn
     Ok(value.and_then(|value| serde_json::from_value(value).ok()))
 }
 
-/// What is wrong with the node's data, as far as its task list tells; `None` if nothing is.
+/// What a node's task list tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// It is what it was, or nothing tells otherwise.
+    Own,
+    /// It lost its data or holds another instance's, with what tells.
+    Changed(String),
+    /// It is another node of this cluster: its address leads there.
+    Another(NodeId),
+}
+
+/// Nodes whose witness is looked for on a node that lacks its own.
+const OTHERS_MAX: usize = 100;
+
+/// Who answers as this node, as far as its task list tells.
 ///
 /// # Errors
 /// The node did not answer.
@@ -48,10 +62,51 @@ pub(crate) async fn examine(
     node: &NodeId,
     shared: &Shared,
     timeout: Duration,
-) -> Result<Option<String>, NodeError> {
-    let Some(witness) = shared.copy.witness(node) else {
-        return Ok(None);
+) -> Result<Identity, NodeError> {
+    let changed = match shared.copy.witness(node) {
+        Some(witness) => match compare(node, shared, &witness, timeout).await? {
+            None => return Ok(Identity::Own),
+            changed => changed,
+        },
+        None => None,
     };
+    if let Some(other) = other_of(node, shared, timeout).await? {
+        return Ok(Identity::Another(other));
+    }
+    Ok(changed.map_or(Identity::Own, Identity::Changed))
+}
+
+/// The node whose witness this one has.
+async fn other_of(
+    node: &NodeId,
+    shared: &Shared,
+    timeout: Duration,
+) -> Result<Option<NodeId>, NodeError> {
+    let others = shared.copy.witnesses_but(node, OTHERS_MAX);
+    if others.is_empty() {
+        return Ok(None);
+    }
+    let query = NodeTaskQuery {
+        uids: others.iter().map(|(_, witness)| witness.uid).collect(),
+        from: None,
+        limit: u32::try_from(others.len()).unwrap_or(u32::MAX),
+    };
+    let found = shared.ports.nodes.fetch_tasks(node, query, timeout).await?;
+    let has = |witness: &Witness| {
+        let mut tasks = found.iter();
+        tasks.any(|task| task.uid == witness.uid && task.enqueued_at == witness.enqueued_at)
+    };
+    let other = others.into_iter().find(|(_, witness)| has(witness));
+    Ok(other.map(|(node, _)| node))
+}
+
+/// What is wrong with the node's data, by its witness; `None` if nothing is.
+async fn compare(
+    node: &NodeId,
+    shared: &Shared,
+    witness: &Witness,
+    timeout: Duration,
+) -> Result<Option<String>, NodeError> {
     let nodes = &shared.ports.nodes;
     let query = NodeTaskQuery {
         uids: vec![witness.uid],

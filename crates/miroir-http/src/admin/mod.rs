@@ -1,6 +1,7 @@
 //! Miroir's own admin API, under `/_miroir`: what operators, the command line and tests ask.
 
 mod backup;
+mod rewind;
 mod topology;
 mod verify;
 
@@ -12,4 +13,5 @@ pub(crate) fn routes() -> Router<AppState> {
     topology::routes()
         .merge(verify::routes())
         .merge(backup::routes())
+        .merge(rewind::routes())
 }

@@ -44,6 +44,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/_miroir/verify/1"),
     ("GET", "/_miroir/indexes/movies/shards"),
     ("POST", "/_miroir/backup"),
+    ("POST", "/_miroir/rewind"),
+    ("GET", "/_miroir/rewind/1"),
 ];
 
 #[tokio::test]

@@ -146,6 +146,8 @@ const FOR_THE_STAR: &[(&str, &str)] = &[
     ("GET", "/_miroir/verify/0"),
     ("GET", "/_miroir/indexes/products/shards"),
     ("POST", "/_miroir/backup"),
+    ("POST", "/_miroir/rewind"),
+    ("GET", "/_miroir/rewind/0"),
 ];
 
 /// What a key for some indexes may do where the path names none: these routes look at each index

@@ -18,8 +18,8 @@ use miroir_engine::coordination::{
     AliasChange, AliasRecord, IdempotencyRecord, JobRecord, Lease, MoveRecord, SessionRecord,
 };
 use miroir_engine::port::{
-    BatchPage, BatchQuery, BatchRecord, Catalog, Change, IndexRecord, NewEntry, NodeRecord,
-    NodeSettingsVersion, StoreError, TaskLog, TaskPage, TaskQuery, TaskRecord,
+    BatchPage, BatchQuery, BatchRecord, Catalog, Change, IndexRecord, KeptPayload, NewEntry,
+    NodeRecord, NodeSettingsVersion, StoreError, TaskLog, TaskPage, TaskQuery, TaskRecord,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -382,6 +382,19 @@ impl TaskLog for MemoryStore {
                 .take(limit)
                 .cloned()
                 .collect()
+        }))
+    }
+
+    async fn load_kept(
+        &self,
+        after: Option<TaskUid>,
+        limit: usize,
+    ) -> Result<Vec<KeptPayload>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        Ok(self.read(|state| {
+            let tasks = state.tasks.rows().range((from, Bound::Unbounded));
+            let kept = tasks.filter_map(|(_, task)| rules::kept_payload(task));
+            kept.take(limit).collect()
         }))
     }
 

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use miroir_core::id::{BatchUid, TaskUid};
 use miroir_core::task::TaskStatus;
 use miroir_engine::port::{
-    BackupReport, BatchPage, BatchQuery, BatchRecord, Change, NewEntry, StoreError, TaskLog,
-    TaskPage, TaskQuery, TaskRecord,
+    BackupReport, BatchPage, BatchQuery, BatchRecord, Change, KeptPayload, NewEntry, StoreError,
+    TaskLog, TaskPage, TaskQuery, TaskRecord,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -51,6 +51,15 @@ impl TaskLog for SqliteStore {
             return Ok(Vec::new());
         }
         self.write(move |tx| tasks::append(tx, entries)).await
+    }
+
+    async fn load_kept(
+        &self,
+        after: Option<TaskUid>,
+        limit: usize,
+    ) -> Result<Vec<KeptPayload>, StoreError> {
+        self.read(move |connection| tasks::load_kept(connection, after, limit))
+            .await
     }
 
     async fn load_task(&self, uid: TaskUid) -> Result<Option<TaskRecord>, StoreError> {

@@ -7,7 +7,7 @@ use crate::rules;
 use bytes::Bytes;
 use miroir_core::id::{BatchUid, IndexUid, TaskUid};
 use miroir_core::task::{TaskKind, TaskStatus};
-use miroir_engine::port::{NewEntry, StoreError, TaskRecord};
+use miroir_engine::port::{KeptPayload, NewEntry, PayloadRef, StoreError, TaskRecord};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 
@@ -185,6 +185,43 @@ pub(super) fn load_pending(
         tasks.push(task);
     }
     Ok(tasks)
+}
+
+/// Payloads of final tasks: of those in the log the sizes alone are read.
+pub(super) fn load_kept(
+    connection: &Connection,
+    after: Option<TaskUid>,
+    limit: usize,
+) -> Sql<Vec<KeptPayload>> {
+    let after = match after.map(|uid| row::int(uid.0)) {
+        None => -1,
+        Some(Ok(after)) => after,
+        Some(Err(_)) => return Ok(Vec::new()),
+    };
+    let mut statement = connection.prepare_cached(
+        "SELECT tasks.uid, finished_at, payload, length(bytes)
+         FROM tasks LEFT JOIN inline_payloads ON task_uid = tasks.uid
+         WHERE tasks.uid > ?1 AND status IN (2, 3, 4) AND finished_at IS NOT NULL
+            AND (payload IS NOT NULL OR bytes IS NOT NULL)
+         ORDER BY tasks.uid LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut kept = Vec::new();
+    while let Some(found) = rows.next()? {
+        let file: Option<PayloadRef> = row::opt_from_json(found.get(2)?, "payload reference")?;
+        let inline = row::opt_uint(found.get(3)?, "payload length")?;
+        let bytes = match &file {
+            Some(PayloadRef::File { bytes, .. }) => *bytes,
+            None => inline.unwrap_or(0),
+        };
+        kept.push(KeptPayload {
+            task: TaskUid(row::uint(found.get(0)?, "task uid")?),
+            finished_at: row::timestamp(found.get(1)?)?,
+            bytes,
+            file,
+        });
+    }
+    Ok(kept)
 }
 
 pub(super) fn count_by_status(connection: &Connection) -> Sql<BTreeMap<TaskStatus, u64>> {

@@ -4,7 +4,7 @@ use super::*;
 use bytes::Bytes;
 use miroir_core::id::BatchUid;
 use miroir_core::task::{TaskFilter, TaskKind};
-use miroir_engine::port::{INLINE_PAYLOAD_BYTES_MAX, PayloadRef, TaskQuery};
+use miroir_engine::port::{INLINE_PAYLOAD_BYTES_MAX, KeptPayload, PayloadRef, TaskQuery};
 use std::collections::BTreeMap;
 
 on_every_store!(
@@ -15,6 +15,7 @@ on_every_store!(
     an_update_writes_what_it_may_and_nothing_else,
     a_commit_that_fails_changes_nothing,
     a_forgotten_payload_is_gone_and_the_task_stays,
+    payloads_of_final_tasks_are_listed_until_they_are_forgotten,
     only_final_tasks_are_removed,
     a_task_of_another_log_keeps_its_uid_and_the_log_goes_on_above_it,
     pending_tasks_are_those_enqueued_in_no_batch,
@@ -195,6 +196,78 @@ async fn a_forgotten_payload_is_gone_and_the_task_stays(store: &dyn Whole) {
         ..task
     };
     assert_eq!(store.load_task(expected.uid).await.unwrap(), Some(expected));
+}
+
+async fn payloads_of_final_tasks_are_listed_until_they_are_forgotten(store: &dyn Whole) {
+    let mut expected = Vec::new();
+    for status in TaskStatus::ALL {
+        let task = task_in(store, "a", status).await;
+        if status.is_final() {
+            let task = TaskRecord {
+                finished_at: Some(at(9)),
+                ..task
+            };
+            expected.push((task.uid, 9));
+            store
+                .commit(vec![Change::UpdateTask(Box::new(task))])
+                .await
+                .unwrap();
+        }
+    }
+    let file = PayloadRef::File {
+        name: "f.payload".to_owned(),
+        bytes: 1 << 40,
+    };
+    let large = NewEntry {
+        payload: Some(Payload::Stored(file.clone())),
+        ..entry("a")
+    };
+    let large = append(store, large).await;
+    let large = TaskRecord {
+        status: TaskStatus::Succeeded,
+        finished_at: Some(at(10)),
+        ..large
+    };
+    let uid = large.uid;
+    store
+        .commit(vec![Change::UpdateTask(Box::new(large))])
+        .await
+        .unwrap();
+    let none = append(store, global_entry()).await;
+    let none = TaskRecord {
+        status: TaskStatus::Succeeded,
+        finished_at: Some(at(10)),
+        ..none
+    };
+    store
+        .commit(vec![Change::UpdateTask(Box::new(none))])
+        .await
+        .unwrap();
+
+    let kept = store.load_kept(None, 100).await.unwrap();
+    let (inline, files): (Vec<_>, Vec<_>) = kept.into_iter().partition(|k| k.file.is_none());
+    let inline: Vec<_> = inline
+        .into_iter()
+        .map(|kept| (kept.task, kept.bytes))
+        .collect();
+    assert_eq!(inline, expected);
+    let expected_file = KeptPayload {
+        task: uid,
+        finished_at: at(10),
+        bytes: 1 << 40,
+        file: Some(file),
+    };
+    assert_eq!(files, [expected_file]);
+    let page = store.load_kept(Some(expected[0].0), 1).await.unwrap();
+    assert_eq!(page.len(), 1);
+    assert_eq!(page[0].task, expected[1].0);
+
+    store
+        .commit(vec![Change::ForgetPayload(uid)])
+        .await
+        .unwrap();
+    let kept = store.load_kept(None, 100).await.unwrap();
+    assert_eq!(kept.len(), expected.len());
 }
 
 async fn only_final_tasks_are_removed(store: &dyn Whole) {

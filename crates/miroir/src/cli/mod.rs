@@ -7,7 +7,9 @@ mod devnode;
 mod guard;
 mod import_dump;
 mod restore;
+mod rewind;
 mod serve;
+mod standing;
 mod status;
 mod stop;
 mod verify;
@@ -38,6 +40,7 @@ enum Command {
     Status(status::Args),
     Verify(verify::Args),
     Backup(backup::Args),
+    Rewind(rewind::Args),
     Restore(restore::Args),
     Guard(guard::Args),
     #[cfg(feature = "devnode")]
@@ -64,6 +67,7 @@ impl Cli {
             Command::Status(args) => runtime.block_on(Box::pin(status::run(args))),
             Command::Verify(args) => runtime.block_on(Box::pin(verify::run(args))),
             Command::Backup(args) => runtime.block_on(Box::pin(backup::run(args))),
+            Command::Rewind(args) => runtime.block_on(Box::pin(rewind::run(args))),
             Command::Restore(args) => restore::run(&args),
             Command::Guard(args) => runtime.block_on(Box::pin(guard::run(args))),
             #[cfg(feature = "devnode")]

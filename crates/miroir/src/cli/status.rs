@@ -1,5 +1,6 @@
 //! `miroir status`: nodes, indexes and tasks of a running proxy.
 
+use super::standing;
 use crate::client::{HttpClient, Refused};
 use crate::screen;
 use anyhow::Context;
@@ -17,7 +18,7 @@ const TASK_STATUSES: [&str; 5] = ["enqueued", "processing", "succeeded", "failed
 /// Show the nodes, indexes and tasks of a running proxy.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 ready and every node up and in sync, 2 otherwise, 1 no answer."
+    after_help = "Exit codes: 0 ready and every node up, in sync and well, 2 otherwise, 1 no answer."
 )]
 pub(super) struct Args {
     /// The proxy
@@ -152,11 +153,7 @@ impl Status {
     fn is_well(&self) -> bool {
         self.ready.ready
             && self.topology.store_fault.is_none()
-            && self
-                .topology
-                .nodes
-                .iter()
-                .all(|node| node.in_sync && node.state == "up")
+            && self.topology.nodes.iter().all(standing::is_well)
     }
 
     fn to_json(&self) -> Value {
@@ -204,16 +201,7 @@ impl Status {
         ];
         text.push_str(&screen::table(&headers, &nodes));
         for node in &topology.nodes {
-            let reason = node
-                .out_of_sync_reason
-                .as_ref()
-                .or(node.last_error.as_ref());
-            if let Some(reason) = reason {
-                text.push_str(&format!("\n  {}: {reason}", node.name));
-            }
-            if let Some(refill) = &node.refill {
-                text.push_str(&refill_line(&node.name, refill));
-            }
+            text.push_str(&standing::lines(node));
         }
         text.push_str("\n\n");
         text.push_str(&match self.indexes.is_empty() {
@@ -241,18 +229,6 @@ impl Status {
     }
 }
 
-fn refill_line(name: &str, refill: &miroir_api::admin::Refill) -> String {
-    match refill.state.as_str() {
-        "waiting" => format!("\n  {name}: its shards will be copied anew when it is back"),
-        _ => format!(
-            "\n  {name}: {} of {} shards copied, {} documents so far",
-            screen::grouped(refill.shards_done),
-            screen::grouped(refill.shards_total),
-            screen::grouped(refill.documents)
-        ),
-    }
-}
-
 fn node_row(node: &miroir_api::admin::Node) -> Vec<String> {
     let optional = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     vec![
@@ -260,12 +236,21 @@ fn node_row(node: &miroir_api::admin::Node) -> Vec<String> {
         node.state.clone(),
         if node.in_sync { "yes" } else { "NO" }.to_owned(),
         screen::grouped(node.lag_batches),
-        screen::grouped(node.shard_count),
+        shards_text(node),
         reads_text(&node.reads),
         optional(&node.version),
         optional(&node.zone),
         node.url.clone(),
     ]
+}
+
+/// The shards placed on it, and how many of them it may be read for if that is not all.
+fn shards_text(node: &miroir_api::admin::Node) -> String {
+    let placed = screen::grouped(node.shard_count);
+    match node.in_sync_shards == node.shard_count {
+        true => placed,
+        false => format!("{} of {placed}", screen::grouped(node.in_sync_shards)),
+    }
 }
 
 /// The mean time of its searches, and its breaker if that is not closed.
@@ -326,7 +311,13 @@ mod tests {
             out_of_sync_reason: (!in_sync).then(|| "does not answer".to_owned()),
             version: Some("1.50.0".to_owned()),
             lag_batches: u64::from(!in_sync) * 1234,
+            lag_entries: u64::from(!in_sync) * 2000,
+            lag_bytes: u64::from(!in_sync) * 3_000_000,
+            lag_seconds: if in_sync { 0.0 } else { 12.4 },
             shard_count: 32,
+            in_sync_shards: u64::from(in_sync) * 32,
+            waits_for: (!in_sync).then(|| "the node to answer".to_owned()),
+            conditions: Vec::new(),
             last_error: None,
             refill: (!in_sync).then(|| miroir_api::admin::Refill {
                 state: "copying".to_owned(),
@@ -392,11 +383,13 @@ mod tests {
             status.to_text(),
             "http://127.0.0.1:7700   miroir 0.1.0   ready\n\
              new indexes: 32 shards, 2 replicas of each\n\n  \
-             node   state   in sync     lag   shards   reads          version   zone   url\n  \
-             a      up      yes           0       32   4.2 ms         1.50.0    -      http://a:7700\n  \
-             b      down    NO        1,234       32   4.2 ms, open   1.50.0    -      http://b:7700\n  \
+             node   state   in sync     lag   shards    reads          version   zone   url\n  \
+             a      up      yes           0   32        4.2 ms         1.50.0    -      http://a:7700\n  \
+             b      down    NO        1,234   0 of 32   4.2 ms, open   1.50.0    -      http://b:7700\n  \
              b: does not answer\n  \
-             b: 5 of 32 shards copied, 1,200 documents so far\n\n  \
+             b: 5 of 32 shards copied, 1,200 documents so far\n  \
+             b: behind by 1,234 batches (2,000 entries, 3,000,000 bytes of payloads), 12 s\n  \
+             b: waits for the node to answer\n\n  \
              index    documents   shards   replicas   below\n  \
              cities      34,006        2          2       2   indexing\n\n  \
              tasks: 1 enqueued, 1,200 succeeded"

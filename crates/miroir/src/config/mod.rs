@@ -16,6 +16,7 @@ pub(crate) use transport::{TlsOverrides, TransportConfig};
 use crate::import::Wish;
 use miroir_engine::copy::CopyConfig;
 use miroir_engine::gate::Limits;
+use miroir_engine::kept::LogRetention;
 use miroir_engine::reads::{PartialPolicy, ReadConfig};
 use miroir_node::IpPolicy;
 use raw::{At, Mistake, RawConfig, RawIndex, RawNode};
@@ -45,6 +46,8 @@ pub(crate) const DEFAULT_SHARDS: u32 = 32;
 pub(crate) const DEFAULT_SEARCH_DEADLINE: Duration = Duration::from_secs(10);
 /// Some ten thousand first pages.
 pub(crate) const DEFAULT_SEARCH_CACHE_BYTES: u64 = 64 << 20;
+/// What the documents of finished tasks may take, where they are kept.
+const DEFAULT_LOG_RETENTION_BYTES: u64 = 16 << 30;
 /// A node's death is noticed within about this time when nobody asks it anything.
 pub(crate) const DEFAULT_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -346,7 +349,8 @@ impl Check {
                     "retention_age",
                     CopyConfig::default().retention_age,
                 ),
-                audit_interval: self.audit_interval(raw.audit_interval),
+                audit_interval: self.optional_duration(raw.audit_interval, "audit_interval"),
+                log: self.log_retention(raw.log_retention, raw.log_retention_size),
             },
             reads: self.reads(Reads {
                 hedge_percent: raw.hedge_percent,
@@ -495,14 +499,25 @@ impl Check {
         })
     }
 
-    /// Off by default: an audit reads every document of every replica.
-    fn audit_interval(&mut self, raw: Option<At<String>>) -> Option<Duration> {
+    /// For what is off by default, since it costs much. Nothing of it is off too.
+    fn optional_duration(&mut self, raw: Option<At<String>>, key: &str) -> Option<Duration> {
         let At { value, line } = raw?;
         match unit::parse_duration(&value) {
             Ok(interval) => return (!interval.is_zero()).then_some(interval),
-            Err(text) => self.add(line, format!("`audit_interval`: {text}")),
+            Err(text) => self.add(line, format!("`{key}`: {text}")),
         }
         None
+    }
+
+    /// Off by default: it takes as much disk as the writes of that time.
+    fn log_retention(
+        &mut self,
+        age: Option<At<String>>,
+        size: Option<At<String>>,
+    ) -> Option<LogRetention> {
+        let bytes = self.bytes(size, "log_retention_size", DEFAULT_LOG_RETENTION_BYTES);
+        let age = self.optional_duration(age, "log_retention")?;
+        Some(LogRetention { age, bytes })
     }
 
     fn allowed_ips(&mut self, raw: Option<At<String>>) -> IpPolicy {

@@ -56,6 +56,7 @@ fn a_file_with_nodes_only_gets_every_default() {
     assert_eq!(config.copy.retention_bytes, 16 << 30);
     assert_eq!(config.copy.retention_age, Duration::from_secs(72 * 3600));
     assert_eq!(config.copy.audit_interval, None);
+    assert_eq!(config.copy.log, None);
     assert_eq!(
         config.log,
         LogConfig {
@@ -95,6 +96,8 @@ copy_documents_per_second = 100
 retention_size = "1 GB"
 retention_age = "1 h"
 audit_interval = "24 h"
+log_retention = "7 d"
+log_retention_size = "1 GiB"
 hedge_percent = 2.5
 hedge_floor = "5 ms"
 slow_start = "1 min"
@@ -131,6 +134,9 @@ partial_answers = "deny"
     assert_eq!(config.copy.documents_per_second, 100);
     assert_eq!(config.copy.retention_bytes, 1_000_000_000);
     assert_eq!(config.copy.retention_age, Duration::from_secs(3600));
+    let log = config.copy.log.unwrap();
+    assert_eq!(log.age, Duration::from_secs(7 * 24 * 3600));
+    assert_eq!(log.bytes, 1 << 30);
     assert_eq!(
         config.copy.audit_interval,
         Some(Duration::from_secs(24 * 3600))

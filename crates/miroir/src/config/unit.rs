@@ -24,7 +24,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("`{text}` is larger than any machine"))
 }
 
-/// Returns the duration of `"500 ms"`, `"10 s"`, `"2 min"` or `"1 h"`.
+/// Returns the duration of `"500 ms"`, `"10 s"`, `"2 min"`, `"1 h"` or `"7 d"`.
 ///
 /// # Errors
 /// A sentence that says what to write.
@@ -36,7 +36,8 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "s" => 1_000,
         "m" | "min" => 60_000,
         "h" => 3_600_000,
-        _ => return Err(format!("{} (units: ms, s, min, h)", hint())),
+        "d" => 86_400_000,
+        _ => return Err(format!("{} (units: ms, s, min, h, d)", hint())),
     };
     let total = number.checked_mul(milliseconds).ok_or_else(hint)?;
     Ok(Duration::from_millis(total))
