@@ -14,7 +14,7 @@ use crate::state::{IndexEntry, Shared};
 use bytes::Bytes;
 use miroir_core::cover::CoverPart;
 use miroir_core::id::{IndexUid, ShardId};
-use miroir_core::merge::{HybridPlan, ResponseTemplate, SearchPlan};
+use miroir_core::merge::{DisputedValue, HybridPlan, ResponseTemplate, SearchPlan};
 use miroir_core::search::SearchRequest;
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,8 +222,14 @@ async fn scatter_search(
         let asked: Vec<usize> = answers.iter().map(|(_, asked)| *asked).collect();
         let merged = plan.merge_asked(&bodies, &asked);
         let dry = match merged.map_err(|error| EngineError::Answer(error.to_string()))? {
-            Ok(page) => {
+            Ok(mut page) => {
                 missing.sort_unstable();
+                if !page.disputed.is_empty() {
+                    let before = clock.monotonic();
+                    let replies = ask_spellings(asker, plan, &page.disputed).await;
+                    *nodes += clock.monotonic().saturating_sub(before);
+                    page.respell(&bodies_of(&replies));
+                }
                 return Ok(Merged {
                     template: page.to_template(),
                     node_count,
@@ -262,6 +268,28 @@ async fn scatter_search(
         answers.extend(whole.map(|answer| (answer, usize::MAX)));
         answers.sort_by(|(a, _), (b, _)| a.part.node.cmp(&b.part.node));
     }
+}
+
+/// The nodes' oldest documents with facet values that they spell differently; nothing where they do
+/// not tell, for it is only a spelling.
+async fn ask_spellings(
+    asker: &Asker<'_>,
+    plan: &SearchPlan,
+    disputed: &[DisputedValue],
+) -> Vec<PartAnswer> {
+    let scatter = Scatter {
+        shared: asker.shared,
+        snapshot: asker.snapshot,
+        entry: asker.entry,
+        shards: None,
+        affinity: asker.affinity,
+        kind: ReadKind::Search,
+        request: |part: &CoverPart| NodeRead::Raw {
+            path: "/multi-search".to_owned(),
+            body: Some(plan.spelling_body(disputed, part.filter.as_deref()).into()),
+        },
+    };
+    scatter.gather().await.unwrap_or_default()
 }
 
 pub(crate) fn elapsed_ms(shared: &Shared, started: Duration) -> u64 {

@@ -30,8 +30,8 @@ pub enum Cause {
     Denominator,
     /// Places so near that a server regards their distances as one.
     NearPlaces,
-    /// A facet value is shown as one of its documents spells it, and each node has its own first
-    /// document: which spelling of equal values is shown is not told by their nodes.
+    /// A facet value is shown as the oldest document found spells it. Nodes are asked for theirs,
+    /// but not for every value, and not of every kind of search.
     Spelling,
     /// A facet ordered by count is cut among values that are counted equally often.
     EqualCounts,

@@ -107,17 +107,26 @@ impl SearchPlan {
             .attributes_to_crop
             .as_ref()
             .map(|a| select_cropped(a, displayed, crop_length));
-        if let (Some(field), Some(retrieved)) = (&self.distinct, &retrieved)
-            && !retrieved.iter().any(|name| is_within(field, name))
-        {
+        let extra: Vec<String> = match &retrieved {
+            Some(retrieved) => self
+                .merged_fields()
+                .filter(|field| !retrieved.iter().any(|name| is_within(field, name)))
+                .collect(),
+            None => Vec::new(),
+        };
+        if let Some(retrieved) = retrieved.clone().filter(|_| !extra.is_empty()) {
             self.shape.extra = Some(Extra {
-                field: field.clone(),
-                retrieved: retrieved.clone(),
-                formatted: formatted_names(retrieved, highlighted.as_deref(), cropped.as_deref()),
+                formatted: formatted_names(&retrieved, highlighted.as_deref(), cropped.as_deref()),
+                fields: extra.clone(),
+                retrieved,
             });
         }
         let mut retrieved = retrieved.unwrap_or_else(|| vec!["*".to_owned()]);
-        retrieved.extend(self.shape.extra.as_ref().map(|extra| extra.field.clone()));
+        if extra.iter().any(|field| field == "*") {
+            retrieved = extra;
+        } else {
+            retrieved.extend(extra);
+        }
         let body = &mut self.body;
         body.insert("attributesToRetrieve".to_owned(), retrieved.into());
         for (name, list) in [
@@ -137,6 +146,25 @@ impl SearchPlan {
                 body.insert(name.to_owned(), true.into());
             }
         }
+    }
+
+    /// The fields that the merge looks at: the distinct field, and with it the facets, because a hit
+    /// that another one hides is taken out of their counts. A pattern may be any field.
+    fn merged_fields(&self) -> impl Iterator<Item = String> {
+        let facets = self.facets.iter().flatten();
+        let facets = facets.map(|facet| match facet.as_str() {
+            pattern if pattern.contains('*') => "*",
+            name => name,
+        });
+        let distinct = self.distinct.as_deref().into_iter();
+        let mut fields: Vec<String> = distinct
+            .flat_map(|field| std::iter::once(field).chain(facets.clone()))
+            .map(str::to_owned)
+            .collect();
+        if fields.iter().any(|field| field == "*") {
+            fields = vec!["*".to_owned()];
+        }
+        fields.into_iter()
     }
 
     fn plan_ranking(&mut self, request: &SearchRequest) {

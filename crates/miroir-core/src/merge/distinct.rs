@@ -4,10 +4,14 @@
 //! was taken by a kept hit; only kept hits take values; a hit without a value is always kept.
 //! Exact for fields with one value. For arrays a hit that loses here may have hidden others on its
 //! node, so fewer hits than one node's may be shown.
+//!
+//! A hit that is not kept is no candidate of the whole: it is taken out of the total and of the
+//! facets, which are sums over the nodes. So both are exact where the lists that came hold all
+//! candidates that the nodes kept; else they are estimates, as one node's are.
 
 use super::facet::{canonical_number, normalize_facet};
 use super::hit::Hit;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::HashSet;
 
 /// The values that kept hits have taken.
@@ -36,22 +40,54 @@ impl<'p> Taken<'p> {
 
     /// Whether the hit is kept; if so it takes its values.
     pub(super) fn take(&mut self, hit: &Hit<'_>) -> bool {
-        let mut values = Vec::new();
-        for (name, raw) in hit.members() {
-            let Some(rest) = rest_of_path(self.field, name) else {
-                continue;
-            };
-            // Deeper than the JSON reader goes: no value, as for any object.
-            if let Ok(value) = serde_json::from_str::<Value>(raw.get()) {
-                collect_within(&value, rest, &mut values);
-            }
-        }
+        let values = values_of(hit, self.field);
         if values.iter().any(|value| self.values.contains(value)) {
             return false;
         }
         self.values.extend(values);
         true
     }
+}
+
+/// The hit's values of a field, as facets see them.
+pub(super) fn values_of(hit: &Hit<'_>, field: &str) -> Vec<FacetValue> {
+    let mut values = Vec::new();
+    for (name, raw) in hit.members() {
+        let Some(rest) = rest_of_path(field, name) else {
+            continue;
+        };
+        // Deeper than the JSON reader goes: no value, as for any object.
+        if let Ok(value) = serde_json::from_str::<Value>(raw.get()) {
+            collect_within(&value, rest, &mut values);
+        }
+    }
+    values
+}
+
+/// The texts of a document's field, as they are written.
+pub(super) fn texts_of(document: &Map<String, Value>, field: &str) -> Vec<String> {
+    fn collect(value: &Value, path: &str, texts: &mut Vec<String>) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| collect(item, path, texts)),
+            Value::String(text) if path.is_empty() => texts.push(text.clone()),
+            Value::Bool(value) if path.is_empty() => texts.push(value.to_string()),
+            Value::Object(members) if !path.is_empty() => {
+                for (name, value) in members {
+                    if let Some(rest) = rest_of_path(path, name) {
+                        collect(value, rest, texts);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut texts = Vec::new();
+    for (name, value) in document {
+        if let Some(rest) = rest_of_path(field, name) {
+            collect(value, rest, &mut texts);
+        }
+    }
+    texts
 }
 
 /// What is left of the path `field` inside member `name`; empty if the member is the field.

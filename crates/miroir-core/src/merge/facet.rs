@@ -4,8 +4,10 @@
 //! of the whole need not be among the most frequent of a part.
 
 use super::answer::NodeAnswer;
-use super::distinct::FacetValue;
+use super::distinct::{FacetValue, values_of};
+use super::hit::Hit;
 use super::key::compare_numbers;
+use super::spelling::DisputedValue;
 use super::view::FacetOrder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -31,7 +33,7 @@ pub(super) struct FieldStats {
 /// The counts of one field, summed over the nodes.
 #[derive(Debug, Default)]
 struct FieldSum<'a> {
-    numbers: BTreeMap<&'a str, u64>,
+    numbers: BTreeMap<Cow<'a, str>, u64>,
     texts: BTreeMap<Cow<'a, str>, TextSum<'a>>,
 }
 
@@ -40,6 +42,8 @@ struct TextSum<'a> {
     spelling: &'a str,
     /// The count of the node whose spelling is shown.
     spelling_count: u64,
+    /// Nodes show different spellings.
+    is_disputed: bool,
     count: u64,
 }
 
@@ -61,78 +65,166 @@ pub(super) fn canonical_number(number: f64) -> String {
     number.to_string()
 }
 
-/// The merged distribution of the fields for which `is_shown` holds, by field name; `None` when no
-/// node showed one.
-///
-/// Of the field `distinct` each value is counted once: every node counted it once, and only one of
-/// those hits is in the whole.
-pub(super) fn merge_distribution(
-    answers: &[NodeAnswer<'_>],
-    is_shown: impl Fn(&str) -> bool,
-    order_of: impl Fn(&str) -> FacetOrder,
-    value_limit: usize,
-    distinct: Option<&str>,
-) -> Option<Map<String, Value>> {
-    let mut sums: BTreeMap<&str, FieldSum<'_>> = BTreeMap::new();
-    let mut is_present = false;
-    for answer in answers {
-        let Some(facets) = &answer.facets else {
-            continue;
-        };
-        is_present = true;
-        for (field, values) in facets.0.iter().filter(|(field, _)| is_shown(field)) {
-            let numbers = count_numbers(answer, field, &values.0);
-            let sum = sums.entry(field).or_default();
-            sum.add(&values.0, numbers);
-        }
-    }
-    // The regime is that of the whole: a part below the threshold says nothing about it.
-    let candidates: u64 = answers.iter().map(|answer| answer.total).sum();
-    let show = |(field, mut sum): (&str, FieldSum<'_>)| {
-        if distinct == Some(field) {
-            sum.count_once();
-        }
-        let shown = sum.show(order_of(field), candidates, value_limit);
-        (field.to_owned(), Value::Object(shown))
-    };
-    is_present.then(|| sums.into_iter().map(show).collect())
+/// The facets of the nodes added up, and what was taken out of the sums again.
+#[derive(Debug, Default)]
+pub(super) struct FacetSums<'a> {
+    fields: BTreeMap<&'a str, FieldSum<'a>>,
+    ranges: BTreeMap<&'a str, FieldStats>,
+    /// All candidates: they decide how values are sorted.
+    candidates: u64,
+    has_counts: bool,
+    has_ranges: bool,
 }
 
-/// The merged number ranges of the shown fields, by field name; `None` when no node showed any.
-pub(super) fn merge_stats(
-    answers: &[NodeAnswer<'_>],
-    is_shown: impl Fn(&str) -> bool,
-) -> Option<Map<String, Value>> {
-    let mut merged: BTreeMap<&str, FieldStats> = BTreeMap::new();
-    let mut is_present = false;
-    for answer in answers {
-        let Some(stats) = &answer.facet_stats else {
-            continue;
+impl<'a> FacetSums<'a> {
+    /// The sums of the fields for which `is_shown` holds.
+    pub(super) fn new(answers: &'a [NodeAnswer<'_>], is_shown: impl Fn(&str) -> bool) -> Self {
+        let mut sums = Self {
+            // The regime is that of the whole: a part below the threshold says nothing about it.
+            candidates: answers.iter().map(|answer| answer.total).sum(),
+            ..Self::default()
         };
-        is_present = true;
-        for (field, stats) in stats.0.iter().filter(|(field, _)| is_shown(field)) {
-            let range = merged.entry(field).or_insert(*stats);
-            // As facets order numbers, so that the answers' order does not matter for two zeroes.
-            if compare_numbers(stats.min, range.min).is_lt() {
-                range.min = stats.min;
+        for answer in answers {
+            if let Some(facets) = &answer.facets {
+                sums.has_counts = true;
+                for (field, values) in facets.0.iter().filter(|(field, _)| is_shown(field)) {
+                    let numbers = count_numbers(answer, field, &values.0);
+                    let sum = sums.fields.entry(field).or_default();
+                    sum.add(&values.0, numbers);
+                }
             }
-            if compare_numbers(stats.max, range.max).is_gt() {
-                range.max = stats.max;
+            if let Some(stats) = &answer.facet_stats {
+                sums.has_ranges = true;
+                for (field, stats) in stats.0.iter().filter(|(field, _)| is_shown(field)) {
+                    sums.ranges.entry(field).or_insert(*stats).widen(stats);
+                }
+            }
+        }
+        sums
+    }
+
+    /// Of this field each value is counted once: every node counted it once, and only one of those
+    /// hits is in the whole.
+    pub(super) fn count_once(&mut self, field: &str) {
+        if let Some(sum) = self.fields.get_mut(field) {
+            sum.count_once();
+        }
+    }
+
+    /// Takes a hit that nodes counted out of all fields but those for which `is_done` holds.
+    pub(super) fn remove(&mut self, hit: &Hit<'_>, is_done: impl Fn(&str) -> bool) {
+        self.candidates = self.candidates.saturating_sub(1);
+        let fields = self.fields.iter_mut();
+        for (field, sum) in fields.filter(|(field, _)| !is_done(field)) {
+            let has_lost_numbers = sum.remove(values_of(hit, field));
+            if !has_lost_numbers || !self.ranges.contains_key(field) {
+                continue;
+            }
+            match sum.range() {
+                Some(range) => self.ranges.insert(*field, range),
+                None => self.ranges.remove(field),
+            };
+        }
+    }
+
+    /// Counts these hits, which are all there are, in place of what the nodes counted.
+    pub(super) fn recount<'h>(&mut self, hits: impl Iterator<Item = &'h Hit<'h>> + Clone) {
+        self.candidates = hits.clone().count() as u64;
+        for (field, sum) in &mut self.fields {
+            sum.numbers.values_mut().for_each(|count| *count = 0);
+            sum.texts.values_mut().for_each(|text| text.count = 0);
+            for hit in hits.clone() {
+                sum.count(values_of(hit, field));
+            }
+            sum.numbers.retain(|_, count| *count > 0);
+            sum.texts.retain(|_, text| text.count > 0);
+            if self.ranges.contains_key(field) {
+                match sum.range() {
+                    Some(range) => self.ranges.insert(*field, range),
+                    None => self.ranges.remove(field),
+                };
             }
         }
     }
-    let to_value = |stats: FieldStats| {
+
+    /// The values that nodes spell differently.
+    pub(super) fn disputed(&self) -> Vec<DisputedValue> {
+        let mut disputed = Vec::new();
+        for (field, sum) in &self.fields {
+            let values = sum.texts.values().filter(|value| value.is_disputed);
+            disputed.extend(values.map(|value| DisputedValue {
+                field: (*field).to_owned(),
+                spelling: value.spelling.to_owned(),
+                count: value.count,
+            }));
+        }
+        disputed
+    }
+
+    /// The merged number ranges by field name; `None` when no node showed any.
+    pub(super) fn stats(&self) -> Option<Map<String, Value>> {
+        let shown = self.ranges.iter();
+        let shown = shown.map(|(field, range)| ((*field).to_owned(), range.to_value()));
+        self.has_ranges.then(|| shown.collect())
+    }
+
+    /// The merged distribution by field name; `None` when no node showed one.
+    pub(super) fn distribution(
+        self,
+        order_of: impl Fn(&str) -> FacetOrder,
+        value_limit: usize,
+    ) -> Option<Map<String, Value>> {
+        let show = |(field, sum): (&str, FieldSum<'_>)| {
+            let shown = sum.show(order_of(field), self.candidates, value_limit);
+            (field.to_owned(), Value::Object(shown))
+        };
+        self.has_counts
+            .then(|| self.fields.into_iter().map(show).collect())
+    }
+}
+
+impl FieldStats {
+    fn widen(&mut self, other: &Self) {
+        // As facets order numbers, so that the answers' order does not matter for two zeroes.
+        if compare_numbers(other.min, self.min).is_lt() {
+            self.min = other.min;
+        }
+        if compare_numbers(other.max, self.max).is_gt() {
+            self.max = other.max;
+        }
+    }
+
+    fn to_value(self) -> Value {
         let mut object = Map::new();
-        object.insert("min".to_owned(), stats.min.into());
-        object.insert("max".to_owned(), stats.max.into());
+        object.insert("min".to_owned(), self.min.into());
+        object.insert("max".to_owned(), self.max.into());
         Value::Object(object)
-    };
-    is_present.then(|| {
-        merged
-            .into_iter()
-            .map(|(f, stats)| (f.to_owned(), to_value(stats)))
-            .collect()
-    })
+    }
+}
+
+/// Takes a hit out of a distribution as it is shown; values that nobody has any more vanish.
+pub(super) fn remove_shown(distribution: &mut Map<String, Value>, hit: &Hit<'_>) {
+    for (field, values) in distribution {
+        let Value::Object(values) = values else {
+            continue;
+        };
+        let mut gone: Vec<FacetValue> = values_of(hit, field);
+        gone.sort_unstable();
+        gone.dedup();
+        for value in gone {
+            let is_it = |shown: &&String| match &value {
+                FacetValue::Number(number) => *number == **shown,
+                FacetValue::Text(text) => *text == normalize(shown),
+            };
+            let Some(name) = values.keys().find(is_it).cloned() else {
+                continue;
+            };
+            match values.get(&name).and_then(Value::as_u64) {
+                Some(count) if count > 1 => values.insert(name, (count - 1).into()),
+                _ => values.shift_remove(&name),
+            };
+        }
+    }
 }
 
 /// How many values of `field` are shown by more than one node, counted once less than shown.
@@ -186,23 +278,86 @@ fn parse_canonical(value: &str) -> Option<f64> {
 impl<'a> FieldSum<'a> {
     fn add(&mut self, values: &'a [(Cow<'a, str>, u64)], numbers: usize) {
         for (value, count) in &values[..numbers] {
-            *self.numbers.entry(value).or_default() += count;
+            let number = Cow::Borrowed(value.as_ref());
+            *self.numbers.entry(number).or_default() += count;
         }
         for (value, count) in &values[numbers..] {
             let sum = self.texts.entry(normalize(value)).or_insert(TextSum {
                 spelling: value,
                 spelling_count: 0,
+                is_disputed: false,
                 count: 0,
             });
             sum.count += count;
+            sum.is_disputed |= sum.spelling != value;
             // One node shows the spelling of its oldest document with the value. Which node holds
-            // the oldest of all is not known; the one with most such documents is the best guess,
-            // and does not depend on the order of the answers.
+            // the oldest of all is not known here (see `spelling`); the one with most such
+            // documents is the best guess, and does not depend on the order of the answers.
             let current = (sum.spelling_count, Reverse(sum.spelling));
             if (*count, Reverse(value.as_ref())) > current || sum.spelling_count == 0 {
                 (sum.spelling, sum.spelling_count) = (value, *count);
             }
         }
+    }
+
+    /// Counts one document with these values, of which nodes showed at least the texts.
+    fn count(&mut self, mut values: Vec<FacetValue>) {
+        values.sort_unstable();
+        values.dedup();
+        for value in values {
+            match value {
+                FacetValue::Number(number) => {
+                    *self.numbers.entry(number.into()).or_default() += 1;
+                }
+                FacetValue::Text(text) => {
+                    if let Some(sum) = self.texts.get_mut(&*text) {
+                        sum.count += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes one document with these values out; whether a number is nobody's any more.
+    fn remove(&mut self, mut values: Vec<FacetValue>) -> bool {
+        values.sort_unstable();
+        values.dedup();
+        let mut has_lost_numbers = false;
+        for value in values {
+            match value {
+                FacetValue::Number(number) => {
+                    if let Some(count) = self.numbers.get_mut(&*number) {
+                        *count = count.saturating_sub(1);
+                        if *count == 0 {
+                            self.numbers.remove(&*number);
+                            has_lost_numbers = true;
+                        }
+                    }
+                }
+                FacetValue::Text(text) => {
+                    if let Some(sum) = self.texts.get_mut(&*text) {
+                        sum.count = sum.count.saturating_sub(1);
+                        if sum.count == 0 {
+                            self.texts.remove(&*text);
+                        }
+                    }
+                }
+            }
+        }
+        has_lost_numbers
+    }
+
+    /// The range of its numbers.
+    fn range(&self) -> Option<FieldStats> {
+        let numbers = self.numbers.keys().filter_map(|text| text.parse().ok());
+        let ranges = numbers.map(|number: f64| FieldStats {
+            min: number,
+            max: number,
+        });
+        ranges.reduce(|mut range, other| {
+            range.widen(&other);
+            range
+        })
     }
 
     fn count_once(&mut self) {
@@ -216,16 +371,16 @@ impl<'a> FieldSum<'a> {
     fn show(self, order: FacetOrder, candidates: u64, limit: usize) -> Map<String, Value> {
         let is_gathered = order == FacetOrder::Alpha && candidates <= GATHER_CANDIDATES_MAX;
         // By text, as the map holds them.
-        let mut numbers: Vec<(&str, u64)> = self.numbers.into_iter().collect();
+        let mut numbers: Vec<(Cow<'_, str>, u64)> = self.numbers.into_iter().collect();
         // By normalised bytes, as the map holds them.
-        let mut texts: Vec<(&str, u64)> = self
+        let mut texts: Vec<(Cow<'_, str>, u64)> = self
             .texts
             .into_values()
-            .map(|sum| (sum.spelling, sum.count))
+            .map(|sum| (Cow::Borrowed(sum.spelling), sum.count))
             .collect();
         if !is_gathered {
             let value = |text: &str| text.parse().unwrap_or(0.0);
-            numbers.sort_by(|a, b| compare_numbers(value(a.0), value(b.0)));
+            numbers.sort_by(|a, b| compare_numbers(value(&a.0), value(&b.0)));
         }
         if order == FacetOrder::Count {
             // Equal counts come by descending value; both sorts are stable.
@@ -237,7 +392,7 @@ impl<'a> FieldSum<'a> {
         let mut shown = Map::new();
         if is_gathered {
             for (value, count) in numbers.into_iter().chain(texts).take(limit) {
-                shown.insert(value.to_owned(), count.into());
+                shown.insert(value.into_owned(), count.into());
             }
             return shown;
         }
@@ -245,7 +400,7 @@ impl<'a> FieldSum<'a> {
         // the strings, which then all follow (observed, and kept).
         for values in [numbers, texts] {
             for (value, count) in values {
-                shown.insert(value.to_owned(), count.into());
+                shown.insert(value.into_owned(), count.into());
                 if shown.len() == limit {
                     break;
                 }
@@ -277,197 +432,4 @@ fn normalize(text: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    fn merged(bodies: &[Value], order: FacetOrder, limit: usize) -> String {
-        let texts: Vec<_> = bodies.iter().map(ToString::to_string).collect();
-        let answers: Vec<_> = texts
-            .iter()
-            .map(|text| NodeAnswer::parse(text.as_bytes()).unwrap())
-            .collect();
-        let shown = merge_distribution(&answers, |_| true, |_| order, limit, None);
-        Value::Object(shown.unwrap()).to_string()
-    }
-
-    fn body(total: u64, values: Value, stats: Value) -> Value {
-        json!({
-            "hits": [], "totalHits": total,
-            "facetDistribution": {"f": values}, "facetStats": stats,
-        })
-    }
-
-    fn range(min: f64, max: f64) -> Value {
-        json!({"f": {"min": min, "max": max}})
-    }
-
-    #[test]
-    fn values_are_added_by_their_normalised_form() {
-        let a = body(5, json!({"ÀB": 1, "Web": 2}), json!({}));
-        let b = body(5, json!({"web": 3, "z": 1}), json!({}));
-        let expected = r#"{"f":{"ÀB":1,"web":5,"z":1}}"#;
-        assert_eq!(
-            merged(&[a.clone(), b.clone()], FacetOrder::Alpha, 100),
-            expected
-        );
-        assert_eq!(merged(&[b, a], FacetOrder::Alpha, 100), expected);
-    }
-
-    #[test]
-    fn few_candidates_sort_numbers_as_text_and_cut_both_kinds_together() {
-        let a = body(5, json!({"10": 1, "9.5": 1, "a": 1}), range(9.5, 10.0));
-        let b = body(5, json!({"3": 1, "b": 1}), range(3.0, 3.0));
-        let shown = merged(&[a.clone(), b.clone()], FacetOrder::Alpha, 100);
-        assert_eq!(shown, r#"{"f":{"10":1,"3":1,"9.5":1,"a":1,"b":1}}"#);
-        assert_eq!(
-            merged(&[a.clone(), b.clone()], FacetOrder::Alpha, 2),
-            r#"{"f":{"10":1,"3":1}}"#
-        );
-        assert_eq!(merged(&[a, b], FacetOrder::Alpha, 0), r#"{"f":{}}"#);
-    }
-
-    #[test]
-    fn many_candidates_in_all_sort_numbers_by_value() {
-        let a = body(2_000, json!({"10": 1, "9": 1}), range(9.0, 10.0));
-        let b = body(2_000, json!({"-1": 1, "a": 1}), range(-1.0, -1.0));
-        let both = [a, b];
-        assert_eq!(
-            merged(&both, FacetOrder::Alpha, 100),
-            r#"{"f":{"-1":1,"9":1,"10":1,"a":1}}"#
-        );
-        assert_eq!(
-            merged(&both, FacetOrder::Alpha, 4),
-            r#"{"f":{"-1":1,"9":1,"10":1,"a":1}}"#
-        );
-        // Numbers that fill the limit let all strings follow.
-        assert_eq!(
-            merged(&both, FacetOrder::Alpha, 3),
-            r#"{"f":{"-1":1,"9":1,"10":1,"a":1}}"#
-        );
-        assert_eq!(
-            merged(&both, FacetOrder::Alpha, 2),
-            r#"{"f":{"-1":1,"9":1,"a":1}}"#
-        );
-    }
-
-    #[test]
-    fn counts_come_first_by_frequency_and_then_by_descending_value() {
-        let a = body(9, json!({"a": 1, "b": 2, "c": 2}), json!({}));
-        let b = body(9, json!({"d": 4, "a": 1}), json!({}));
-        let both = [a, b];
-        assert_eq!(
-            merged(&both, FacetOrder::Count, 100),
-            r#"{"f":{"d":4,"c":2,"b":2,"a":2}}"#
-        );
-        assert_eq!(
-            merged(&both, FacetOrder::Count, 2),
-            r#"{"f":{"d":4,"c":2}}"#
-        );
-    }
-
-    #[test]
-    fn digits_are_text_where_the_field_holds_no_numbers() {
-        let a = body(5_000, json!({"10": 1, "9": 1}), json!({}));
-        assert_eq!(
-            merged(&[a], FacetOrder::Alpha, 100),
-            r#"{"f":{"10":1,"9":1}}"#
-        );
-    }
-
-    #[test]
-    fn ranges_span_the_ranges_of_the_nodes() {
-        let texts =
-            [range(3.0, 4.0), range(-1.0, 3.5)].map(|stats| body(1, json!({}), stats).to_string());
-        let answers = texts
-            .each_ref()
-            .map(|t| NodeAnswer::parse(t.as_bytes()).unwrap());
-        let stats = Value::Object(merge_stats(&answers, |_| true).unwrap());
-        assert_eq!(stats, json!({"f": {"min": -1.0, "max": 4.0}}));
-        assert_eq!(merge_stats(&answers, |_| false), Some(Map::new()));
-    }
-
-    #[test]
-    fn values_on_several_nodes_are_counted_once() {
-        let texts = [
-            json!({"1": 1, "a": 1}),
-            json!({"A": 1, "b": 1}),
-            json!({"1": 1}),
-        ]
-        .map(|values| body(9, values, range(1.0, 1.0)).to_string());
-        let answers = texts
-            .each_ref()
-            .map(|t| NodeAnswer::parse(t.as_bytes()).unwrap());
-        assert_eq!(count_shared_values(&answers, "f"), 2);
-        assert_eq!(count_shared_values(&answers, "g"), 0);
-    }
-
-    #[test]
-    fn values_of_the_distinct_field_count_once() {
-        let text = body(9, json!({"1": 1, "a": 1}), range(1.0, 1.0)).to_string();
-        let answers = [&text, &text].map(|t| NodeAnswer::parse(t.as_bytes()).unwrap());
-        let alpha = |_: &str| FacetOrder::Alpha;
-        let shown = merge_distribution(&answers, |_| true, alpha, 100, Some("f"));
-        assert_eq!(
-            Value::Object(shown.unwrap()),
-            json!({"f": {"1": 1, "a": 1}})
-        );
-    }
-
-    #[test]
-    fn long_values_are_cut_at_a_character() {
-        let text = "é".repeat(300);
-        let normal = normalize_facet(&text);
-        assert!(normal.len() <= FACET_BYTES_MAX && normal.len() > FACET_BYTES_MAX - 4);
-        assert_eq!(normalize_facet(&"x".repeat(500)).len(), FACET_BYTES_MAX);
-    }
-
-    /// The distribution that one node would answer for these values of its documents.
-    fn counted(documents: &[Vec<u8>], total: u64) -> Value {
-        let mut numbers: BTreeMap<String, u64> = BTreeMap::new();
-        let mut texts: BTreeMap<String, u64> = BTreeMap::new();
-        for value in documents.iter().flatten() {
-            // Even ones are numbers, odd ones are words.
-            if value % 2 == 0 {
-                *numbers.entry(value.to_string()).or_default() += 1;
-            } else {
-                *texts.entry(format!("w{value:03}")).or_default() += 1;
-            }
-        }
-        let by_value = |text: &String| text.parse::<u8>().unwrap();
-        let stats = match (
-            numbers.keys().map(by_value).min(),
-            numbers.keys().map(by_value).max(),
-        ) {
-            (Some(min), Some(max)) => range(f64::from(min), f64::from(max)),
-            _ => json!({}),
-        };
-        let values: Map<String, Value> = numbers
-            .into_iter()
-            .chain(texts)
-            .map(|(value, count)| (value, count.into()))
-            .collect();
-        body(total, Value::Object(values), stats)
-    }
-
-    proptest! {
-        #[test]
-        fn facets_of_the_parts_are_the_facets_of_the_whole(
-            documents in proptest::collection::vec((proptest::collection::vec(0_u8..30, 0..4), 0_usize..4), 0..40),
-            limit in 0_usize..20,
-            is_large in any::<bool>(),
-            by_count in any::<bool>(),
-        ) {
-            let order = if by_count { FacetOrder::Count } else { FacetOrder::Alpha };
-            let size = if is_large { 10_000 } else { 10 };
-            let part = |part: usize| -> Vec<Vec<u8>> {
-                documents.iter().filter(|d| d.1 == part).map(|d| d.0.clone()).collect()
-            };
-            let parts: Vec<_> = (0..4).map(|p| counted(&part(p), size / 4)).collect();
-            let all: Vec<_> = documents.iter().map(|d| d.0.clone()).collect();
-            let whole = [counted(&all, size)];
-            prop_assert_eq!(merged(&parts, order, limit), merged(&whole, order, limit));
-        }
-    }
-}
+mod tests;

@@ -6,13 +6,16 @@
 //! the lists of the indexes are merged the same way, and the page is cut.
 //!
 //! Where several queries search one index, totals and facets count the documents that *any* of
-//! them finds. No sum tells that, so the nodes are asked for it ([`FederatedPlan::count_body`]).
+//! them finds. No sum tells that, so the nodes are asked for it ([`FederatedPlan::count_requests`]).
+//! Under `distinct`, what some list holds and the merge does not keep is taken out of them again;
+//! where the lists of such an index hold all that is found, it is counted from them instead.
 
 use super::answer::MergeError;
 use super::attribute::matches_pattern;
 use super::distinct::Taken;
-use super::facet::{merge_distribution, merge_stats};
+use super::facet::FacetSums;
 use super::federated_count::{CountRequest, CountedQuery, count_requests, read_count};
+use super::federated_facets::{self, Facets};
 use super::hit::HitShape;
 use super::hybrid::HybridPlan;
 use super::key::SortValue;
@@ -20,14 +23,13 @@ use super::members::{write_name, write_value};
 use super::page::{Totals, Window};
 use super::plan::{SearchPlan, SearchPlanError};
 use super::response::MergedPage;
-use super::view::{FacetOrder, IndexView};
+use super::view::IndexView;
 use super::walk::RankedHit;
 use super::weighted::Standing;
 use crate::reserved::is_reserved;
 use crate::search::{Paging, SearchRequest};
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
 /// One query of a federated search.
@@ -96,6 +98,8 @@ pub struct FederatedPage<'a> {
     query_vectors: Vec<(usize, &'a RawValue)>,
     totals: Totals,
     facets: BTreeMap<String, Facets>,
+    /// Those of all indexes as one, if that was asked for.
+    merged_facets: Option<Facets>,
     semantic_hit_count: Option<usize>,
 }
 
@@ -104,12 +108,6 @@ struct Placed<'a> {
     query: usize,
     standing: Standing<'a>,
     ranked: RankedHit<'a>,
-}
-
-#[derive(Debug, Default)]
-struct Facets {
-    distribution: Map<String, Value>,
-    stats: Map<String, Value>,
 }
 
 impl FederatedPlan {
@@ -153,11 +151,15 @@ impl FederatedPlan {
             let is_only = uids.iter().filter(|uid| **uid == query.uid).count() == 1;
             let mut search = query.request;
             search.paging = paging;
-            search.facets = plan.facets.get(&query.uid).filter(|_| is_only).cloned();
+            // Under `distinct` hits must hold their facets, because those that are not kept are
+            // taken out of what the nodes counted.
+            let needs_facets = is_only || plan.distinct.is_some();
+            search.facets = plan
+                .facets
+                .get(&query.uid)
+                .filter(|_| needs_facets)
+                .cloned();
             if plan.distinct.is_some() {
-                if search.facets.is_some() || plan.facets.contains_key(&query.uid) {
-                    return Err((at, SearchPlanError::Unsupported(DISTINCT_FACETS)));
-                }
                 search.distinct.clone_from(&plan.distinct);
             }
             let shows_score = std::mem::replace(&mut search.show_ranking_score, true);
@@ -230,10 +232,15 @@ impl FederatedPlan {
                 },
             })
             .collect();
+        // One hit, so that a query that mixes words and vectors looks at its vectors. Under
+        // `distinct` as many as are looked at: those that they hide are not counted.
+        let hits = match &self.distinct {
+            Some(_) => self.window.depth().max(1),
+            None => 1,
+        };
         let mut federation = match self.paging {
-            // One hit, so that a query that mixes words and vectors looks at its vectors.
-            Paging::Offset { .. } => json!({"offset": 0, "limit": 1}),
-            Paging::Page { .. } => json!({"page": 1, "hitsPerPage": 1}),
+            Paging::Offset { .. } => json!({"offset": 0, "limit": hits}),
+            Paging::Page { .. } => json!({"page": 1, "hitsPerPage": hits}),
         };
         if let Some(facets) = self.facets.get(uid) {
             federation["facetsByIndex"] = json!({ physical: facets });
@@ -258,11 +265,14 @@ impl FederatedPlan {
         let mut facets = BTreeMap::new();
         let mut query_vectors = Vec::new();
         let mut is_semantic = false;
-        let mut lists: BTreeMap<&str, Vec<Vec<Placed<'a>>>> = BTreeMap::new();
+        let mut found: BTreeMap<&str, Found<'a>> = BTreeMap::new();
         for (at, (query, page)) in self.queries.iter().zip(pages).enumerate() {
             query_vectors.extend(page.query_vector.map(|vector| (at, vector)));
             is_semantic |= page.semantic_hit_count.is_some();
-            if !counts.contains_key(&query.uid) {
+            let found = found.entry(&query.uid).or_default();
+            if counts.contains_key(&query.uid) {
+                found.is_cut |= page.totals.hits() > page.hits.len() as u64;
+            } else {
                 total += page.totals.hits();
                 if let Some(distribution) = page.facet_distribution {
                     let stats = page.facet_stats.unwrap_or_default();
@@ -285,24 +295,59 @@ impl FederatedPlan {
                     ranked,
                 }
             };
-            let list = page.hits.into_iter().map(place).collect();
-            lists.entry(&query.uid).or_default().push(list);
-        }
-        for (uid, answers) in counts {
-            let (count, counted) = self.merge_counts(uid, answers)?;
-            total += count;
-            facets.extend(counted.map(|counted| (uid.clone(), counted)));
+            found.lists.push(page.hits.into_iter().map(place).collect());
         }
         let mut by_index = Vec::new();
-        for (uid, lists) in lists {
+        for (uid, Found { lists, is_cut }) in found {
             let view_max = self
                 .views
                 .get(uid)
                 .map_or(usize::MAX, |view| view.max_total_hits);
             let depth = self.window.depth().min(view_max);
-            by_index.push(self.merge_index(lists, depth, &mut total));
+            let (mut list, dropped) = self.merge_lists(vec![once_each(lists)]);
+            if let Some(answers) = counts.get(uid) {
+                let all = (self.distinct.is_some() && !is_cut).then_some(&list[..]);
+                let (count, counted) = self.merge_counts(uid, answers, all)?;
+                total += count;
+                facets.extend(counted.map(|counted| (uid.to_owned(), counted)));
+            } else {
+                let dropped = dropped.into_iter().map(|placed| placed.ranked);
+                for ranked in dropped {
+                    total = total.saturating_sub(1);
+                    facets
+                        .get_mut(uid)
+                        .iter_mut()
+                        .for_each(|of| of.remove(&ranked));
+                }
+            }
+            list.truncate(depth);
+            by_index.push(list);
         }
-        let mut hits = self.merge_lists(by_index, &mut total);
+        let (mut hits, dropped) = self.merge_lists(by_index);
+        let mut dropped_of_others = Vec::new();
+        for Placed { query, ranked, .. } in dropped {
+            total = total.saturating_sub(1);
+            if self.merge_facets.is_some() {
+                dropped_of_others.push(ranked);
+            } else {
+                let uid = &self.queries[query].uid;
+                facets
+                    .get_mut(uid)
+                    .iter_mut()
+                    .for_each(|of| of.remove(&ranked));
+            }
+        }
+        let merged_facets = self
+            .merge_facets
+            .filter(|_| !facets.is_empty())
+            .map(|limit| federated_facets::merge(&facets, &self.views, limit));
+        let merged_facets = merged_facets.map(|mut merged| {
+            // Of the values of all indexes, whichever it is that shows them, as a node does it.
+            for ranked in &dropped_of_others {
+                merged.remove(ranked);
+            }
+            merged
+        });
         hits.truncate(self.window.end.min(hits.len()));
         hits.drain(..self.window.start.min(hits.len()));
         let semantic = hits
@@ -315,57 +360,40 @@ impl FederatedPlan {
             query_vectors,
             totals: Totals::new(self.paging, total),
             facets,
+            merged_facets,
             semantic_hit_count,
         })
     }
 
-    /// The lists of one index as one, each document once, no longer than `depth`.
-    fn merge_index<'a>(
+    /// Merges lists and keeps one hit for each value of the federation's distinct field; returns
+    /// what is kept and what is not.
+    fn merge_lists<'a>(
         &'a self,
         lists: Vec<Vec<Placed<'a>>>,
-        depth: usize,
-        total: &mut u64,
-    ) -> Vec<Placed<'a>> {
-        let mut seen: HashSet<String> = HashSet::new();
-        let lists = merge_sorted(lists).into_iter().filter(|placed| {
-            // The place in the insertion order names a document of its index.
-            match &placed.ranked.hit.details.seq {
-                SortValue::Text(seq) => seen.insert(seq.clone().into_owned()),
-                _ => true,
-            }
-        });
-        let mut list = self.merge_lists(vec![lists.collect()], total);
-        list.truncate(depth);
-        list
-    }
-
-    /// Merges lists and keeps one hit for each value of the federation's distinct field; a hit
-    /// that is dropped does not count.
-    fn merge_lists<'a>(&'a self, lists: Vec<Vec<Placed<'a>>>, total: &mut u64) -> Vec<Placed<'a>> {
+    ) -> (Vec<Placed<'a>>, Vec<Placed<'a>>) {
         let mut taken = self.distinct.as_deref().map(Taken::new);
-        let mut list = merge_sorted(lists);
-        list.retain(|placed| {
-            let is_kept = taken
+        merge_sorted(lists).into_iter().partition(|placed| {
+            taken
                 .as_mut()
-                .is_none_or(|taken| taken.take(&placed.ranked.hit));
-            if !is_kept {
-                *total = total.saturating_sub(1);
-            }
-            is_kept
-        });
-        list
+                .is_none_or(|taken| taken.take(&placed.ranked.hit))
+        })
     }
 
     fn merge_counts(
         &self,
         uid: &str,
         answers: &[&[u8]],
+        // What the queries find, where their lists hold all of it.
+        all: Option<&[Placed<'_>]>,
     ) -> Result<(u64, Option<Facets>), MergeError> {
         let mut parts = Vec::with_capacity(answers.len());
         for (node, body) in answers.iter().enumerate() {
             parts.push(read_count(body).map_err(|fault| MergeError { node, fault })?);
         }
-        let total = parts.iter().map(|part| part.total).sum();
+        let total = match all {
+            Some(all) => all.len() as u64,
+            None => parts.iter().map(|part| part.total).sum(),
+        };
         let (Some(patterns), Some(view)) = (self.facets.get(uid), self.views.get(uid)) else {
             return Ok((total, None));
         };
@@ -376,67 +404,46 @@ impl FederatedPlan {
                     .any(|pattern| matches_pattern(pattern, field))
                 && view.is_filterable(field)
         };
+        let mut sums = FacetSums::new(&parts, is_shown);
+        if let Some(all) = all {
+            sums.recount(all.iter().map(|placed| &placed.ranked.hit));
+        } else if let (Some(field), Paging::Page { .. }) = (&self.distinct, self.paging) {
+            sums.count_once(field);
+        }
+        let stats = sums.stats().unwrap_or_default();
         let order_of = |field: &str| view.facet_order(field);
-        let limit = view.max_values_per_facet;
-        let distribution = merge_distribution(&parts, is_shown, order_of, limit, None);
-        let stats = merge_stats(&parts, is_shown).unwrap_or_default();
+        let distribution = sums.distribution(order_of, view.max_values_per_facet);
         let facets = distribution.map(|distribution| Facets {
             distribution,
             stats,
         });
         Ok((total, facets))
     }
+}
 
-    /// The facets of all indexes added up by the text shown, as Meilisearch does it.
-    fn merge_facets(&self, limit: Option<usize>, facets: &BTreeMap<String, Facets>) -> Facets {
-        let mut merged = Facets::default();
-        let mut order_of: BTreeMap<&str, FacetOrder> = BTreeMap::new();
-        for (uid, of_index) in facets {
-            for (field, values) in &of_index.distribution {
-                let view = self.views.get(uid);
-                let order = view.map(|view| view.facet_order(field)).unwrap_or_default();
-                order_of.entry(field).or_insert(order);
-                let sums = merged
-                    .distribution
-                    .entry(field.clone())
-                    .or_insert_with(|| json!({}));
-                let (Value::Object(sums), Value::Object(values)) = (sums, values) else {
-                    continue;
-                };
-                for (value, count) in values {
-                    let sum = sums.get(value).and_then(Value::as_u64).unwrap_or(0);
-                    let sum = sum + count.as_u64().unwrap_or(0);
-                    sums.insert(value.clone(), sum.into());
-                }
-            }
-            for (field, range) in &of_index.stats {
-                let merged = merged
-                    .stats
-                    .entry(field.clone())
-                    .or_insert_with(|| range.clone());
-                widen(merged, range);
-            }
-        }
-        for (field, values) in &mut merged.distribution {
-            let Value::Object(values) = values else {
-                continue;
-            };
-            let mut sorted: Vec<(String, Value)> = std::mem::take(values).into_iter().collect();
-            match order_of.get(field.as_str()).copied().unwrap_or_default() {
-                FacetOrder::Alpha => sorted.sort_by(|(a, _), (b, _)| a.cmp(b)),
-                FacetOrder::Count => {
-                    sorted.sort_by_key(|(_, count)| Reverse(count.as_u64().unwrap_or(0)));
-                }
-            }
-            values.extend(sorted.into_iter().take(limit.unwrap_or(usize::MAX)));
-        }
-        merged.distribution.sort_keys();
-        merged.stats.sort_keys();
-        merged
+/// What the queries on one index found.
+#[derive(Debug, Default)]
+struct Found<'a> {
+    lists: Vec<Vec<Placed<'a>>>,
+    /// Whether a query finds more than its list holds.
+    is_cut: bool,
+}
+
+/// The place in the insertion order, which names a document of its index.
+fn seq_of<'h>(ranked: &'h RankedHit<'_>) -> Option<&'h str> {
+    match &ranked.hit.details.seq {
+        SortValue::Text(seq) => Some(seq),
+        _ => None,
     }
 }
 
-const DISTINCT_FACETS: &str = "a federated search with both `distinct` and facets";
+/// The lists of one index as one, each document where it comes first.
+fn once_each(lists: Vec<Vec<Placed<'_>>>) -> Vec<Placed<'_>> {
+    let mut seen: HashSet<String> = HashSet::new();
+    let mut merged = merge_sorted(lists);
+    merged.retain(|placed| seq_of(&placed.ranked).is_none_or(|seq| seen.insert(seq.to_owned())));
+    merged
+}
 
 /// Always takes the best head; equal heads come by the position of their query. A list keeps its
 /// own order, which is exact where the comparison between queries is not.
@@ -460,17 +467,6 @@ fn merge_sorted<'a>(lists: Vec<Vec<Placed<'a>>>) -> Vec<Placed<'a>> {
         }
         let Some((at, _)) = best else { return merged };
         merged.extend(lists[at].next());
-    }
-}
-
-fn widen(range: &mut Value, other: &Value) {
-    for (name, wants_larger) in [("min", false), ("max", true)] {
-        let number = |value: &Value| value.get(name).and_then(Value::as_f64);
-        if let (Some(a), Some(b)) = (number(range), number(other))
-            && (if wants_larger { b > a } else { b < a })
-        {
-            range[name] = b.into();
-        }
     }
 }
 
@@ -533,8 +529,7 @@ impl FederatedPage<'_> {
 
     fn write_facets(&self, out: &mut Vec<u8>) {
         let mut is_first = false;
-        if let Some(limit) = self.plan.merge_facets {
-            let merged = self.plan.merge_facets(limit, &self.facets);
+        if let Some(merged) = &self.merged_facets {
             write_name(out, &mut is_first, "facetDistribution");
             write_value(out, &merged.distribution);
             write_name(out, &mut is_first, "facetStats");

@@ -33,18 +33,28 @@ pub(super) struct HitShape {
     pub(super) displayed: Option<Vec<String>>,
     pub(super) shows_score: bool,
     pub(super) shows_details: bool,
-    /// A field that the merge needed and the client did not ask for.
+    /// Fields that the merge needed and the client did not ask for.
     pub(super) extra: Option<Extra>,
 }
 
-/// A field to take out again, which may lie inside a member that the client did ask for.
+/// Fields to take out again, which may lie inside a member that the client did ask for.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Extra {
-    pub(super) field: String,
+    /// Their names; `*` is everything.
+    pub(super) fields: Vec<String>,
     /// What the client asked to retrieve.
     pub(super) retrieved: Vec<String>,
     /// What it asked to see in `_formatted`; `None` is everything.
     pub(super) formatted: Option<Vec<String>>,
+}
+
+impl Extra {
+    fn may_be_within(&self, member: &str) -> bool {
+        // What is retrieved by a name comes with all that lies within, hence both directions.
+        let touches =
+            |field: &String| field == "*" || is_within(field, member) || is_within(member, field);
+        self.fields.iter().any(touches)
+    }
 }
 
 /// What the merge knows better than the node about one hit's scores.
@@ -181,8 +191,8 @@ fn write_document_member(
         return;
     }
     let kept_whole = match cut {
-        // Only a member that holds the extra field can hold too much.
-        Some((extra, Some(selectors))) if is_within(&extra.field, name) => {
+        // Only a member that holds an extra field can hold too much.
+        Some((extra, Some(selectors))) if extra.may_be_within(name) => {
             selectors.iter().any(|selector| selector == name)
                 || !is_narrowed(out, is_first, name, raw, selectors)
         }
@@ -331,7 +341,7 @@ mod tests {
         let hit = r#"{"id":1,"a":{"b":{"c":1,"d":2},"e":3},"_formatted":{"id":"1","a":{"b":{"c":"1"},"e":"3"}},"_rankingScoreDetails":{}}"#;
         let check = |retrieved: &str, formatted: Option<&str>, expected: &str| {
             let extra = Extra {
-                field: "a.b".to_owned(),
+                fields: names("a.b"),
                 retrieved: names(retrieved),
                 formatted: formatted.map(names),
             };

@@ -14,11 +14,13 @@
 //! **What is not exact**, because the nodes' answers do not tell it:
 //! - the order among documents less than about a metre apart under a geo sort: a node reports one
 //!   distance for the whole group, that of the first it met;
-//! - under `distinct`: totals in offset mode (one node's own are estimates), totals of a search by
-//!   meaning, facet counts of other fields, and all of it for fields that hold arrays;
+//! - under `distinct`, where more is found than the page's last rank: totals in offset mode (one
+//!   node's own are estimates) and facet counts of other fields; totals of a search by meaning; and
+//!   all of it for fields that hold arrays;
 //! - with a score threshold: totals and facets where one node stops early;
-//! - which spelling of a facet value is shown when nodes show several, and a field that holds both
-//!   the number 3 and the string "3";
+//! - which spelling of a facet value is shown when nodes show several and words find very many
+//!   documents with it (see `spelling`), and a field that holds both the number 3 and the string
+//!   "3";
 //! - vectors of hits under a list of displayed attributes, which are shown if the list names
 //!   `_vectors` (Meilisearch 1.50 does the reverse once a document has brought its own vectors);
 //! - proximity where a node's bucket holds only matches through joined words, whose scale differs.
@@ -33,6 +35,7 @@ mod facet;
 mod facet_search;
 mod federated;
 mod federated_count;
+mod federated_facets;
 mod fields;
 mod hit;
 mod hybrid;
@@ -43,6 +46,7 @@ mod plan;
 mod response;
 mod score;
 mod similar;
+mod spelling;
 mod strip;
 mod view;
 mod walk;
@@ -67,5 +71,6 @@ pub use page::Totals;
 pub use plan::{SearchPlan, SearchPlanError};
 pub use response::{MergedPage, ResponseTemplate};
 pub use similar::{SimilarPage, SimilarPlan, SimilarRequest};
+pub use spelling::DisputedValue;
 pub use strip::{strip_document, strip_field_distribution, without_empty_vectors};
 pub use view::{FacetOrder, IndexView};

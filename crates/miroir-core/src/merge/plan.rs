@@ -5,6 +5,7 @@ use super::attribute::matches_pattern;
 use super::hit::HitShape;
 use super::page::{Totals, Window};
 use super::response::MergedPage;
+use super::spelling::askable;
 use super::view::IndexView;
 use super::walk::walk;
 use super::{facet, walk};
@@ -229,22 +230,24 @@ impl SearchPlan {
         let walk::Walked {
             shown,
             accepted,
+            rejected,
             is_cut_short,
             dry,
         } = walk(self, answers)?;
         let is_shown = |field: &str| self.is_shown_facet(field);
-        let order_of = |field: &str| self.view.facet_order(field);
-        let wants_facets = self.facets.is_some();
-        let facet_distribution = wants_facets
-            .then(|| {
-                let limit = self.view.max_values_per_facet;
-                let distinct = self.counted_field.as_deref();
-                facet::merge_distribution(answers, is_shown, order_of, limit, distinct)
-            })
-            .flatten();
-        let facet_stats = wants_facets
-            .then(|| facet::merge_stats(answers, is_shown))
-            .flatten();
+        let (mut facet_distribution, mut facet_stats, mut disputed) = (None, None, Vec::new());
+        if self.facets.is_some() {
+            let mut sums = facet::FacetSums::new(answers, is_shown);
+            let counted = self.counted_field.as_deref();
+            counted.iter().for_each(|field| sums.count_once(field));
+            for ranked in &rejected {
+                sums.remove(&ranked.hit, |field| counted == Some(field));
+            }
+            facet_stats = sums.stats();
+            disputed = askable(sums.disputed());
+            let order_of = |field: &str| self.view.facet_order(field);
+            facet_distribution = sums.distribution(order_of, self.view.max_values_per_facet);
+        }
         let semantic_hit_count =
             answers
                 .iter()
@@ -257,7 +260,11 @@ impl SearchPlan {
                 });
         Ok(MergedPage {
             plan: self,
-            totals: Totals::new(self.paging, self.count_hits(answers, accepted)),
+            totals: Totals::new(
+                self.paging,
+                self.count_hits(answers, accepted, rejected.len()),
+            ),
+            disputed,
             facet_distribution,
             facet_stats,
             semantic_hit_count,
@@ -279,11 +286,12 @@ impl SearchPlan {
         self.query.trim().is_empty() && !uses_vector
     }
 
-    fn count_hits(&self, answers: &[NodeAnswer<'_>], accepted: usize) -> u64 {
+    fn count_hits(&self, answers: &[NodeAnswer<'_>], accepted: usize, rejected: usize) -> u64 {
         let candidates: u64 = answers.iter().map(|answer| answer.total).sum();
         let shared = match &self.counted_field {
+            // Also those beyond the lists' ends.
             Some(field) => facet::count_shared_values(answers, field),
-            None => 0,
+            None => rejected as u64,
         };
         let hits = candidates.saturating_sub(shared).max(accepted as u64);
         if self.view.totals_capped {

@@ -3,6 +3,7 @@
 use super::members::{write_name, write_value};
 use super::page::Totals;
 use super::plan::SearchPlan;
+use super::spelling::DisputedValue;
 use super::walk::RankedHit;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -13,6 +14,8 @@ pub struct MergedPage<'a> {
     pub(super) plan: &'a SearchPlan,
     pub(super) hits: Vec<RankedHit<'a>>,
     pub(super) query_vector: Option<&'a RawValue>,
+    /// Facet values that nodes spell differently; see [`MergedPage::respell`].
+    pub disputed: Vec<DisputedValue>,
     /// A node whose list ended too early; then this is no page.
     pub(super) dry: Option<usize>,
     /// The paging as asked and the number of hits found.

@@ -37,6 +37,8 @@ pub struct IndexView {
     /// The index's own distinct attribute. Nodes do not have it: it is sent with each search, and
     /// must be filterable on them.
     pub distinct_attribute: Option<String>,
+    /// Whether ranking rules order documents by a field of theirs, also where nothing is searched.
+    pub ranks_by_fields: bool,
     /// The primary key, if it is known.
     pub primary_key: Option<String>,
     /// Whether totals stop at `max_total_hits`, as they did before Meilisearch 1.47; later servers
@@ -56,6 +58,7 @@ impl Default for IndexView {
             sort_facet_values_by: BTreeMap::new(),
             filterable: Vec::new(),
             distinct_attribute: None,
+            ranks_by_fields: false,
             primary_key: None,
             totals_capped: false,
         }

@@ -1,7 +1,8 @@
 //! The k-way merge: always take the best head of the nodes' lists, until the page is full.
 //!
 //! Hits are read when they become the head of their list, so a page costs about its own depth in
-//! hits and not the number of hits that came. Each list is sorted by the key (nodes sort by the
+//! hits and not the number of hits that came (but under `distinct`, where all that came is looked
+//! at, to know what the nodes counted and the whole does not). Each list is sorted by the key (nodes sort by the
 //! same rules), so the walk gives what sorting all hits would.
 
 use super::answer::{MergeError, NodeAnswer};
@@ -26,6 +27,8 @@ pub(super) struct Walked<'a> {
     pub(super) shown: Vec<RankedHit<'a>>,
     /// The hits down to the page's end that are in the ranking, shown or before the page.
     pub(super) accepted: usize,
+    /// Under `distinct`: the hits that nodes kept and the whole does not, down to the lists' ends.
+    pub(super) rejected: Vec<RankedHit<'a>>,
     /// Whether a node ran out of time for a hit on the way.
     pub(super) is_cut_short: bool,
     /// A node whose list ended before the page did, though it may have more hits.
@@ -41,6 +44,7 @@ pub(super) fn walk<'a>(
     let mut walked = Walked {
         shown: Vec::new(),
         accepted: 0,
+        rejected: Vec::new(),
         is_cut_short: false,
         dry: None,
     };
@@ -53,7 +57,7 @@ pub(super) fn walk<'a>(
     }
     let mut taken = plan.distinct.as_deref().map(Taken::new);
     let mut scale = TypoScale::default();
-    while walked.accepted < window.end {
+    while walked.accepted < window.end || taken.is_some() {
         let Some(Head { node, at, hit }) = heads.pop() else {
             break;
         };
@@ -73,7 +77,14 @@ pub(super) fn walk<'a>(
             (Some(threshold), Some(score)) => score < threshold,
             _ => false,
         };
-        if is_too_low || taken.as_mut().is_some_and(|taken| !taken.take(&hit)) {
+        if is_too_low {
+            continue;
+        }
+        if taken.as_mut().is_some_and(|taken| !taken.take(&hit)) {
+            walked.rejected.push(RankedHit { hit, adjusted });
+            continue;
+        }
+        if walked.accepted >= window.end {
             continue;
         }
         walked.is_cut_short |= hit.details.is_cut_short();

@@ -172,6 +172,8 @@ pub fn index_view(logical: &Settings) -> IndexView {
         sort_facet_values_by: sort_facet_values_by(logical),
         filterable: filterable_patterns(logical),
         distinct_attribute: distinct_attribute(logical).map(str::to_owned),
+        ranks_by_fields: texts(logical.get("rankingRules"))
+            .is_some_and(|rules| rules.iter().any(|rule| rule.contains(':'))),
         ..IndexView::default()
     }
 }
