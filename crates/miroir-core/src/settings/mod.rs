@@ -12,6 +12,7 @@
 //! - `distinctAttribute` stays unset: it cannot be switched off for one search, and the merge must
 //!   see the hits it would hide;
 //! - `faceting.maxValuesPerFacet` is larger, so that merged facets are right;
+//! - templates of embedders that walk over all fields pass the reserved ones by;
 //! - `nonSeparatorTokens` and `dictionary` leave out the characters that tags are written with.
 //!
 //! Settings that are not named here pass as they are, so a newer node's work too.
@@ -19,6 +20,7 @@
 mod features;
 mod node;
 mod read;
+mod template;
 
 pub use features::{FilterFeatures, facet_search_refusal, filter_features};
 pub use node::{from_node_settings, initial_node_settings, recover_logical, to_node_settings};
@@ -27,6 +29,7 @@ pub use read::{
     index_view, is_filterable, is_geo_checked, is_geojson_checked, matches_pattern, max_total_hits,
     max_values_per_facet, ranking_rules, sort_facet_values_by,
 };
+pub use template::{guarded, revealed};
 
 use serde_json::{Map, Value, json};
 

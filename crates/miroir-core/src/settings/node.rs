@@ -1,6 +1,7 @@
 //! Logical settings → what nodes are sent, and back.
 
 use super::read::{distinct_attribute, is_filterable, max_values_per_facet};
+use super::template::{guard_embedders, reveal_embedders};
 use super::{Settings, SettingsFacts, default_ranking_rules, filter_features, view};
 use crate::reserved::{
     RESERVED_PREFIX, SEQ_FIELD, SEQ_RULE, SHARD_FIELD, is_reserved, is_reserved_character,
@@ -29,7 +30,8 @@ pub fn to_node_settings(patch: &Settings, logical: &Settings, facts: &SettingsFa
     let mut sent = Map::new();
     for (name, value) in patch {
         let (name, value) = match name.as_str() {
-            "displayedAttributes" => continue,
+            // The last two can only be reset, which changes nothing; and older nodes do not know them.
+            "displayedAttributes" | "chat" | "foreignKeys" => continue,
             "filterableAttributes" | "distinctAttribute" => {
                 ("filterableAttributes", filterable(logical, facts))
             }
@@ -39,6 +41,10 @@ pub fn to_node_settings(patch: &Settings, logical: &Settings, facts: &SettingsFa
             "nonSeparatorTokens" | "dictionary" if facts.has_shard_tag || facts.has_seq => {
                 (name.as_str(), without_reserved_characters(value))
             }
+            "embedders" if facts.has_shard_tag || facts.has_seq => (
+                "embedders",
+                guard_embedders(value, logical.get("embedders")),
+            ),
             other => (other, value.clone()),
         };
         sent.insert(name.to_owned(), value);
@@ -84,6 +90,9 @@ pub fn from_node_settings(node: &Settings, logical: &Settings, facts: &SettingsF
             shown.insert(name.to_owned(), value.clone());
         }
     }
+    if let Some(embedders) = shown.get_mut("embedders") {
+        reveal_embedders(embedders);
+    }
     shown
 }
 
@@ -114,6 +123,11 @@ pub fn recover_logical(node: &Settings, facts: &SettingsFacts) -> Settings {
             "rankingRules" => {
                 let rules = value.as_array().into_iter().flatten();
                 rules.filter(|rule| *rule != SEQ_RULE).cloned().collect()
+            }
+            "embedders" => {
+                let mut embedders = value.clone();
+                reveal_embedders(&mut embedders);
+                embedders
             }
             "faceting" => {
                 let orders = value.get("sortFacetValuesBy").cloned().unwrap_or(json!({}));
