@@ -61,7 +61,7 @@ pub const FEATURES: &[Feature] = &[
         "legacySearch",
         "answers of several nodes cannot be merged in its order",
     ),
-    refused("renderRoute", NO_ROUTE),
+    honoured("renderRoute"),
 ];
 
 /// All switches as they are shown, given those ever switched.

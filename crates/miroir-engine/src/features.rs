@@ -26,6 +26,9 @@ pub const CONTAINS_FILTER: &str = "containsFilter";
 /// Lets listings of documents pass a node's search queue by.
 pub const NO_FETCH_QUEUE: &str = "disableDocumentsFetchQueue";
 
+/// Lets templates be rendered.
+pub const RENDER_ROUTE: &str = "renderRoute";
+
 /// Opens the route that shows the documents of a waiting task; Miroir's own, so no node is told.
 pub const TASK_DOCUMENTS: &str = "getTaskDocumentsRoute";
 
@@ -84,7 +87,7 @@ fn node_flags(switched: &BTreeMap<String, bool>) -> Map<String, Value> {
     if switched.contains_key(EDIT_BY_FUNCTION) {
         flags.insert(EDIT_BY_FUNCTION.to_owned(), Value::Bool(true));
     }
-    for name in [CONTAINS_FILTER, NO_FETCH_QUEUE] {
+    for name in [CONTAINS_FILTER, NO_FETCH_QUEUE, RENDER_ROUTE] {
         if let Some(is_on) = switched.get(name) {
             flags.insert(name.to_owned(), Value::Bool(*is_on));
         }
@@ -110,20 +113,33 @@ pub(crate) async fn bring_up(node: &NodeId, shared: &Shared) -> Result<(), NodeE
     }
     let version = board.version.load(Ordering::Acquire);
     let flags = node_flags(&board.switched.load());
-    if !flags.is_empty() {
-        let body = Bytes::from(Value::Object(flags).to_string());
-        let read = NodeRead::SetFeatures { body };
-        match shared.ports.nodes.read(node, read, CALL_TIMEOUT).await {
-            Err(NodeError::Refused { message, .. }) => {
-                tracing::warn!(%node, message, "the node does not take the experimental features");
+    if !flags.is_empty() && !tell(node, shared, &flags).await? {
+        // It may be only one that it does not know.
+        for (name, is_on) in flags {
+            let flag = Map::from_iter([(name.clone(), is_on)]);
+            if !tell(node, shared, &flag).await? {
+                tracing::warn!(%node, name, "the node does not take the experimental feature");
             }
-            Err(error) => return Err(error),
-            Ok(_) => {}
         }
     }
     board.told.lock().insert(node.clone(), version);
     board.applied.notify_waiters();
     Ok(())
+}
+
+/// Whether the node takes the switches.
+async fn tell(
+    node: &NodeId,
+    shared: &Shared,
+    flags: &Map<String, Value>,
+) -> Result<bool, NodeError> {
+    let body = Bytes::from(Value::Object(flags.clone()).to_string());
+    let read = NodeRead::SetFeatures { body };
+    match shared.ports.nodes.read(node, read, CALL_TIMEOUT).await {
+        Err(NodeError::Refused { .. }) => Ok(false),
+        Err(error) => Err(error),
+        Ok(_) => Ok(true),
+    }
 }
 
 impl Engine {

@@ -55,6 +55,7 @@ pub mod partial;
 mod prober;
 pub mod reads;
 mod refusal;
+mod render;
 mod restored;
 mod rewind;
 mod scatter;

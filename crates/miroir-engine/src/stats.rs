@@ -2,17 +2,18 @@
 
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::port::NodeRead;
+use crate::port::{NodeError, NodeRead};
 use crate::reads::ReadKind;
 use crate::scatter::Scatter;
 use crate::state::{IndexEntry, Shared};
 use bytes::Bytes;
 use futures::future::join_all;
 use miroir_core::cover::CoverPart;
-use miroir_core::id::{IndexUid, NodeId};
+use miroir_core::id::{IndexUid, NodeId, PhysicalIndex};
 use miroir_core::merge::strip_field_distribution;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use time::format_description::well_known::Rfc3339;
 
 /// The documents of an index, exactly: each counted on one replica.
@@ -52,6 +53,43 @@ pub(crate) async fn count_documents(
     Ok(count)
 }
 
+/// The member with the sizes of the databases inside an index.
+const DATABASES: &str = "internalDatabaseSizes";
+
+/// One node's statistics of an index. A node that does not know the sizes of its databases is asked
+/// for the rest.
+async fn read_stats(
+    shared: &Shared,
+    node: &NodeId,
+    index: PhysicalIndex,
+    shows_databases: bool,
+    timeout: Duration,
+) -> Result<Bytes, NodeError> {
+    let nodes = &shared.ports.nodes;
+    if shows_databases {
+        let path = format!(
+            "/indexes/{}/stats?showInternalDatabaseSizes=true",
+            index.as_str()
+        );
+        let read = NodeRead::Raw { path, body: None };
+        match nodes.read(node, read, timeout).await {
+            Err(NodeError::Refused { .. }) => {}
+            answer => return answer,
+        }
+    }
+    nodes
+        .read(node, NodeRead::IndexStats { index }, timeout)
+        .await
+}
+
+/// The largest first, as a node shows them.
+fn by_size(databases: BTreeMap<String, u64>) -> Map<String, Value> {
+    let mut sizes: Vec<(String, u64)> = databases.into_iter().collect();
+    sizes.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    let sizes = sizes.into_iter();
+    sizes.map(|(name, bytes)| (name, json!(bytes))).collect()
+}
+
 impl Engine {
     /// The `IndexStats` object of one index.
     ///
@@ -62,6 +100,20 @@ impl Engine {
     /// # Errors
     /// [`EngineError::IndexNotFound`]; as [`Engine::search`].
     pub async fn index_stats(&self, uid: &IndexUid) -> Result<Map<String, Value>, EngineError> {
+        self.index_stats_with(uid, false).await
+    }
+
+    /// The same; with `shows_databases` also `internalDatabaseSizes`, the bytes of each database
+    /// inside the index, those of all nodes together, largest first. Left out where no node tells
+    /// any, as by nodes older than Meilisearch 1.44.
+    ///
+    /// # Errors
+    /// As [`Engine::index_stats`].
+    pub async fn index_stats_with(
+        &self,
+        uid: &IndexUid,
+        shows_databases: bool,
+    ) -> Result<Map<String, Value>, EngineError> {
         let shared = self.shared();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
@@ -79,16 +131,14 @@ impl Engine {
         let timeout = shared.config.search_timeout;
         let reads = nodes.iter().map(|node| {
             let index = entry.record.physical.clone();
-            shared
-                .ports
-                .nodes
-                .read(node, NodeRead::IndexStats { index }, timeout)
+            read_stats(shared, node, index, shows_databases, timeout)
         });
         let (count, answers) = tokio::join!(count_documents(shared, entry), join_all(reads));
         let count = count?;
         let mut covered = 0;
         let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
         let mut fields: BTreeMap<String, u64> = BTreeMap::new();
+        let mut databases: BTreeMap<String, u64> = BTreeMap::new();
         for (node, answer) in nodes.iter().zip(answers) {
             let Ok(body) = answer else { continue };
             let Ok(Value::Object(mut stats)) = serde_json::from_slice::<Value>(&body) else {
@@ -102,6 +152,12 @@ impl Engine {
             ] {
                 *sums.entry(name).or_default() +=
                     stats.get(name).and_then(Value::as_u64).unwrap_or(0);
+            }
+            let sizes = stats
+                .get("internalDatabaseSizes")
+                .and_then(Value::as_object);
+            for (database, bytes) in sizes.into_iter().flatten() {
+                *databases.entry(database.clone()).or_default() += bytes.as_u64().unwrap_or(0);
             }
             if let Some(Value::Object(distribution)) = stats.get_mut("fieldDistribution") {
                 strip_field_distribution(distribution);
@@ -129,6 +185,9 @@ impl Engine {
             "isIndexing".into(),
             json!(shared.is_indexing(&entry.record.physical)),
         );
+        if !databases.is_empty() {
+            stats.insert(DATABASES.into(), Value::Object(by_size(databases)));
+        }
         for name in ["numberOfEmbeddings", "numberOfEmbeddedDocuments"] {
             stats.insert(
                 name.into(),
@@ -145,6 +204,17 @@ impl Engine {
     /// # Errors
     /// As [`Engine::index_stats`].
     pub async fn stats(&self) -> Result<Map<String, Value>, EngineError> {
+        self.stats_with(false).await
+    }
+
+    /// The same, each index as [`Engine::index_stats_with`] shows it.
+    ///
+    /// # Errors
+    /// As [`Engine::index_stats`].
+    pub async fn stats_with(
+        &self,
+        shows_databases: bool,
+    ) -> Result<Map<String, Value>, EngineError> {
         let shared = self.shared();
         let snapshot = shared.snapshot.load_full();
         let timeout = shared.config.search_timeout;
@@ -170,7 +240,7 @@ impl Engine {
         let mut indexes = Map::new();
         let mut last_update = None;
         for (uid, entry) in &snapshot.indexes {
-            match self.index_stats(uid).await {
+            match self.index_stats_with(uid, shows_databases).await {
                 Ok(stats) => {
                     indexes.insert(uid.as_str().to_owned(), Value::Object(stats));
                     last_update = last_update.max(Some(entry.record.updated_at));

@@ -23,6 +23,8 @@ pub(crate) enum Feature {
     Metrics,
     /// `logsRoute`.
     LogsRoute,
+    /// `renderRoute`.
+    RenderRoute,
 }
 
 /// All features as they are shown: those switched by request, and those on by configuration.
@@ -45,6 +47,7 @@ impl Feature {
         match self {
             Self::Metrics => features.metrics || app.engine.has_feature("metrics"),
             Self::LogsRoute => features.logs_route || app.engine.has_feature("logsRoute"),
+            Self::RenderRoute => app.engine.has_feature("renderRoute"),
         }
     }
 
@@ -66,6 +69,11 @@ impl Feature {
                 "Modifying logs through the `/logs/*` routes",
                 "logs route",
                 "https://github.com/orgs/meilisearch/discussions/721",
+            ),
+            Self::RenderRoute => (
+                "calling the /render-template route",
+                "render_route",
+                "https://github.com/orgs/meilisearch/discussions/888",
             ),
         };
         Err(ResponseError::new(

@@ -12,6 +12,7 @@ mod keys;
 mod logs;
 mod metrics;
 mod multi_search;
+mod render;
 mod search;
 mod settings;
 mod similar;
@@ -55,6 +56,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .merge(metrics::routes())
         .merge(logs::routes())
         .merge(dumps::routes())
+        .merge(render::routes())
 }
 
 /// Appends a write to the log and answers with its task.

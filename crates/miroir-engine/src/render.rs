@@ -1,0 +1,186 @@
+//! Rendering a template over a document, as an embedder would get it: `POST /render-template`.
+//!
+//! A node renders. The template of an embedder is the same on all nodes of its index, a document
+//! lies on those of one shard: where both are asked for, the template is fetched first and then
+//! rendered where the document is. Loops over a document's fields pass the reserved ones by, and
+//! what is shown of a template is what the client set; see `settings::guarded`.
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::port::{NodeError, NodeRead};
+use crate::reads::ReadKind;
+use crate::scatter::Scatter;
+use crate::state::{IndexEntry, Snapshot};
+use bytes::Bytes;
+use miroir_core::cover::CoverPart;
+use miroir_core::hash::{document_hash, shard_of};
+use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::settings::{guarded, revealed};
+use serde_json::{Value, json};
+use std::num::NonZeroU32;
+
+const PATH: &str = "/render-template";
+
+impl Engine {
+    /// What `body`, the client's request, comes to: `{template, rendered}`. All that may be wrong
+    /// with its form is the nodes' to say.
+    ///
+    /// # Errors
+    /// [`EngineError::Client`] for an index that does not exist, [`EngineError::Refused`],
+    /// [`EngineError::Unavailable`].
+    pub async fn render(&self, mut body: Value) -> Result<Value, EngineError> {
+        let snapshot = self.shared().snapshot.load_full();
+        let template_entry = named_index(&snapshot, &body, "template")?;
+        let input_entry = named_index(&snapshot, &body, "input")?;
+        let id = body.pointer("/input/id").and_then(Value::as_str);
+        let id = id.map(str::to_owned);
+        for (part, entry) in [("template", template_entry), ("input", input_entry)] {
+            if let Some(entry) = entry {
+                body[part]["indexUid"] = json!(entry.record.physical.as_str());
+            }
+        }
+        let (Some(entry), Some(id)) = (input_entry, id) else {
+            return match template_entry.or(input_entry) {
+                Some(entry) => self.render_on(&snapshot, entry, ShardId(0), &body).await,
+                None => self.render_anywhere(&snapshot, &body).await,
+            };
+        };
+        if body.pointer("/template/kind") == Some(&json!("documentTemplate"))
+            && let Some(of_template) = template_entry
+        {
+            let alone = json!({"template": body["template"]});
+            let fetched = self.ask(&snapshot, of_template, ShardId(0), &alone).await?;
+            body["template"] = as_inline(&body["template"], &fetched, of_template);
+        } else if let Some(Value::String(inline)) = body.pointer_mut("/template/inline") {
+            *inline = guarded(inline);
+        }
+        let shard_count = NonZeroU32::new(entry.record.shard_count).unwrap_or(NonZeroU32::MIN);
+        let shard = shard_of(&id, shard_count);
+        self.render_on(&snapshot, entry, shard, &body).await
+    }
+
+    async fn render_on(
+        &self,
+        snapshot: &Snapshot,
+        entry: &IndexEntry,
+        shard: ShardId,
+        body: &Value,
+    ) -> Result<Value, EngineError> {
+        self.ask(snapshot, entry, shard, body).await.map(shown)
+    }
+
+    /// The answer of a node that holds the shard.
+    async fn ask(
+        &self,
+        snapshot: &Snapshot,
+        entry: &IndexEntry,
+        shard: ShardId,
+        body: &Value,
+    ) -> Result<Value, EngineError> {
+        let body = Bytes::from(body.to_string());
+        let scatter = Scatter {
+            shared: self.shared(),
+            snapshot,
+            entry,
+            shards: Some(&[shard]),
+            affinity: document_hash(entry.record.uid.as_str()),
+            kind: ReadKind::Get,
+            request: |_: &CoverPart| NodeRead::Raw {
+                path: PATH.to_owned(),
+                body: Some(body.clone()),
+            },
+        };
+        let answers = scatter.gather().await?;
+        read(answers.first().map_or(&[][..], |answer| &answer.body[..]))
+    }
+
+    /// The answer of any node: nothing in the request belongs to an index.
+    async fn render_anywhere(
+        &self,
+        snapshot: &Snapshot,
+        body: &Value,
+    ) -> Result<Value, EngineError> {
+        let shared = self.shared();
+        let body = Bytes::from(body.to_string());
+        let mut failure = EngineError::Unavailable {
+            shards: Vec::new(),
+            cause: "no node is up".to_owned(),
+        };
+        let readable = snapshot.nodes.iter().filter(|(_, view)| view.is_readable());
+        for (node, _) in readable {
+            let ask = NodeRead::Raw {
+                path: PATH.to_owned(),
+                body: Some(body.clone()),
+            };
+            let timeout = shared.config.search_timeout;
+            match shared.ports.nodes.read(node, ask, timeout).await {
+                Ok(body) => return read(&body).map(shown),
+                Err(NodeError::Refused { status, body, .. }) => {
+                    return Err(EngineError::Refused { status, body });
+                }
+                Err(error) => failure = error.into(),
+            }
+        }
+        Err(failure)
+    }
+}
+
+/// The index that a part of the request names, if it names one by a name that can be one.
+fn named_index<'s>(
+    snapshot: &'s Snapshot,
+    body: &Value,
+    part: &str,
+) -> Result<Option<&'s IndexEntry>, EngineError> {
+    let name = body.get(part).and_then(|part| part.get("indexUid"));
+    let Some(uid) = name
+        .and_then(Value::as_str)
+        .and_then(|name| IndexUid::new(name).ok())
+    else {
+        return Ok(None);
+    };
+    if let Ok(entry) = snapshot.index(&uid) {
+        return Ok(Some(entry));
+    }
+    let start = match part {
+        "input" => "Cannot open index",
+        _ if body.pointer("/template/kind") == Some(&json!("documentTemplate")) => {
+            "error while fetching template: cannot open index"
+        }
+        // Other templates that indexes have belong to features that are off, which is said first.
+        _ => return Ok(None),
+    };
+    Err(EngineError::Client {
+        code: "index_not_found",
+        message: format!("{start} `{uid}`: Index `{uid}` not found."),
+    })
+}
+
+/// A template that was fetched from an index, as one that is given with the request.
+fn as_inline(asked: &Value, fetched: &Value, entry: &IndexEntry) -> Value {
+    let embedder = asked.get("embedder").and_then(Value::as_str);
+    let of_embedder = |name: &str| {
+        let embedders = entry.record.settings.get("embedders")?;
+        embedders.get(embedder?)?.get(name)
+    };
+    let limit = asked
+        .get("documentTemplateMaxBytes")
+        .filter(|limit| !limit.is_null())
+        .or_else(|| of_embedder("documentTemplateMaxBytes"));
+    json!({
+        "kind": "inlineDocumentTemplate",
+        "inline": fetched.get("template"),
+        "documentTemplateMaxBytes": limit,
+    })
+}
+
+fn read(body: &[u8]) -> Result<Value, EngineError> {
+    serde_json::from_slice(body).map_err(|error| EngineError::Answer(error.to_string()))
+}
+
+/// The answer with the template as the client set it.
+fn shown(mut answer: Value) -> Value {
+    if let Some(Value::String(template)) = answer.get_mut("template") {
+        *template = revealed(template);
+    }
+    answer
+}
