@@ -123,9 +123,7 @@ pub fn read_listing_parameters(raw: &str) -> Result<DocumentListing, ResponseErr
                 listing.filter = Some(filter_from_text(&value)).filter(|value| !value.is_null());
             }
             "sort" => listing.sort = Some(split_sort(&value)),
-            "useNetwork" => {
-                listing.use_network = Some(parameter(Code::InvalidDocumentUseNetwork).boolean()?);
-            }
+            "useNetwork" => return Err(unreadable_use_network(&value)),
             _ => return Err(unknown_parameter(&name, LISTING_FIELDS)),
         }
     }
@@ -139,8 +137,17 @@ pub struct DocumentView {
     pub fields: Option<Vec<String>>,
     /// Adds `_vectors`.
     pub retrieve_vectors: bool,
-    /// Asks the remotes of a node's own network.
-    pub use_network: Option<bool>,
+}
+
+/// Meilisearch 1.50 reads this parameter as the boolean of a body, which no text is.
+fn unreadable_use_network(value: &str) -> ResponseError {
+    ResponseError::new(
+        Code::InvalidDocumentUseNetwork,
+        format!(
+            "Invalid value type for parameter `useNetwork`: expected a string, but found a string: \
+             `{value}`"
+        ),
+    )
 }
 
 /// Checks the query string of `GET …/documents/{id}`.
@@ -157,9 +164,7 @@ pub fn read_view(raw: &str) -> Result<DocumentView, ResponseError> {
                 view.retrieve_vectors =
                     parameter(Code::InvalidDocumentRetrieveVectors).boolean()?;
             }
-            "useNetwork" => {
-                view.use_network = Some(parameter(Code::InvalidDocumentUseNetwork).boolean()?);
-            }
+            "useNetwork" => return Err(unreadable_use_network(&value)),
             _ => {
                 return Err(unknown_parameter(
                     &name,

@@ -69,7 +69,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "foreignKeys",
         verb: Verb::Put,
         code: Code::InvalidSettingsForeignKeys,
-        check: value::not_enabled,
+        check: value::foreign_keys,
     },
     Setting {
         route: "ranking-rules",
@@ -188,7 +188,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "chat",
         verb: Verb::Patch,
         code: Code::InvalidSettingsIndexChat,
-        check: value::not_enabled,
+        check: value::chat,
     },
 ];
 

@@ -246,12 +246,25 @@ proptest! {
     }
 
     #[test]
+    fn a_pattern_covers_what_begins_as_it_does(
+        start in "[a-zA-Z0-9_-]{0,8}", rest in "[a-zA-Z0-9_*-]{0,8}", other in text(),
+    ) {
+        let uid = format!("{start}{rest}");
+        let pattern = format!("{start}*");
+        prop_assert!(key::is_covered(&pattern, &uid));
+        prop_assert_eq!(key::is_covered(&pattern, &other), other.starts_with(&start));
+        prop_assert_eq!(key::is_covered(&start, &uid), rest.is_empty());
+        prop_assert!(key::covers_all(&[&*pattern]) == start.is_empty());
+    }
+
+    #[test]
     fn every_uid_key_and_path_is_read_or_refused(text in prop_oneof![text(), "[0-9a-fA-F]{60,68}"]) {
         check(task::read_uid(&text));
         if let Some(value) = KeyValue::from_hex(&text) {
             prop_assert_eq!(value.to_hex(), text.to_ascii_lowercase());
         }
         let _ = Action::from_name(&text);
+        prop_assert!(key::is_covered(&text, &text) || text.ends_with('*'));
         prop_assert!(query::decode_path(&text).len() <= 3 * text.len());
     }
 }

@@ -96,6 +96,7 @@ fn split_essence(raw: &str) -> Option<(String, String)> {
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     fn headers(content_type: Option<&'static str>) -> HeaderMap {
         let value = content_type.map(|text| (CONTENT_TYPE, HeaderValue::from_static(text)));
@@ -179,5 +180,35 @@ mod tests {
         );
         let error = check_json(&headers(None)).expect_err("it is missing");
         assert_eq!(&*error.code, "missing_content_type");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_body_claims_to_be_is_read_or_refused(
+            raw in proptest::collection::vec(any::<u8>(), 0..40),
+            delimiter in any::<Option<u8>>(),
+        ) {
+            if let Ok(value) = HeaderValue::from_bytes(&raw) {
+                let headers = HeaderMap::from_iter([(CONTENT_TYPE, value)]);
+                for refusal in [
+                    check_json(&headers).err(),
+                    document_format(&headers, delimiter).err(),
+                ].into_iter().flatten() {
+                    prop_assert_eq!(&*refusal.code, "invalid_content_type");
+                }
+            }
+        }
+
+        #[test]
+        fn case_and_parameters_change_nothing(
+            essence in "[a-z]{1,8}/[a-z+.-]{1,12}", parameters in "(; ?[a-z]{1,4}=[a-z0-9]{1,4}){0,2}",
+            is_loud in any::<bool>(),
+        ) {
+            let named = if is_loud { essence.to_uppercase() } else { essence.clone() };
+            prop_assert_eq!(
+                split_essence(&format!(" {named}{parameters}")),
+                split_essence(&essence)
+            );
+        }
     }
 }

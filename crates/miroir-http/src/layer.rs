@@ -1,41 +1,24 @@
 //! What surrounds every route: the request's id, trailing slashes, CORS, compression, a line in the
 //! log; and what no client may say is taken out of its request.
 
+use crate::cors::{asked_method, open_to_pages};
 use crate::request_id::{REQUEST_ID, request_id};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT_ENCODING, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY};
+use http::header::{ACCEPT_ENCODING, VARY};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
-use std::time::Duration;
 use tower::Layer;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
-use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use tower_http::normalize_path::NormalizePathLayer;
 use tracing::Instrument;
 
 /// As Meilisearch, which compresses every answer that is not empty for those who ask.
 const COMPRESSED_BYTES_MIN: u16 = 1;
-
-/// The methods that a preflight allows.
-const METHODS: [Method; 9] = [
-    Method::GET,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-    Method::HEAD,
-    Method::OPTIONS,
-    Method::CONNECT,
-    Method::TRACE,
-];
-
-/// How long a browser may keep the answer to a preflight, as in Meilisearch.
-const PREFLIGHT_AGE_MAX: Duration = Duration::from_secs(86_400);
 
 /// Puts the layers around the routes.
 pub(crate) fn wrap(routes: Router) -> Router {
@@ -46,7 +29,7 @@ pub(crate) fn wrap(routes: Router) -> Router {
                 .quality(CompressionLevel::Fastest)
                 .compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN)),
         )
-        .layer(cors())
+        .layer(from_fn(open_to_pages))
         .layer(from_fn(log));
     // A trailing slash must be gone before the route is chosen, hence a router around the router.
     let trimmed = NormalizePathLayer::trim_trailing_slash().layer(layered);
@@ -68,24 +51,11 @@ async fn refuse_strange_methods(mut request: Request, next: Next) -> Response {
 }
 
 fn is_strange(request: &Request) -> bool {
-    let headers = request.headers();
-    let is_preflight =
-        headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     match *request.method() {
         Method::HEAD => true,
-        Method::OPTIONS => !is_preflight,
+        Method::OPTIONS => asked_method(request.method(), request.headers()).is_none(),
         _ => false,
     }
-}
-
-/// Fully open, as in Meilisearch: keys protect, not origins. Headers are mirrored, because a `*`
-/// would not cover `Authorization`; the methods are those of HTTP.
-fn cors() -> CorsLayer {
-    CorsLayer::new()
-        .allow_origin(Any)
-        .allow_methods(METHODS)
-        .allow_headers(AllowHeaders::mirror_request())
-        .max_age(PREFLIGHT_AGE_MAX)
 }
 
 /// Refuses who accepts neither a plain answer nor any encoding that there is.
@@ -178,6 +148,7 @@ fn shown_path(path: &str) -> &str {
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     #[test]
     fn headers_between_the_parts_of_a_cluster_are_taken_out() {
@@ -235,6 +206,22 @@ mod tests {
         }
         for path in ["/keys", "/indexes/keys", "/"] {
             assert_eq!(shown_path(path), path);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_said_of_encodings_is_understood(text in "\\PC{0,60}") {
+            let _ = is_answerable(&text);
+        }
+
+        #[test]
+        fn an_encoding_that_there_is_suffices(
+            before in "[a-z;=0-9.,* ]{0,20}", weight in 1_u32..1000,
+            name in prop_oneof![Just("gzip"), Just("BR"), Just("deflate")],
+        ) {
+            let accepted = format!("{before}, {name};q=0.{weight:03}");
+            prop_assert!(is_answerable(&accepted));
         }
     }
 }

@@ -12,6 +12,7 @@ mod auth;
 mod body;
 mod content_type;
 mod convert;
+mod cors;
 mod error;
 mod extract;
 mod gate;

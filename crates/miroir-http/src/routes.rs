@@ -120,15 +120,13 @@ impl Route {
     }
 }
 
-const NOTHING_TO_RESET: &str = "It cannot be set, so there is nothing to reset.";
 const SNAPSHOT: &str = "A snapshot is a copy of one Meilisearch's database files, and the indexes \
                         lie on several nodes: write a dump with `POST /dumps`, which any \
                         Meilisearch and Miroir imports.";
 const DUMP: &str = "It keeps its place among the writes; batches are not dumped.";
 const EXPORT: &str = "It keeps its place among the writes.";
 
-const SIZES: &str = "Sizes are those of all nodes together; `sizeFormat=human` and \
-                     `showInternalDatabaseSizes=true` are refused.";
+const SIZES: &str = "Sizes are those of all nodes together, copies included.";
 const BATCHES: &str = "Batches are Miroir's own: what it sent to the nodes together. Without \
                        `progressTrace` and other insights into one node.";
 const HOOKS: &str = "Deliveries that fail are tried again, and none is lost in a crash; a hook may \
@@ -165,12 +163,6 @@ const FOREIGN_KEYS: Feature = Feature {
     link: "https://github.com/orgs/meilisearch/discussions/873",
     reason: "The other index may lie on other nodes.",
 };
-const RENDERING: Feature = Feature {
-    name: "render_route",
-    link: "https://github.com/orgs/meilisearch/discussions/888",
-    reason: "A template is rendered over one node's documents and settings.",
-};
-
 /// Every route but those of single settings, which [`all`] adds.
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
@@ -246,7 +238,7 @@ fn table() -> Vec<Route> {
     off("GET", "/dynamic-search-rules/{id}", Action::DynamicSearchRulesGet, &RULES, "Calling the `GET /dynamic-search-rules/{:ruleUid}` route"),
     off("PATCH", "/dynamic-search-rules/{id}", Action::DynamicSearchRulesUpdate, &RULES, "Using the `/dynamic-search-rules` routes"),
     off("DELETE", "/dynamic-search-rules/{id}", Action::DynamicSearchRulesDelete, &RULES, "Using the `/dynamic-search-rules` routes"),
-    off("POST", "/render-template", Action::SettingsGet, &RENDERING, "calling the /render-template route")
+    same("POST", "/render-template", Action::SettingsGet)
         .needing(Some(Need::Both([Action::SettingsGet, Action::DocumentsGet]))),
     same("GET", "/indexes/{uid}/settings", Action::SettingsGet),
     same("PATCH", "/indexes/{uid}/settings", Action::SettingsUpdate),
@@ -278,7 +270,6 @@ pub(crate) fn all() -> Vec<Route> {
             ("DELETE", Action::SettingsUpdate),
         ] {
             let state = match (setting.name, method) {
-                ("chat" | "foreignKeys", "DELETE") => State::Refused(NOTHING_TO_RESET),
                 ("chat", "PATCH") => State::Off(&CHATS, "setting `chat` in the index settings"),
                 ("foreignKeys", "PUT") => {
                     State::Off(&FOREIGN_KEYS, "setting `foreignKeys` in the index settings")

@@ -65,6 +65,7 @@ const MASKED: &[&str] = &[
     "usedDatabaseSize",
     "rawDocumentDbSize",
     "avgDocumentSize",
+    "internalDatabaseSizes",
     // Which program answers.
     "commitSha",
     "commitDate",
@@ -414,6 +415,16 @@ fn settings_are_checked_and_shown_as_on_one_meilisearch() {
 #[test]
 fn searches_are_answered_and_refused_as_by_one_meilisearch() {
     check(&["search"]);
+}
+
+#[test]
+fn federated_searches_and_facets_are_those_of_one_meilisearch() {
+    check(&["federated", "spellings"]);
+}
+
+#[test]
+fn templates_are_rendered_as_by_one_meilisearch() {
+    check(&["templates"]);
 }
 
 #[test]

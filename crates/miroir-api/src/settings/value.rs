@@ -38,13 +38,24 @@ pub(super) fn positive_integer(at: &At<'_>, value: &Value) -> Checked {
     Ok(value.clone())
 }
 
-/// Settings behind an experimental flag: Miroir offers none of these flags.
-pub(super) fn not_enabled(_at: &At<'_>, _value: &Value) -> Checked {
-    Err(ResponseError::new(
+/// The chat of an index, behind an experimental flag that Miroir does not offer.
+pub(super) fn chat(_at: &At<'_>, _value: &Value) -> Checked {
+    Err(not_enabled("chat", "chat completions", 835))
+}
+
+/// Foreign keys, behind an experimental flag that Miroir does not offer.
+pub(super) fn foreign_keys(_at: &At<'_>, _value: &Value) -> Checked {
+    Err(not_enabled("foreignKeys", "foreign_keys", 873))
+}
+
+fn not_enabled(setting: &str, feature: &str, discussion: u32) -> ResponseError {
+    ResponseError::new(
         Code::FeatureNotEnabled,
-        "setting `chat` or `foreignKeys` requires enabling an experimental feature of Meilisearch \
-         that Miroir does not support yet",
-    ))
+        format!(
+            "setting `{setting}` in the index settings requires enabling the `{feature}` \
+             experimental feature. See https://github.com/orgs/meilisearch/discussions/{discussion}"
+        ),
+    )
 }
 
 pub(super) fn proximity_precision(at: &At<'_>, value: &Value) -> Checked {

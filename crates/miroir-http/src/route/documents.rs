@@ -1,10 +1,11 @@
 //! `/indexes/{uid}/documents`: reading, adding and deleting documents.
 
 use super::accept;
+use super::search::{USE_NETWORK, needs_network};
 use crate::app::{App, AppState};
 use crate::content_type::{check_json, document_format};
 use crate::convert::documents_query;
-use crate::error::{ApiError, unsupported};
+use crate::error::ApiError;
 use crate::extract::{CustomMetadata, Index, JsonBody, PathId, Permit, Query};
 use crate::intake::{Taken, one_id, take_documents, take_ids};
 use crate::partial::{marked_json, partial_wish};
@@ -71,8 +72,8 @@ async fn read(
     mut listing: DocumentListing,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    if listing.use_network == Some(true) {
-        return Err(unsupported("`useNetwork`").into());
+    if listing.use_network.is_some() {
+        return Err(needs_network(USE_NETWORK).into());
     }
     if let Some(filter) = &listing.filter {
         // A missing index is reported before a malformed filter.
@@ -104,9 +105,6 @@ async fn show(
     Query(view): Query<DocumentView>,
     State(app): State<AppState>,
 ) -> Result<Response, ApiError> {
-    if view.use_network == Some(true) {
-        return Err(unsupported("`useNetwork`").into());
-    }
     let fields = view.fields.as_deref();
     Ok(ready_json(
         app.engine

@@ -1,8 +1,8 @@
 //! `POST /multi-search`.
 
 use super::search::{
-    PERFORMANCE_DETAILS, check_network, check_personalized, named_steps, needs_network, search,
-    write_extra,
+    PERFORMANCE_DETAILS, check_network, check_personalized, named_steps, needs_network,
+    query_metadata, search, wants_metadata, write_extra,
 };
 use crate::app::{App, AppState};
 use crate::convert::search_request;
@@ -27,6 +27,7 @@ use miroir_core::search::Paging;
 use miroir_engine::EngineError;
 use miroir_engine::engine::{SearchAnswer, SearchSteps};
 use miroir_engine::federated::{FederatedError, QUERIES_AT_ONCE};
+use serde_json::Value;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/multi-search", post(multi_search))
@@ -55,7 +56,7 @@ async fn multi_search(
     let _place = app.searches.enter().await?;
     if let Some(federation) = request.federation {
         return Ok(ready_json(
-            federated(&app, request.queries, federation).await?,
+            federated(&app, request.queries, federation, &headers).await?,
         ));
     }
     let uids: Vec<String> = request
@@ -102,7 +103,9 @@ async fn federated(
     app: &App,
     queries: Vec<IndexQuery>,
     federation: Federation,
+    headers: &HeaderMap,
 ) -> Result<Bytes, ApiError> {
+    let metadata = wants_metadata(headers).then(|| metadata_of(app, &queries));
     let (personalizes, shows_steps) = (
         federation.personalize.is_some(),
         federation.show_performance_details,
@@ -137,6 +140,9 @@ async fn federated(
     };
     let extras = move |steps: &SearchSteps| {
         let mut extras = Vec::new();
+        if let Some(metadata) = &metadata {
+            write_extra(&mut extras, "metadata", metadata);
+        }
         if shows_steps {
             write_extra(&mut extras, PERFORMANCE_DETAILS, &named_steps(steps));
         }
@@ -163,6 +169,16 @@ async fn federated(
         })?;
     check_personalized(personalizes)?;
     Ok(found)
+}
+
+/// What was searched, query by query. One on a missing index fails the whole search elsewhere.
+fn metadata_of(app: &App, queries: &[IndexQuery]) -> Value {
+    let of_query = |query: &IndexQuery| {
+        let uid = IndexUid::new(&*query.index_uid).ok()?;
+        let info = app.engine.index(&uid).ok()?;
+        Some(query_metadata(query.query.q.clone(), &info))
+    };
+    queries.iter().filter_map(of_query).collect()
 }
 
 fn federated_query(

@@ -106,13 +106,14 @@ pub(super) async fn search(
 /// Asks for the member `metadata` of the answer.
 const INCLUDE_METADATA: &str = "meili-include-metadata";
 
-fn wants_metadata(headers: &HeaderMap) -> bool {
+/// Whether a request asks for it.
+pub(super) fn wants_metadata(headers: &HeaderMap) -> bool {
     let value = headers.get(INCLUDE_METADATA);
     value.is_some_and(|value| value == "1" || value.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
 /// What was searched, under an id made for this one query.
-fn query_metadata(q: Option<String>, index: &IndexInfo) -> Value {
+pub(super) fn query_metadata(q: Option<String>, index: &IndexInfo) -> Value {
     let mut metadata = json!({"queryUid": Uuid::now_v7(), "indexUid": index.uid.as_str()});
     for (name, value) in [("query", q), ("primaryKey", index.primary_key.clone())] {
         if let Some(value) = value {
@@ -142,9 +143,12 @@ pub(super) fn write_extra(out: &mut Vec<u8>, name: &str, value: &Value) {
 pub(super) fn check_network(query: &SearchQuery) -> Result<(), ResponseError> {
     match query.use_network {
         None => Ok(()),
-        Some(_) => Err(needs_network("passing `useNetwork` in a search query")),
+        Some(_) => Err(needs_network(USE_NETWORK)),
     }
 }
+
+/// Where the feature `network` is missed, also by what is no search.
+pub(super) const USE_NETWORK: &str = "passing `useNetwork` in a search query";
 
 /// What a server says on which the feature `network` is off.
 pub(super) fn needs_network(what: &str) -> ResponseError {

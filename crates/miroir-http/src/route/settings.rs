@@ -20,14 +20,17 @@ pub(super) fn routes() -> Router<AppState> {
     let whole = get(show_all).patch(change_all).delete(reset_whole);
     let mut router = Router::new().route("/indexes/{uid}/settings", whole);
     // The experimental ones cannot be set, which is refused among the unsupported routes: what is
-    // shown of them is what they are from the start.
+    // shown of them is what they are from the start, and a reset is a task that changes nothing.
     for setting in SETTINGS.iter().filter(|setting| setting.is_experimental()) {
         let path = format!("/indexes/{{uid}}/settings/{}", setting.route);
         let show = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {
             app.engine.index(&uid)?;
             Ok::<_, ApiError>(Json(untouched(setting.name)))
         };
-        router = router.route(&path, get(show));
+        let remove = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {
+            accept(&app.engine, reset(uid, single(setting, Value::Null))).await
+        };
+        router = router.route(&path, get(show).delete(remove));
     }
     for setting in SETTINGS.iter().filter(|setting| !setting.is_experimental()) {
         let path = format!("/indexes/{{uid}}/settings/{}", setting.route);

@@ -9,15 +9,7 @@ use std::path::Path;
 #[tokio::test]
 async fn every_route_not_there_yet_answers_501_and_names_itself() {
     let face = Face::open().await;
-    let table = [
-        (
-            "DELETE",
-            "/indexes/a/settings/chat",
-            "/indexes/{uid}/settings/chat",
-        ),
-        ("POST", "/snapshots", "/snapshots"),
-    ];
-    for (method, path, name) in table {
+    for (method, path, name) in [("POST", "/snapshots", "/snapshots")] {
         let (status, code, message) = face.call(method, path).await.refusal();
         assert_eq!(
             (status, &*code),
