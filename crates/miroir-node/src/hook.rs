@@ -5,6 +5,7 @@
 //! does, unless the operator named the address or allows them all.
 
 use crate::error::chain;
+use crate::roots::Roots;
 use ::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use ::http::{Method, Request, Uri};
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
@@ -43,19 +44,17 @@ pub struct HttpHookClient {
 
 impl HttpHookClient {
     /// A client that calls global addresses, or with `is_any_allowed` every one.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
-    pub fn new(is_any_allowed: bool) -> Result<Self, String> {
-        Ok(Self {
-            guarded: sender(!is_any_allowed)?,
-            free: sender(false)?,
+    #[must_use]
+    pub fn new(is_any_allowed: bool, roots: &Roots) -> Self {
+        Self {
+            guarded: sender(!is_any_allowed, roots),
+            free: sender(false, roots),
             is_any_allowed,
-        })
+        }
     }
 }
 
-fn sender(is_guarded: bool) -> Result<Sender, String> {
+fn sender(is_guarded: bool, roots: &Roots) -> Sender {
     let resolver = Resolver {
         system: GaiResolver::new(),
         is_guarded,
@@ -63,17 +62,11 @@ fn sender(is_guarded: bool) -> Result<Sender, String> {
     let mut connector = HttpConnector::new_with_resolver(resolver);
     connector.enforce_http(false);
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    let connector = HttpsConnectorBuilder::new()
-        .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-        .map_err(|error| error.to_string())?
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(connector);
-    Ok(Client::builder(TokioExecutor::new())
+    Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(1)
-        .build(connector))
+        .build(roots.connector(connector))
 }
 
 #[async_trait]
@@ -276,7 +269,7 @@ mod tests {
         let server = tokio::spawn(async move { axum::serve(listener, router).await });
         let url = format!("http://{address}/tasks");
 
-        let client = HttpHookClient::new(false).unwrap();
+        let client = HttpHookClient::new(false, &Roots::new(None).unwrap());
         let second = Duration::from_secs(5);
         let refused = client.post(request(&url, false), second).await;
         assert!(matches!(refused, Err(HookError::Refused(_))), "{refused:?}");
@@ -300,7 +293,7 @@ mod tests {
         assert_eq!(text, "{\"uid\":1}\n");
         server.abort();
 
-        let open = HttpHookClient::new(true).unwrap();
+        let open = HttpHookClient::new(true, &Roots::new(None).unwrap());
         assert!(open.post(request("ftp://a", false), second).await.is_err());
     }
 }

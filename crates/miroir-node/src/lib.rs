@@ -5,7 +5,7 @@
 //! the node may have done what was asked.
 //!
 //! [`HttpHookClient`] calls webhooks, [`HttpRemoteClient`] other instances, the targets of exports;
-//! [`IpPolicy`] says at which addresses those may be.
+//! [`IpPolicy`] says at which addresses those may be, [`Roots`] who may vouch for them.
 //!
 //! **Law:** a write is sent at most once for each call. What cannot be known to have stayed here is
 //! [`NodeError::UnknownOutcome`](miroir_engine::port::NodeError::UnknownOutcome); only reads are
@@ -21,6 +21,7 @@ mod nodes;
 mod policy;
 mod remote;
 mod request;
+mod roots;
 mod tasks;
 
 pub use client::HttpNodeClient;
@@ -28,3 +29,4 @@ pub use hook::HttpHookClient;
 pub use nodes::NodeAddress;
 pub use policy::IpPolicy;
 pub use remote::HttpRemoteClient;
+pub use roots::Roots;

@@ -6,6 +6,7 @@
 //! connection, so that no second answer of a name server can differ from the one checked.
 
 use crate::policy::IpPolicy;
+use crate::roots::Roots;
 use ::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use ::http::{HeaderValue, Method, Request, Uri};
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
@@ -44,10 +45,8 @@ pub struct HttpRemoteClient {
 
 impl HttpRemoteClient {
     /// A client that calls where the policy lets it.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
-    pub fn new(policy: IpPolicy) -> Result<Self, String> {
+    #[must_use]
+    pub fn new(policy: IpPolicy, roots: &Roots) -> Self {
         let policy = Arc::new(policy);
         let mut http = HttpConnector::new_with_resolver(Resolver {
             inner: GaiResolver::new(),
@@ -56,17 +55,11 @@ impl HttpRemoteClient {
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         http.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-            .map_err(|error| error.to_string())?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
-            .build(connector);
-        Ok(Self { client, policy })
+            .build(roots.connector(http));
+        Self { client, policy }
     }
 
     fn build(&self, request: RemoteRequest) -> Result<Request<Full<Bytes>>, RemoteFailure> {
@@ -246,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn private_addresses_are_called_only_where_they_are_allowed() {
-        let careful = HttpRemoteClient::new(IpPolicy::default()).unwrap();
+        let careful = HttpRemoteClient::new(IpPolicy::default(), &Roots::new(None).unwrap());
         for url in [
             "http://127.0.0.1:1/x",
             "http://[::1]:1/",
@@ -256,14 +249,17 @@ mod tests {
             assert!(failure.cause.contains(REJECTED), "{url}: {failure}");
             assert!(!failure.is_transient, "{url}");
         }
-        let open = HttpRemoteClient::new(IpPolicy::parse("127.0.0.0/8").unwrap()).unwrap();
+        let open = HttpRemoteClient::new(
+            IpPolicy::parse("127.0.0.0/8").unwrap(),
+            &Roots::new(None).unwrap(),
+        );
         let failure = send(&open, "http://127.0.0.1:1/x").await.unwrap_err();
         assert!(failure.is_transient, "{failure}");
     }
 
     #[tokio::test]
     async fn what_is_no_address_is_refused_for_good() {
-        let client = HttpRemoteClient::new(IpPolicy::default()).unwrap();
+        let client = HttpRemoteClient::new(IpPolicy::default(), &Roots::new(None).unwrap());
         for url in ["", "ftp://a.example", "a b", "/only/a/path"] {
             assert!(!send(&client, url).await.unwrap_err().is_transient, "{url}");
         }

@@ -10,7 +10,7 @@ use miroir_engine::Engine;
 use miroir_engine::state::{Config as EngineConfig, NodeSpec, Ports};
 use miroir_engine::webhooks::Webhook;
 use miroir_http::{Features, Options, TlsServer, Transport};
-use miroir_node::{HttpHookClient, HttpNodeClient, HttpRemoteClient, NodeAddress};
+use miroir_node::{HttpHookClient, HttpNodeClient, HttpRemoteClient, NodeAddress, Roots};
 use miroir_store::FileDumps;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -143,10 +143,11 @@ pub(crate) async fn open_engine(config: &Config) -> anyhow::Result<Engine> {
         key: node.key.as_ref().map(|key| key.reveal().to_owned()),
     });
     let is_any_allowed = config.webhook_addresses == WebhookAddresses::Any;
-    let hooks = HttpHookClient::new(is_any_allowed)
-        .map_err(|error| anyhow::anyhow!("webhooks cannot be called: {error}"))?;
-    let remotes = HttpRemoteClient::new(config.allowed_ips.clone())
-        .map_err(|error| anyhow::anyhow!("exports cannot be sent: {error}"))?;
+    let roots = Roots::new(config.extra_roots.as_deref()).map_err(|error| {
+        anyhow::anyhow!("the authorities of `extra_roots` are unusable: {error}")
+    })?;
+    let hooks = HttpHookClient::new(is_any_allowed, &roots);
+    let remotes = HttpRemoteClient::new(config.allowed_ips.clone(), &roots);
     let ports = Ports {
         nodes: Arc::new(HttpNodeClient::new(addresses.collect())),
         payloads: store.payloads(),

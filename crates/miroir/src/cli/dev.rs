@@ -286,6 +286,7 @@ fn proxy_config(
         data_dir: folder.join("proxy"),
         dump_dir: folder.join("dumps"),
         allowed_ips: args.allowed_ips(),
+        extra_roots: None,
         import: args.import.wish(),
         env: Environment::Development,
         master_key: master_key.map(Secret::new),

@@ -62,6 +62,9 @@ pub(crate) struct Config {
     pub(crate) dump_dir: PathBuf,
     /// Addresses that exports may go to.
     pub(crate) allowed_ips: IpPolicy,
+    /// Authorities (PEM) that the servers of webhooks and exports may be vouched for by, besides
+    /// the public ones.
+    pub(crate) extra_roots: Option<PathBuf>,
     /// A dump to import before anybody is served.
     pub(crate) import: Option<Wish>,
     /// Whether mistakes of security are refused.
@@ -314,6 +317,7 @@ impl Check {
             data_dir,
             dump_dir,
             allowed_ips: self.allowed_ips(raw.allowed_ip_networks),
+            extra_roots: raw.extra_roots.map(|at| PathBuf::from(at.value)),
             import: overrides.import,
             env,
             master_key: self.master_key(env, secret(MASTER_KEY_ENV)),
