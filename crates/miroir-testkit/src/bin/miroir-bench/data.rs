@@ -23,6 +23,8 @@ pub(crate) struct Data {
     pub(crate) text: String,
     /// A text with few values.
     pub(crate) facet: Option<String>,
+    /// All texts with few values, that one first.
+    pub(crate) facets: Vec<String>,
     /// A number with many values.
     pub(crate) sort: Option<String>,
 }
@@ -59,12 +61,13 @@ impl Data {
             // The same kind of key whatever the data: it decides nothing that is measured.
             document.insert("id".to_owned(), json!(number));
         }
-        let (text, facet, sort) = roles(&documents)?;
+        let Roles { text, facets, sort } = roles(&documents)?;
         let documents = documents.into_iter().map(Value::Object).collect();
         Ok(Self {
             documents,
             text,
-            facet,
+            facet: facets.first().cloned(),
+            facets,
             sort,
         })
     }
@@ -133,8 +136,15 @@ fn read_tsv(
     Ok(documents)
 }
 
-/// Chooses the field to search in, one to count by and one to sort by.
-fn roles(documents: &[Map<String, Value>]) -> Result<(String, Option<String>, Option<String>)> {
+/// The field to search in, those to count by, and one to sort by.
+struct Roles {
+    text: String,
+    facets: Vec<String>,
+    sort: Option<String>,
+}
+
+/// Chooses them by how many values fields have.
+fn roles(documents: &[Map<String, Value>]) -> Result<Roles> {
     let sample = &documents[..documents.len().min(SAMPLE)];
     let names: BTreeSet<&String> = sample.iter().flat_map(Map::keys).collect();
     let mut texts: Vec<(usize, &str)> = Vec::new();
@@ -159,13 +169,13 @@ fn roles(documents: &[Map<String, Value>]) -> Result<(String, Option<String>, Op
     }
     texts.sort_unstable();
     let (_, text) = *texts.last().context("no field with texts")?;
-    let facet = texts
+    let facets = texts
         .iter()
         .rev()
-        .find(|(values, _)| *values <= FACET_VALUES_MAX);
-    let facet = facet
-        .map(|(_, name)| (*name).to_owned())
-        .filter(|name| name != text);
-    let sort = numbers.iter().max().map(|(_, name)| (*name).to_owned());
-    Ok((text.to_owned(), facet, sort))
+        .filter(|(values, name)| *values <= FACET_VALUES_MAX && *name != text);
+    Ok(Roles {
+        text: text.to_owned(),
+        facets: facets.map(|(_, name)| (*name).to_owned()).collect(),
+        sort: numbers.iter().max().map(|(_, name)| (*name).to_owned()),
+    })
 }

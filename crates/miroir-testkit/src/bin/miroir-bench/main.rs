@@ -191,6 +191,7 @@ fn bulk(arguments: &Arguments, data: &Data, contestants: &[Contestant]) -> Resul
 
 fn searches(arguments: &Arguments, data: &Data, contestants: &[Contestant]) -> Result<String> {
     let mut table = Table::new("searches", contestants);
+    measure::prepare_searches(contestants, "bulk0", data)?;
     for search in Search::ALL {
         let count = arguments.searches.max(1);
         let Some(runs) = measure::search(contestants, "bulk0", data, *search, count)? else {

@@ -21,10 +21,21 @@ pub(crate) enum Search {
     Faceted,
     Sorted,
     DeepPage,
+    Facets,
+    Distinct,
+    Federated,
 }
 
 impl Search {
-    pub(crate) const ALL: &[Self] = &[Self::Plain, Self::Faceted, Self::Sorted, Self::DeepPage];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Plain,
+        Self::Faceted,
+        Self::Sorted,
+        Self::DeepPage,
+        Self::Facets,
+        Self::Distinct,
+        Self::Federated,
+    ];
 
     /// The name of its row.
     pub(crate) fn name(self) -> &'static str {
@@ -33,18 +44,38 @@ impl Search {
             Self::Faceted => "with a facet",
             Self::Sorted => "sorted by a number",
             Self::DeepPage => "hits 900 to 920",
+            Self::Facets => "with all facets",
+            Self::Distinct => "one hit for each facet value",
+            Self::Federated => "two queries, federated",
         }
     }
 
-    fn body(self, data: &Data, rng: &mut Rng) -> Option<Value> {
-        Some(match self {
+    /// The path and the body of one; `None` if the data has no field for it.
+    fn request(self, index: &str, data: &Data, rng: &mut Rng) -> Option<(String, Value)> {
+        let path = match self {
+            Self::Federated => "/multi-search".to_owned(),
+            _ => format!("/indexes/{index}/search"),
+        };
+        let body = match self {
             Self::Plain => json!({ "q": data.words(rng) }),
             Self::Faceted => json!({ "q": data.words(rng), "facets": [data.facet.as_ref()?] }),
             Self::Sorted => {
                 json!({ "q": data.words(rng), "sort": [format!("{}:desc", data.sort.as_ref()?)] })
             }
             Self::DeepPage => json!({ "q": data.letter(rng), "offset": DEEP_OFFSET, "limit": 20 }),
-        })
+            Self::Facets => {
+                let facets = Some(&data.facets).filter(|facets| !facets.is_empty())?;
+                json!({ "q": data.words(rng), "facets": facets })
+            }
+            Self::Distinct => json!({ "q": data.letter(rng), "distinct": data.facet.as_ref()? }),
+            Self::Federated => {
+                let mut query = || json!({ "indexUid": index, "q": data.words(rng) });
+                let (first, mut second) = (query(), query());
+                second["federationOptions"] = json!({ "weight": 0.5 });
+                json!({ "federation": {}, "queries": [first, second] })
+            }
+        };
+        Some((path, body))
     }
 }
 
@@ -135,6 +166,16 @@ pub(crate) fn ingest(
     Ok(Ingest { wall, cpu })
 }
 
+/// Makes every facet of the data usable, which no load is charged with.
+pub(crate) fn prepare_searches(contestants: &[Contestant], index: &str, data: &Data) -> Result<()> {
+    let settings = json!({ "filterableAttributes": data.facets });
+    for contestant in contestants {
+        let path = format!("/indexes/{index}/settings");
+        contestant.client().write("PATCH", &path, Some(&settings))?;
+    }
+    Ok(())
+}
+
 /// Asks every contestant the same searches, each in turn; `None` if the data has no such field.
 pub(crate) fn search(
     contestants: &[Contestant],
@@ -153,14 +194,14 @@ pub(crate) fn search(
                 .map(Contestant::cpu)
                 .collect::<Result<_>>()?;
         }
-        let Some(body) = search.body(data, &mut rng) else {
+        let Some((path, body)) = search.request(index, data, &mut rng) else {
             return Ok(None);
         };
         for turn in 0..contestants.len() {
             // Nobody is always first.
             let idx = (number + turn) % contestants.len();
             let started = Instant::now();
-            let reply = contestants[idx].client().search(index, &body)?;
+            let reply = contestants[idx].client().post(&path, &body)?;
             let duration = started.elapsed();
             reply.ok().with_context(|| body.to_string())?;
             if number >= WARM_UP {
