@@ -4,6 +4,8 @@
 //! draining, removing, replacing, re-weighting and a change of the replication factor are all
 //! movements; what differs is only how the wanted sets were computed.
 
+pub mod movement;
+
 use crate::id::{NodeId, PhysicalIndex, ShardId};
 use serde::{Deserialize, Serialize};
 
