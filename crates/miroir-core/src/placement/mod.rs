@@ -11,6 +11,7 @@
 
 mod compute;
 
+pub(crate) use compute::fair_shares;
 pub use compute::{LOAD_SLACK, place};
 
 use crate::id::{NodeId, ShardId};

@@ -3,8 +3,16 @@
 //! A **movement** is a list of shard moves, each from one replica set to another. Adding a node,
 //! draining, removing, replacing, re-weighting and a change of the replication factor are all
 //! movements; what differs is only how the wanted sets were computed.
+//!
+//! [`stage`] applies what an operator asked for to a topology, [`plan`](mod@plan) finds the moves that lead from
+//! the replica sets [`observed`] to it, [`check`] looks at a plan without trusting the planner.
 
 pub mod movement;
+
+pub mod check;
+pub mod observed;
+pub mod plan;
+pub mod stage;
 
 use crate::id::{NodeId, PhysicalIndex, ShardId};
 use serde::{Deserialize, Serialize};

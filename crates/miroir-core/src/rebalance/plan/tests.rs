@@ -1,0 +1,507 @@
+use super::*;
+use crate::id::{IndexUid, PhysicalIndex};
+use crate::placement::place;
+use crate::rebalance::check::{Finding, check};
+use crate::rebalance::observed::IndexState;
+use crate::rebalance::stage::{StagedChange, desire};
+use crate::topology::{Node, NodeRole, Topology};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+
+const GIB: u64 = 1 << 30;
+
+fn id(name: &str) -> NodeId {
+    NodeId::new(name)
+}
+
+fn node(name: &str, zone: Option<&str>, weight_milli: u32) -> Node {
+    Node {
+        zone: zone.map(str::to_owned),
+        weight_milli,
+        ..Node::new(id(name), format!("http://{name}"))
+    }
+}
+
+fn plain(names: &[&str]) -> Topology {
+    Topology::new(names.iter().map(|name| node(name, None, 1000)).collect()).unwrap()
+}
+
+/// An index as it is placed when it is made.
+fn index(name: &str, shards: u32, factor: u32, bytes: u64, topology: &Topology) -> IndexState {
+    let placement = place(name, NonZeroU32::new(shards).unwrap(), factor, topology).unwrap();
+    IndexState {
+        uid: IndexUid::new(name).unwrap(),
+        index: PhysicalIndex::from_stored(format!("{name}__0")),
+        replication_factor: factor,
+        replica_sets: placement.to_replica_sets(),
+        documents: bytes / 1000,
+        bytes,
+    }
+}
+
+fn observed(indexes: Vec<IndexState>) -> Observed {
+    Observed {
+        indexes,
+        ..Observed::default()
+    }
+}
+
+fn wanted(topology: &Topology, observed: &Observed, changes: &[StagedChange]) -> Desired {
+    let uids: Vec<IndexUid> = observed.indexes.iter().map(|state| state.uid.clone()).collect();
+    desire(topology, &uids, changes).unwrap()
+}
+
+/// Plans, checks, and plans again what came of it.
+fn planned(observed: &Observed, desired: &Desired) -> (Plan, Observed) {
+    let made = plan(observed, desired, None);
+    assert_eq!(made.refusals, []);
+    assert_eq!(check(observed, desired, &made, false), []);
+    let after = made.applied_to(observed, desired);
+    assert_eq!(plan(&after, desired, None).moves, [], "planned again");
+    (made, after)
+}
+
+fn even(topology: &Topology, observed: &Observed) -> Observed {
+    let rebalance = wanted(topology, observed, &[StagedChange::Rebalance]);
+    planned(observed, &rebalance).1
+}
+
+fn targets(plan: &Plan) -> u64 {
+    plan.moves.iter().map(|m| m.shard_move.targets().count() as u64).sum()
+}
+
+#[test]
+fn a_newcomer_gets_its_share_and_nothing_else_moves() {
+    let topology = plain(&["a", "b", "c"]);
+    let observed = even(&topology, &observed(vec![index("movies", 96, 1, GIB, &topology)]));
+    let add = StagedChange::AddNode {
+        node: node("d", None, 1000),
+    };
+    let (plan, _) = planned(&observed, &wanted(&topology, &observed, &[add]));
+    assert_eq!(targets(&plan), 24);
+    let only_to_d = plan.moves.iter().all(|m| m.shard_move.targets().all(|t| *t == id("d")));
+    assert!(only_to_d);
+    assert!(plan.imbalance_after <= 1.05, "{}", plan.imbalance_after);
+    assert_eq!(plan.bytes, 24 * GIB.div_ceil(96));
+}
+
+#[test]
+fn a_drained_node_ends_empty_and_only_its_shards_move() {
+    let topology = plain(&["a", "b", "c", "d"]);
+    let observed = even(&topology, &observed(vec![index("movies", 64, 2, GIB, &topology)]));
+    let held = plan_load(&observed, "d");
+    let drain = StagedChange::DrainNode { node: id("d") };
+    let (plan, after) = planned(&observed, &wanted(&topology, &observed, &[drain]));
+    assert_eq!(plan_load(&after, "d"), 0);
+    assert_eq!(targets(&plan), held);
+}
+
+fn plan_load(observed: &Observed, name: &str) -> u64 {
+    let sets = observed.indexes.iter().flat_map(|state| &state.replica_sets);
+    sets.filter(|set| set.contains(&id(name))).count() as u64
+}
+
+#[test]
+fn a_replacement_is_copied_straight_to_the_newcomer() {
+    let topology = plain(&["a", "b", "c"]);
+    let mut observed = observed(vec![index("movies", 32, 2, GIB, &topology)]);
+    observed.unreadable.insert(id("b"));
+    let replace = StagedChange::ReplaceNode {
+        old: id("b"),
+        new: node("x", None, 1000),
+    };
+    let (plan, after) = planned(&observed, &wanted(&topology, &observed, &[replace]));
+    for planned in &plan.moves {
+        let ShardMove { from, to, .. } = &planned.shard_move;
+        let renamed: Vec<NodeId> = from
+            .iter()
+            .map(|n| if *n == id("b") { id("x") } else { n.clone() })
+            .collect();
+        assert_eq!(*to, renamed);
+    }
+    assert_eq!(plan_load(&after, "b"), 0);
+    assert_eq!(plan.least_replicas.before, 1);
+    assert_eq!(plan.least_replicas.after, 2);
+}
+
+#[test]
+fn what_a_lost_node_held_is_copied_from_the_survivors_and_nothing_else_moves() {
+    let topology = plain(&["a", "b", "c", "d"]);
+    let observed = observed(vec![
+        index("movies", 32, 2, GIB, &topology),
+        index("books", 8, 3, GIB, &topology),
+    ]);
+    let lost = StagedChange::DeclareLost { node: id("a") };
+    let (plan, _) = planned(&observed, &wanted(&topology, &observed, &[lost]));
+    assert_eq!(targets(&plan), plan_load(&observed, "a"));
+    // Those with one copy left come before those with two.
+    let left: Vec<usize> = plan.moves.iter().map(|m| m.shard_move.from.len()).collect();
+    assert!(left.is_sorted(), "{left:?}");
+    assert_eq!(plan.moves.first().map(|m| m.least_replicas), Some(1));
+    assert_eq!(plan.least_replicas.after, 2);
+}
+
+#[test]
+fn a_shard_that_was_only_on_a_lost_node_is_told_of() {
+    let topology = plain(&["a", "b"]);
+    let observed = observed(vec![index("movies", 8, 1, GIB, &topology)]);
+    let lost = StagedChange::DeclareLost { node: id("a") };
+    let plan = plan(&observed, &wanted(&topology, &observed, &[lost]), None);
+    assert_eq!(plan.moves, []);
+    assert!(plan.refusals[0].to_string().contains("declared lost"), "{:?}", plan.refusals);
+}
+
+#[test]
+fn more_copies_than_nodes_are_refused_and_fewer_copies_drop_the_fullest() {
+    let topology = plain(&["a", "b"]);
+    let observed = observed(vec![index("movies", 8, 2, GIB, &topology)]);
+    let to = |replication_factor| StagedChange::SetReplicationFactor {
+        index: None,
+        replication_factor,
+    };
+    let three = plan(&observed, &wanted(&topology, &observed, &[to(3)]), None);
+    let refusal = three.refusals[0].to_string();
+    assert!(refusal.contains("wants 3 copies of each shard and 2 nodes"), "{refusal}");
+    let (one, after) = planned(&observed, &wanted(&topology, &observed, &[to(1)]));
+    assert_eq!((one.bytes, plan_load(&after, "a"), plan_load(&after, "b")), (0, 4, 4));
+    assert_eq!(one.least_replicas.after, 1);
+}
+
+#[test]
+fn another_zone_spreads_the_copies_over_the_zones() {
+    let nodes = ["a", "b", "c", "d"].map(|name| node(name, Some("x"), 1000));
+    let topology = Topology::new(nodes.to_vec()).unwrap();
+    let observed = observed(vec![index("movies", 32, 2, GIB, &topology)]);
+    let to_y = |name: &str| StagedChange::SetNode {
+        node: id(name),
+        zone: Some("y".into()),
+        weight_milli: None,
+        url: None,
+    };
+    let desired = wanted(&topology, &observed, &[to_y("c"), to_y("d")]);
+    let (_, after) = planned(&observed, &desired);
+    for set in &after.indexes[0].replica_sets {
+        let zones: BTreeSet<_> = set.iter().map(|n| desired.topology.zone_of(n)).collect();
+        assert_eq!(zones.len(), 2, "{set:?}");
+    }
+}
+
+#[test]
+fn size_counts_and_not_the_number_of_shards() {
+    // Two indexes, one of them a hundred times the other, that happen to lie apart.
+    let topology = plain(&["a", "b"]);
+    let on = |name: &str, home: &str, bytes| IndexState {
+        replica_sets: vec![vec![id(home)]; 40],
+        ..index(name, 40, 1, bytes, &topology)
+    };
+    let observed = observed(vec![on("large", "a", 100 * GIB), on("small", "b", GIB)]);
+    let after = even(&topology, &observed);
+    let load = |name: &str| -> u64 {
+        let of = |s: &IndexState| {
+            s.replica_sets.iter().filter(|set| set.contains(&id(name))).count() as u64
+                * s.shard_load()
+        };
+        after.indexes.iter().map(of).sum()
+    };
+    let (a, b) = (load("a") as f64, load("b") as f64);
+    assert!(a / b < 1.06 && b / a < 1.06, "{a} and {b}");
+}
+
+#[test]
+fn a_node_that_is_known_to_be_full_is_spared_or_the_plan_is_refused() {
+    let topology = plain(&["a", "b", "c"]);
+    let mut observed = observed(vec![index("movies", 30, 1, 30 * GIB, &topology)]);
+    observed.free_bytes.insert(id("b"), 2 * GIB);
+    let remove = [StagedChange::RemoveNode { node: id("a") }];
+    let desired = wanted(&topology, &observed, &remove);
+    let (plan, _) = planned_unchecked(&observed, &desired);
+    assert_eq!(plan.refusals, []);
+    let received = |plan: &Plan, name: &str| {
+        let of = plan.nodes.iter().find(|load| load.node == id(name));
+        of.map_or(0, |load| load.bytes_received)
+    };
+    assert!(received(&plan, "b") <= 2 * GIB);
+    observed.free_bytes.insert(id("c"), GIB);
+    let (plan, _) = planned_unchecked(&observed, &desired);
+    let refusal = plan.refusals.first().map(ToString::to_string).unwrap_or_default();
+    assert!(refusal.contains("bytes free"), "{refusal}");
+}
+
+fn planned_unchecked(observed: &Observed, desired: &Desired) -> (Plan, Observed) {
+    let made = plan(observed, desired, Some(GIB));
+    let after = made.applied_to(observed, desired);
+    (made, after)
+}
+
+#[test]
+fn what_an_operator_should_know_is_said() {
+    let zoned = |name: &str, zone| node(name, Some(zone), 1000);
+    let topology =
+        Topology::new(vec![zoned("a", "x"), zoned("b", "x"), zoned("c", "y")]).unwrap();
+    let observed = observed(vec![index("movies", 32, 1, GIB, &topology)]);
+    let to = StagedChange::SetReplicationFactor {
+        index: None,
+        replication_factor: 3,
+    };
+    let (plan, _) = planned_unchecked(&observed, &wanted(&topology, &observed, &[to]));
+    let text: Vec<String> = plan.warnings.iter().map(ToString::to_string).collect();
+    let text = text.join("\n");
+    for said in ["some zone holds two copies", "free disk space of", "a single readable copy"] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert_eq!(plan.seconds, Some(2));
+}
+
+#[test]
+fn the_checker_finds_what_is_wrong() {
+    let topology = plain(&["a", "b", "c"]);
+    let observed = observed(vec![IndexState {
+        replica_sets: vec![vec![id("a")], vec![id("b")]],
+        ..index("movies", 2, 1, GIB, &topology)
+    }]);
+    let desired = wanted(&topology, &observed, &[StagedChange::Rebalance]);
+    let to = |shard, from: &[&str], to: &[&str]| PlannedMove {
+        shard_move: ShardMove {
+            index: PhysicalIndex::from_stored("movies__0"),
+            shard: crate::id::ShardId(shard),
+            from: from.iter().map(|n| id(n)).collect(),
+            to: to.iter().map(|n| id(n)).collect(),
+        },
+        documents: 0,
+        bytes: 0,
+        least_replicas: 1,
+    };
+    let found = |moves: Vec<PlannedMove>| {
+        let plan = Plan {
+            moves,
+            ..Plan::default()
+        };
+        check(&observed, &desired, &plan, true)
+    };
+    assert_eq!(found(vec![]), []);
+    let has = |moves, is_it: &dyn Fn(&Finding) -> bool| found(moves).iter().any(is_it);
+    assert!(has(vec![to(0, &["b"], &["c"])], &|f| matches!(f, Finding::WrongStart { .. })));
+    assert!(has(vec![to(0, &["a"], &["a"])], &|f| matches!(f, Finding::Idle { .. })));
+    assert!(has(vec![to(0, &["a"], &["x"])], &|f| matches!(f, Finding::NotActive { .. })));
+    assert!(has(vec![to(0, &["a"], &["a", "a"])], &|f| matches!(f, Finding::NotDistinct { .. })));
+    assert!(has(vec![to(0, &["a"], &["a", "b"])], &|f| matches!(f, Finding::WrongCount { .. })));
+    assert!(has(vec![to(0, &["a"], &["c"])], &|f| matches!(f, Finding::Needless { .. })));
+    let twice = || vec![to(0, &["a"], &["c"]), to(0, &["a"], &["b"])];
+    assert!(has(twice(), &|f| matches!(f, Finding::Twice { .. })));
+}
+
+/// The figures that issue 5 asks for, at a tenth of its size (the whole size is a benchmark).
+#[test]
+fn a_large_cluster_stays_even_and_moves_no_more_than_it_must() {
+    let figures = Figures::measure(100, 10_000, 3, 3);
+    println!("{figures:#?}");
+    figures.check();
+}
+
+#[test]
+fn a_large_cluster_without_zones_stays_even_and_moves_no_more_than_it_must() {
+    let figures = Figures::measure(100, 4_000, 0, 2);
+    println!("{figures:#?}");
+    figures.check();
+}
+
+/// Imbalance after, and what moves over the least that must, for each kind of change.
+#[derive(Debug)]
+struct Figures(Vec<(&'static str, f64, f64)>);
+
+impl Figures {
+    fn measure(node_count: usize, shard_count: u32, zone_count: usize, factor: u32) -> Self {
+        let zone = |n: usize| format!("zone-{}", n % zone_count.max(1));
+        let one = |n: usize, weight_milli| {
+            let zone = zone(n);
+            node(&format!("node-{n:04}"), (zone_count > 0).then_some(&zone), weight_milli)
+        };
+        let nodes: Vec<Node> = (0..node_count).map(|n| one(n, 1000)).collect();
+        let topology = Topology::new(nodes).unwrap();
+        let placed = index("movies", shard_count, factor, 1000 * GIB, &topology);
+        let mut base = observed(vec![placed]);
+        let rebalance = wanted(&topology, &base, &[StagedChange::Rebalance]);
+        base = plan(&base, &rebalance, None).applied_to(&base, &rebalance);
+        let name = |n: usize| id(&format!("node-{n:04}"));
+        let set_weight = |n: usize| StagedChange::SetNode {
+            node: name(n),
+            zone: None,
+            weight_milli: Some(1500),
+            url: None,
+        };
+        let per_domain = zone_count.max(1);
+        let grown = |n: usize| StagedChange::AddNode {
+            node: one(node_count + n, 1000),
+        };
+        let cases: [(&'static str, Vec<StagedChange>); 3] = [
+            ("add", (0..per_domain).map(grown).collect()),
+            ("remove", (0..per_domain).map(|n| StagedChange::RemoveNode { node: name(n) }).collect()),
+            ("re-weight", (0..per_domain * 3).map(set_weight).collect()),
+        ];
+        let measured = cases.map(|(what, changes)| {
+            let desired = wanted(&topology, &base, &changes);
+            let plan = plan(&base, &desired, None);
+            assert_eq!(plan.refusals, []);
+            let least = least_moves(&base, &topology, &desired, factor);
+            (what, plan.imbalance_after, targets(&plan) as f64 / least)
+        });
+        Self(measured.to_vec())
+    }
+
+    fn check(&self) {
+        for (what, imbalance, movement) in &self.0 {
+            assert!(*imbalance <= 1.05, "{what}: imbalance {imbalance}");
+            assert!(*movement <= 1.05, "{what}: {movement} times the least that must move");
+        }
+    }
+}
+
+/// The least that must move: what leaves with the nodes that go, or else what the shares of the nodes
+/// that get more grow by.
+fn least_moves(base: &Observed, before: &Topology, desired: &Desired, factor: u32) -> f64 {
+    let leaving: u64 = desired.leaving.iter().map(|n| plan_load(base, n.as_str())).sum();
+    if leaving > 0 {
+        return leaving as f64;
+    }
+    let total = base.indexes[0].replica_sets.len() as f64 * f64::from(factor);
+    let share = |topology: &Topology, of: &NodeId| {
+        let sum: f64 = topology.active_nodes().map(|n| f64::from(n.weight_milli)).sum();
+        let own = topology.get_node(of).map_or(0.0, |n| f64::from(n.weight_milli));
+        own / sum * total
+    };
+    let grows = |n: &Node| (share(&desired.topology, &n.id) - share(before, &n.id)).max(0.0);
+    desired.topology.active_nodes().map(grows).sum()
+}
+
+fn any_changes() -> impl Strategy<Value = Vec<StagedChange>> {
+    let old = |n: usize| id(&format!("n{n}"));
+    let zone = |z: usize| format!("z{z}");
+    let change = prop_oneof![
+        (0..4_usize, prop::option::of(0..3_usize), 1..4_u32).prop_map(move |(n, z, w)| {
+            let zone = z.map(zone);
+            StagedChange::AddNode { node: node(&format!("new{n}"), zone.as_deref(), w * 500) }
+        }),
+        (0..9_usize).prop_map(move |n| StagedChange::DrainNode { node: old(n) }),
+        (0..9_usize).prop_map(move |n| StagedChange::RemoveNode { node: old(n) }),
+        (0..9_usize).prop_map(move |n| StagedChange::DeclareLost { node: old(n) }),
+        (0..9_usize, 0..4_usize).prop_map(move |(o, n)| StagedChange::ReplaceNode {
+            old: old(o),
+            new: node(&format!("new{n}"), None, 1000),
+        }),
+        (0..9_usize, prop::option::of(0..3_usize), 1..4_u32).prop_map(move |(n, z, w)| {
+            StagedChange::SetNode {
+                node: old(n),
+                zone: z.map(zone),
+                weight_milli: Some(w * 500),
+                url: None,
+            }
+        }),
+        (1..4_u32).prop_map(|replication_factor| StagedChange::SetReplicationFactor {
+            index: None,
+            replication_factor,
+        }),
+        Just(StagedChange::Rebalance),
+    ];
+    prop::collection::vec(change, 1..4)
+}
+
+prop_compose! {
+    fn any_cluster()(
+        nodes in prop::collection::vec((prop::option::of(0..3_usize), 1..4_u32), 1..9),
+        indexes in prop::collection::vec((1..40_u32, 1..4_u32, 0..6_u64), 0..4),
+    ) -> (Topology, Observed) {
+        let nodes: Vec<Node> = nodes
+            .into_iter()
+            .enumerate()
+            .map(|(n, (zone, w))| {
+                let zone = zone.map(|z| format!("z{z}"));
+                node(&format!("n{n}"), zone.as_deref(), w * 500)
+            })
+            .collect();
+        let topology = Topology::new(nodes).unwrap();
+        let node_count = u32::try_from(topology.nodes().len()).unwrap();
+        let made = indexes.into_iter().enumerate().map(|(n, (shards, factor, size))| {
+            let bytes = if size == 0 { 0 } else { GIB << size };
+            index(&format!("index-{n}"), shards, factor.min(node_count), bytes, &topology)
+        });
+        let observed = observed(made.collect());
+        (topology, observed)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn a_plan_passes_the_checker_and_planning_twice_changes_nothing(
+        (topology, observed) in any_cluster(), changes in any_changes(),
+    ) {
+        let uids: Vec<IndexUid> = observed.indexes.iter().map(|s| s.uid.clone()).collect();
+        // Lists that make no sense are not plans.
+        let Ok(desired) = desire(&topology, &uids, &changes) else { return Ok(()) };
+        let made = plan(&observed, &desired, None);
+        prop_assert_eq!(&made, &plan(&observed, &desired, None));
+        if !made.refusals.is_empty() {
+            prop_assert_eq!(made.moves.len(), 0);
+            return Ok(());
+        }
+        prop_assert_eq!(check(&observed, &desired, &made, false), vec![]);
+        let after = made.applied_to(&observed, &desired);
+        prop_assert_eq!(plan(&after, &desired, None).moves, vec![]);
+    }
+
+    #[test]
+    fn no_shard_has_fewer_copies_on_the_way_than_before_or_after(
+        (topology, observed) in any_cluster(), changes in any_changes(),
+    ) {
+        let uids: Vec<IndexUid> = observed.indexes.iter().map(|s| s.uid.clone()).collect();
+        let Ok(desired) = desire(&topology, &uids, &changes) else { return Ok(()) };
+        let made = plan(&observed, &desired, None);
+        let least = made.least_replicas;
+        prop_assert!(least.during >= least.before.min(least.after), "{:?}", least);
+    }
+
+    #[test]
+    fn load_is_bounded_where_zones_leave_a_choice(
+        weights in prop::collection::vec(1..4_u32, 2..8),
+        shards in prop::collection::vec((20..200_u32, 0..4_u64), 1..4),
+        factor in 1..3_u32,
+    ) {
+        let nodes: Vec<Node> = weights
+            .iter()
+            .enumerate()
+            .map(|(n, w)| node(&format!("n{n}"), None, w * 500))
+            .collect();
+        let topology = Topology::new(nodes).unwrap();
+        let made = shards.iter().enumerate().map(|(n, (shards, size))| {
+            index(&format!("index-{n}"), *shards, factor, GIB << size, &topology)
+        });
+        let observed = observed(made.collect());
+        let desired = wanted(&topology, &observed, &[StagedChange::Rebalance]);
+        let made = plan(&observed, &desired, None);
+        prop_assert_eq!(check(&observed, &desired, &made, true), vec![]);
+    }
+}
+
+#[test]
+fn evening_out_empties_a_node_that_drains() {
+    let topology = Topology::new(vec![
+        Node {
+            role: NodeRole::Draining,
+            ..node("a", None, 1000)
+        },
+        node("b", None, 1000),
+    ])
+    .unwrap();
+    let state = IndexState {
+        replica_sets: vec![vec![id("a")]; 4],
+        ..index("movies", 4, 1, GIB, &topology)
+    };
+    let observed = observed(vec![state]);
+    let (plan, after) = planned(&observed, &wanted(&topology, &observed, &[StagedChange::Rebalance]));
+    assert_eq!((targets(&plan), plan_load(&after, "b")), (4, 4));
+    let loads: BTreeMap<&str, u64> =
+        plan.nodes.iter().map(|n| (n.node.as_str(), n.share_bytes)).collect();
+    assert_eq!(loads["a"], 0);
+}
