@@ -387,12 +387,15 @@ impl Board {
     fn clear(&mut self, item_idx: u32) -> Vec<usize> {
         let mut holes = Vec::new();
         let set = self.items[item_idx as usize].to.clone();
-        for node in set.iter().copied().filter(|n| !self.slots[*n as usize].is_active) {
+        for (hole, node) in set.into_iter().enumerate() {
+            if self.slots[node as usize].is_active {
+                continue;
+            }
             let place = self.take(item_idx, node);
             let successor = self.replacements.get(&node).copied();
             match successor.filter(|new| self.fits(&self.items[item_idx as usize].to, *new)) {
                 Some(new) => self.put(item_idx, new, place),
-                None => holes.push(place),
+                None => holes.push(hole),
             }
         }
         let wanted = self.indexes[self.items[item_idx as usize].index as usize].replication_factor;
