@@ -1,5 +1,9 @@
 //! Miroir's own admin API, shared by the server, the command line and the tests.
 
+mod planning;
+
+pub use planning::*;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

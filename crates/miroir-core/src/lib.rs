@@ -14,6 +14,7 @@
 pub mod id;
 
 pub mod batch;
+pub mod capacity;
 pub mod cover;
 pub mod digest;
 pub mod document;

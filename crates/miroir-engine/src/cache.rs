@@ -93,6 +93,12 @@ impl SearchCache {
         Self { answers }
     }
 
+    /// Whether an answer is at hand; looking does not keep it.
+    pub(crate) fn has(&self, key: &CacheKey) -> bool {
+        let answers = self.answers.as_ref();
+        answers.is_some_and(|answers| answers.peek(key).is_some())
+    }
+
     /// The answer, or the turn to compute it.
     pub(crate) async fn get_or_wait(&self, key: &CacheKey) -> Found<'_> {
         let Some(answers) = &self.answers else {

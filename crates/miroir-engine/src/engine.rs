@@ -145,6 +145,7 @@ impl Engine {
         }
         let node_ids = shared.config.nodes.iter().map(|spec| &spec.id);
         shared.copy.load(&*shared.ports.store, node_ids).await?;
+        shared.topology.load(&*shared.ports.store).await?;
         let engine = Self {
             shared: shared.clone(),
             keeper,

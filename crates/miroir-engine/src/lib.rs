@@ -64,6 +64,7 @@ mod similar;
 mod stats;
 mod steps;
 pub mod task_documents;
+mod topology;
 
 pub use engine::Engine;
 pub use error::EngineError;

@@ -236,6 +236,24 @@ pub trait NodeClient: Send + Sync + 'static {
         timeout: Duration,
     ) -> Result<NodeTaskUid, NodeError>;
 
+    /// The body of a successful answer of a process that is not one of the nodes, by its address. It
+    /// is shown the key that newcomers are.
+    ///
+    /// # Errors
+    /// [`NodeError`], with the address in the place of the node's name.
+    async fn read_stranger(
+        &self,
+        url: &str,
+        read: NodeRead,
+        timeout: Duration,
+    ) -> Result<Bytes, NodeError> {
+        let _ = (read, timeout);
+        Err(NodeError::Unreachable {
+            node: NodeId::new(url),
+            cause: "this client reaches known nodes only".to_owned(),
+        })
+    }
+
     /// Tasks of the node, newest first.
     ///
     /// # Errors

@@ -299,7 +299,7 @@ pub(crate) fn elapsed_ms(shared: &Shared, started: Duration) -> u64 {
 
 /// A hash of what is searched without the page shown, so that the pages of one query come from the
 /// same replicas.
-fn affinity(uid: &IndexUid, request: &SearchRequest) -> u64 {
+pub(crate) fn affinity(uid: &IndexUid, request: &SearchRequest) -> u64 {
     let mut hash = Xxh3::new();
     let mut add = |text: &str| {
         hash.update(text.as_bytes());

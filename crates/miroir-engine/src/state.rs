@@ -362,6 +362,8 @@ pub struct Shared {
     pub(crate) rewinds: RewindBoard,
     /// What is wrong with nodes, for operators.
     pub(crate) ills: IllBoard,
+    /// Staged changes of the topology.
+    pub(crate) topology: crate::topology::Desk,
     /// What is counted and measured.
     pub(crate) metrics: Metrics,
     /// Asks everything to end.
@@ -412,6 +414,7 @@ impl Shared {
             features: FeatureBoard::default(),
             rewinds: RewindBoard::default(),
             ills: IllBoard::default(),
+            topology: crate::topology::Desk::default(),
             metrics,
             shutdown: CancellationToken::new(),
         })

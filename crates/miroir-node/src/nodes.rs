@@ -74,7 +74,7 @@ impl Endpoints {
 }
 
 impl Endpoint {
-    fn new(node: &NodeAddress) -> Self {
+    pub(crate) fn new(node: &NodeAddress) -> Self {
         let (authorization, bad_key) = match node.key.as_ref().map(|key| bearer(key)) {
             None => (None, None),
             Some(Ok(value)) => (Some(value), None),

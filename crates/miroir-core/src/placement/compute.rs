@@ -51,6 +51,27 @@ pub fn place(
     Ok(compact(nodes, placer.sets))
 }
 
+/// The active nodes in the order in which they are wanted for a shard, were no node ever full and
+/// were there no zones: what [`place`] begins with.
+#[must_use]
+pub fn rank(index: &str, shard: ShardId, topology: &Topology) -> Vec<NodeId> {
+    let key = shard_key(index, shard);
+    let mut costs: Vec<(f64, &NodeId)> = topology
+        .active_nodes()
+        .map(|node| {
+            let candidate = Candidate {
+                key: node_key(node.id.as_str()),
+                weight_inverse: 1.0 / f64::from(node.weight_milli),
+                domain: 0,
+                room: 0,
+            };
+            (cost(uniform(key, &candidate), &candidate), &node.id)
+        })
+        .collect();
+    costs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(b.1)));
+    costs.into_iter().map(|(_, node)| node.clone()).collect()
+}
+
 /// The table without the nodes that hold nothing.
 fn compact(nodes: Vec<NodeId>, mut sets: Vec<Vec<u32>>) -> Placement {
     let mut is_used = vec![false; nodes.len()];

@@ -12,7 +12,7 @@
 mod compute;
 
 pub(crate) use compute::fair_shares;
-pub use compute::{LOAD_SLACK, place};
+pub use compute::{LOAD_SLACK, place, rank};
 
 use crate::id::{NodeId, ShardId};
 use std::collections::BTreeMap;

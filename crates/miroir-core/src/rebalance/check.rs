@@ -119,6 +119,7 @@ pub enum Finding {
 #[must_use]
 pub fn check(observed: &Observed, desired: &Desired, plan: &Plan, is_bounded: bool) -> Vec<Finding> {
     let mut findings = check_moves(observed, plan);
+    let rules = Rules::new(desired);
     let after = plan.applied_to(observed, desired);
     let changed: BTreeSet<(&PhysicalIndex, u32)> = plan
         .moves
@@ -128,7 +129,7 @@ pub fn check(observed: &Observed, desired: &Desired, plan: &Plan, is_bounded: bo
     for (state, before) in after.indexes.iter().zip(&observed.indexes) {
         for (shard, set) in (0..).zip(&state.replica_sets) {
             let is_changed = changed.contains(&(&state.index, shard));
-            check_set(state, shard, set, desired, is_changed, &mut findings);
+            check_set(&rules, state, shard, set, is_changed, &mut findings);
             let old = &before.replica_sets[shard as usize];
             let comes = set.iter().any(|node| !old.contains(node));
             if comes && old.iter().all(|node| desired.lost.contains(node)) {
@@ -140,7 +141,7 @@ pub fn check(observed: &Observed, desired: &Desired, plan: &Plan, is_bounded: bo
     let loads = loads(&after);
     let shares = shares(&after, desired);
     if desired.evens_out {
-        findings.extend(needless(observed, &after, desired, &loads, &shares));
+        findings.extend(needless(&rules, observed, &after, &loads, &shares));
         if is_bounded {
             findings.extend(overloaded(&after, &loads, &shares));
         }
@@ -174,19 +175,58 @@ fn check_moves(observed: &Observed, plan: &Plan) -> Vec<Finding> {
     findings
 }
 
-/// The failure domain of a node: its zone, or else itself.
-fn domain_of(desired: &Desired, node: &NodeId) -> String {
-    match desired.topology.zone_of(node) {
-        Some(zone) => format!("zone {zone}"),
-        None => format!("node {node}"),
+/// What the rules on sets are checked by.
+struct Rules<'a> {
+    desired: &'a Desired,
+    /// The failure domain of each node that takes shards: its zone, or else itself.
+    domains: BTreeMap<&'a NodeId, String>,
+    /// Nodes that take shards, by domain.
+    sizes: BTreeMap<String, usize>,
+}
+
+impl<'a> Rules<'a> {
+    fn new(desired: &'a Desired) -> Self {
+        let mut domains = BTreeMap::new();
+        let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
+        for node in desired.topology.active_nodes() {
+            let domain = match &node.zone {
+                Some(zone) => format!("zone {zone}"),
+                None => format!("node {}", node.id),
+            };
+            *sizes.entry(domain.clone()).or_default() += 1;
+            domains.insert(&node.id, domain);
+        }
+        Self {
+            desired,
+            domains,
+            sizes,
+        }
+    }
+
+    /// The most crowded domain of a set and its copies, if another domain could take one of them.
+    fn crowded(&self, set: &[NodeId]) -> Option<(String, usize)> {
+        let mut held: BTreeMap<&String, usize> = BTreeMap::new();
+        for domain in set.iter().filter_map(|node| self.domains.get(node)) {
+            *held.entry(domain).or_default() += 1;
+        }
+        let could_take = |(domain, size): (&String, &usize)| {
+            let held = held.get(domain).copied().unwrap_or(0);
+            (held < *size).then_some(held)
+        };
+        let least = match held.len() < self.sizes.len() {
+            true => 0,
+            false => self.sizes.iter().filter_map(could_take).min()?,
+        };
+        let (domain, most) = held.iter().max_by_key(|(_, held)| **held)?;
+        (*most > least + 1).then(|| ((*domain).clone(), *most))
     }
 }
 
 fn check_set(
+    rules: &Rules<'_>,
     state: &IndexState,
     shard: u32,
     set: &[NodeId],
-    desired: &Desired,
     is_changed: bool,
     findings: &mut Vec<Finding>,
 ) {
@@ -207,28 +247,16 @@ fn check_set(
             wanted,
         });
     }
-    for node in set.iter().filter(|node| !desired.is_active(node)) {
+    for node in set.iter().filter(|node| !rules.desired.is_active(node)) {
         let (index, shard) = place();
         let node = node.clone();
         findings.push(Finding::NotActive { index, shard, node });
     }
-    if !is_changed && !desired.evens_out {
-        // Nothing else was to be touched.
-        return;
-    }
-    let mut size: BTreeMap<String, usize> = BTreeMap::new();
-    for node in desired.topology.active_nodes() {
-        *size.entry(domain_of(desired, &node.id)).or_default() += 1;
-    }
-    let held = |domain: &String| set.iter().filter(|n| domain_of(desired, n) == *domain).count();
-    let most = size.keys().map(|domain| (held(domain), domain)).max();
-    let could_take = size.iter().filter(|(domain, size)| held(domain) < **size);
-    let least = could_take.map(|(domain, _)| held(domain)).min();
-    if let (Some((held, zone)), Some(least)) = (most, least)
-        && held > least + 1
+    // What was not to be touched may be crowded as it was.
+    if (is_changed || rules.desired.evens_out)
+        && let Some((zone, held)) = rules.crowded(set)
     {
         let (index, shard) = place();
-        let zone = zone.clone();
         findings.push(Finding::ZoneCrowded {
             index,
             shard,
@@ -252,19 +280,26 @@ fn loads(observed: &Observed) -> BTreeMap<NodeId, u64> {
 /// it would hold a shard twice; else as `place` divides it.
 fn shares(observed: &Observed, desired: &Desired) -> BTreeMap<NodeId, f64> {
     let nodes: Vec<_> = desired.topology.active_nodes().collect();
-    let mut domains: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    let rules = Rules::new(desired);
+    let mut domains: BTreeMap<&String, Vec<u32>> = BTreeMap::new();
     for (position, node) in (0..).zip(&nodes) {
-        domains.entry(domain_of(desired, &node.id)).or_default().push(position);
+        if let Some(domain) = rules.domains.get(&node.id) {
+            domains.entry(domain).or_default().push(position);
+        }
     }
     let domains: Vec<Vec<u32>> = domains.into_values().collect();
     let weights: Vec<f64> = nodes.iter().map(|node| f64::from(node.weight_milli)).collect();
     let mut shares: BTreeMap<NodeId, f64> = BTreeMap::new();
+    let mut parts_by_factor: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
     for state in &observed.indexes {
         let load = state.shard_load() as f64 * state.replica_sets.len() as f64;
-        let factor = state.replication_factor;
-        let parts = crate::placement::fair_shares(&domains, &weights, factor);
+        let parts = parts_by_factor
+            .entry(state.replication_factor)
+            .or_insert_with_key(|factor| {
+                crate::placement::fair_shares(&domains, &weights, *factor)
+            });
         for (node, part) in nodes.iter().zip(parts) {
-            *shares.entry(node.id.clone()).or_default() += part * load;
+            *shares.entry(node.id.clone()).or_default() += *part * load;
         }
     }
     shares
@@ -296,9 +331,9 @@ fn overloaded(
 /// A copy was needless if its shard could just as well have stayed on a node that had it: the old
 /// holder takes shards, its zone allows it, and the cluster would be no less even.
 fn needless(
+    rules: &Rules<'_>,
     before: &Observed,
     after: &Observed,
-    desired: &Desired,
     loads: &BTreeMap<NodeId, u64>,
     shares: &BTreeMap<NodeId, f64>,
 ) -> Vec<Finding> {
@@ -313,16 +348,14 @@ fn needless(
         for (shard, (from, to)) in (0..).zip(old.replica_sets.iter().zip(&new.replica_sets)) {
             for came in to.iter().filter(|node| !from.contains(node)) {
                 let could_stay = from.iter().any(|left| {
-                    if to.contains(left) || !desired.is_active(left) {
+                    if to.contains(left) || !rules.desired.is_active(left) {
                         return false;
                     }
                     let mut undone: Vec<NodeId> = to.clone();
                     undone.iter_mut().filter(|n| *n == came).for_each(|n| n.clone_from(left));
-                    let mut crowds = Vec::new();
-                    check_set(new, shard, &undone, desired, true, &mut crowds);
                     let is_worse = squares(came, -load) + squares(left, load)
                         > squares(came, 0.0) + squares(left, 0.0);
-                    crowds.is_empty() && !is_worse
+                    rules.crowded(&undone).is_none() && !is_worse
                 });
                 if could_stay {
                     findings.push(Finding::Needless {

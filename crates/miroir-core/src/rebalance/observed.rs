@@ -20,7 +20,7 @@ pub struct IndexState {
     pub replica_sets: Vec<Vec<NodeId>>,
     /// Its documents, each counted once.
     pub documents: u64,
-    /// What one copy of it takes of the disks.
+    /// The size of its documents, one copy of each: what a copy of the index has to carry.
     pub bytes: u64,
 }
 
@@ -55,6 +55,8 @@ pub struct Observed {
     pub indexes: Vec<IndexState>,
     /// Bytes that may still be written to a node, where that is known.
     pub free_bytes: BTreeMap<NodeId, u64>,
+    /// What a byte of a document takes of a node's disk, in thousandths, if that is known.
+    pub disk_factor_milli: Option<u64>,
     /// Nodes that cannot be copied from at present: down, out of sync, or kept apart.
     pub unreadable: BTreeSet<NodeId>,
 }

@@ -2,6 +2,8 @@
 
 mod backup;
 mod rewind;
+mod explain;
+mod planning;
 mod topology;
 mod verify;
 
@@ -14,4 +16,6 @@ pub(crate) fn routes() -> Router<AppState> {
         .merge(verify::routes())
         .merge(backup::routes())
         .merge(rewind::routes())
+        .merge(planning::routes())
+        .merge(explain::routes())
 }

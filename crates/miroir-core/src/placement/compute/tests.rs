@@ -43,6 +43,17 @@ fn a_placement_is_pinned() {
 }
 
 #[test]
+fn a_lone_copy_lies_on_the_node_that_ranks_first_where_no_node_is_full() {
+    let topology = Topology::new(plain_nodes(40)).unwrap();
+    for name in ["movies", "books", "a"] {
+        let placement = place(name, NonZeroU32::MIN, 1, &topology).unwrap();
+        let ranked = rank(name, ShardId(0), &topology);
+        assert_eq!(placement.replica_set(ShardId(0)).next(), ranked.first());
+        assert_eq!(ranked.len(), 40);
+    }
+}
+
+#[test]
 fn a_weighted_placement_in_zones_is_pinned() {
     let nodes = (0..6).map(|n| node(n, Some(n % 3), 500 + 250 * u32::try_from(n).unwrap()));
     let placement = placed(8, 3, nodes.collect());

@@ -30,7 +30,7 @@ pub(super) struct Slot {
     pub(super) load: u64,
     /// What it can be copied, if known.
     pub(super) free: Option<u64>,
-    /// What is copied to it.
+    /// What of its disk is taken by what is copied to it.
     pub(super) received: u64,
 }
 
@@ -48,7 +48,8 @@ pub(super) struct Item {
 /// What is the same for all shards of an index.
 pub(super) struct IndexFacts {
     pub(super) load: u64,
-    pub(super) bytes: u64,
+    /// What it takes of a disk.
+    pub(super) disk_bytes: u64,
     pub(super) replication_factor: usize,
 }
 
@@ -130,7 +131,7 @@ impl Board {
             let wanted = desired.replication_factor(&state.uid, state.replication_factor);
             board.indexes.push(IndexFacts {
                 load: state.shard_load(),
-                bytes: state.shard_bytes(),
+                disk_bytes: on_disk(observed, state.shard_bytes()),
                 replication_factor: wanted as usize,
             });
             for (shard, set) in (0..).zip(&state.replica_sets) {
@@ -216,7 +217,7 @@ impl Board {
         item.to.insert(place, node);
         let (index, is_new) = (item.index, !item.from.contains(&node));
         self.note(item_idx, index, node);
-        let bytes = self.indexes[index as usize].bytes;
+        let bytes = self.indexes[index as usize].disk_bytes;
         if is_new {
             self.slots[node as usize].received += bytes;
         }
@@ -245,7 +246,7 @@ impl Board {
         let slot = &mut self.slots[node as usize];
         slot.load = slot.load.saturating_sub(facts.load);
         if was_new {
-            slot.received = slot.received.saturating_sub(facts.bytes);
+            slot.received = slot.received.saturating_sub(facts.disk_bytes);
         }
         if is_active {
             self.list(node);
@@ -294,7 +295,7 @@ impl Board {
     }
 
     pub(super) fn has_room(&self, item: &Item, node: u32) -> bool {
-        let bytes = self.indexes[item.index as usize].bytes;
+        let bytes = self.indexes[item.index as usize].disk_bytes;
         let slot = &self.slots[node as usize];
         let is_enough = |free: u64| slot.received.saturating_add(bytes) <= free;
         item.from.contains(&node) || slot.free.is_none_or(is_enough)
@@ -451,6 +452,12 @@ impl Board {
         };
         self.slots.iter().filter_map(short).collect()
     }
+}
+
+/// What documents of this size take of a disk; as much as they are, while nothing is known.
+fn on_disk(observed: &Observed, bytes: u64) -> u64 {
+    let factor = u128::from(observed.disk_factor_milli.unwrap_or(1000));
+    u64::try_from(u128::from(bytes) * factor / 1000).unwrap_or(u64::MAX)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "loads need no more than 53 bits")]

@@ -8,8 +8,10 @@ use super::{FILL_MAX, FILL_MIN};
 
 /// Partners tried for one node before it is left as it is.
 const PARTNERS_MAX: usize = 128;
+/// Partners tried at first: mostly one of them will do.
+const PARTNERS_FIRST: usize = 4;
 /// Shards of one index looked at for one move.
-const SHARDS_MAX: usize = 64;
+const SHARDS_MAX: usize = 32;
 /// Times all nodes are gone through: the second time finds what the first made possible; more are
 /// for clusters in which zones and large shards leave little choice.
 const PASSES_MAX: usize = 16;
@@ -68,28 +70,37 @@ impl Board {
 
     fn take_from_the_fullest(&mut self, taker: u32) -> bool {
         let fill = self.fill(taker);
-        let fullest = self.by_fill.iter().rev();
-        let mut givers: Vec<u32> = fullest
-            .take_while(|(giver_fill, _)| f64::from_bits(*giver_fill) > fill)
-            .map(|(_, node)| *node)
-            .filter(|node| self.may_trade(*node, taker))
-            .take(PARTNERS_MAX)
-            .collect();
-        givers.retain(|giver| *giver != taker);
-        givers.into_iter().any(|giver| self.trade(giver, taker))
+        for count in [PARTNERS_FIRST, PARTNERS_MAX] {
+            let fullest = self.by_fill.iter().rev();
+            let givers: Vec<u32> = fullest
+                .take_while(|(giver_fill, _)| f64::from_bits(*giver_fill) > fill)
+                .map(|(_, node)| *node)
+                .filter(|giver| *giver != taker && self.may_trade(*giver, taker))
+                .take(count)
+                .collect();
+            if givers.into_iter().any(|giver| self.trade(giver, taker)) {
+                return true;
+            }
+        }
+        false
     }
 
     fn give_to_the_emptiest(&mut self, giver: u32) -> bool {
         let fill = self.fill(giver);
-        let takers: Vec<u32> = self
-            .by_fill
-            .iter()
-            .take_while(|(taker_fill, _)| f64::from_bits(*taker_fill) < fill)
-            .map(|(_, node)| *node)
-            .filter(|taker| *taker != giver && self.may_trade(giver, *taker))
-            .take(PARTNERS_MAX)
-            .collect();
-        takers.into_iter().any(|taker| self.trade(giver, taker))
+        for count in [PARTNERS_FIRST, PARTNERS_MAX] {
+            let takers: Vec<u32> = self
+                .by_fill
+                .iter()
+                .take_while(|(taker_fill, _)| f64::from_bits(*taker_fill) < fill)
+                .map(|(_, node)| *node)
+                .filter(|taker| *taker != giver && self.may_trade(giver, *taker))
+                .take(count)
+                .collect();
+            if takers.into_iter().any(|taker| self.trade(giver, taker)) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Where every domain holds a replica of every shard, only nodes of one domain can trade. A

@@ -55,7 +55,7 @@ pub struct NodeLoad {
     pub replicas_before: u64,
     /// Replicas it will hold.
     pub replicas_after: u64,
-    /// What is copied to it.
+    /// What of its disk is taken by what is copied to it.
     pub bytes_received: u64,
 }
 
@@ -101,8 +101,8 @@ pub enum Refusal {
     },
     /// A node has not the room.
     #[error(
-        "node `{node}` would be copied {bytes} bytes and has {free_bytes} bytes free: give it more \
-         disk, a lower weight, or add nodes"
+        "node `{node}` needs {bytes} bytes of disk for what it receives and has {free_bytes} free: \
+         give it more disk, a lower weight, or add nodes"
     )]
     TooLittleSpace {
         /// The node.

@@ -225,7 +225,7 @@ fn a_node_that_is_known_to_be_full_is_spared_or_the_plan_is_refused() {
     observed.free_bytes.insert(id("c"), GIB);
     let (plan, _) = planned_unchecked(&observed, &desired);
     let refusal = plan.refusals.first().map(ToString::to_string).unwrap_or_default();
-    assert!(refusal.contains("bytes free"), "{refusal}");
+    assert!(refusal.contains("bytes of disk"), "{refusal}");
 }
 
 fn planned_unchecked(observed: &Observed, desired: &Desired) -> (Plan, Observed) {
