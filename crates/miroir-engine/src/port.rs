@@ -237,7 +237,7 @@ pub trait NodeClient: Send + Sync + 'static {
     ) -> Result<NodeTaskUid, NodeError>;
 
     /// The body of a successful answer of a process that is not one of the nodes, by its address. It
-    /// is shown the key that newcomers are.
+    /// is shown the key that all nodes are shown, if they share one.
     ///
     /// # Errors
     /// [`NodeError`], with the address in the place of the node's name.

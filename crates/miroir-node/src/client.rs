@@ -19,17 +19,6 @@ pub struct HttpNodeClient {
     http: Http,
     /// Held only to look up or to swap.
     endpoints: RwLock<Endpoints>,
-    /// What is shown to a process that may become a node.
-    newcomer_key: Option<Key>,
-}
-
-/// A key that never reaches a log.
-struct Key(String);
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("<hidden>")
-    }
 }
 
 impl HttpNodeClient {
@@ -40,16 +29,6 @@ impl HttpNodeClient {
         Self {
             http: Http::new(),
             endpoints: RwLock::new(Endpoints::new(nodes)),
-            newcomer_key: None,
-        }
-    }
-
-    /// The same, with the key that processes are shown which may become nodes.
-    #[must_use]
-    pub fn with_newcomer_key(self, key: Option<String>) -> Self {
-        Self {
-            newcomer_key: key.map(Key),
-            ..self
         }
     }
 
@@ -103,12 +82,13 @@ impl NodeClient for HttpNodeClient {
         timeout: Duration,
     ) -> Result<Bytes, NodeError> {
         let id = NodeId::new(url);
-        let key = self.newcomer_key.as_ref().map(|key| key.0.clone());
-        let endpoint = Arc::new(Endpoint::new(&NodeAddress {
-            id: id.clone(),
-            url: url.to_owned(),
-            key,
-        }));
+        let endpoint = {
+            let endpoints = self
+                .endpoints
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            endpoints.stranger(url)
+        };
         self.http
             .send_read(&id, &endpoint, from_read(read), timeout)
             .await

@@ -71,10 +71,21 @@ impl Endpoints {
     pub(crate) fn get(&self, id: &NodeId) -> Option<Arc<Endpoint>> {
         self.by_id.get(id).cloned()
     }
+
+    /// A process that is not one of the nodes. It is greeted with the key that all nodes are greeted
+    /// with, if they share one.
+    pub(crate) fn stranger(&self, url: &str) -> Endpoint {
+        let mut keys = self.by_id.values().map(|endpoint| &endpoint.authorization);
+        let first = keys.next().cloned().flatten();
+        Endpoint {
+            base: check_base(url),
+            authorization: first.filter(|first| keys.all(|key| key.as_ref() == Some(first))),
+        }
+    }
 }
 
 impl Endpoint {
-    pub(crate) fn new(node: &NodeAddress) -> Self {
+    fn new(node: &NodeAddress) -> Self {
         let (authorization, bad_key) = match node.key.as_ref().map(|key| bearer(key)) {
             None => (None, None),
             Some(Ok(value)) => (Some(value), None),

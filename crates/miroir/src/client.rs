@@ -1,15 +1,21 @@
 //! A small HTTP client for `miroir status`, the demo, and waiting for a node to answer.
 //!
-//! Plain HTTP only: what it talks to stands on this machine or in the operator's network.
+//! Over HTTP or HTTPS, with the public authorities or with one of the operator's own.
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The largest answer that is read. Ours are small; this bounds what a stranger on the port sends.
@@ -28,10 +34,31 @@ pub(crate) struct Refused {
     pub(crate) body: Value,
 }
 
+fn tls(authorities: Option<&Path>) -> anyhow::Result<ClientConfig> {
+    // Named, and not the default of the process, which another crate might set first.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("TLS cannot be spoken")?;
+    let Some(path) = authorities else {
+        return Ok(builder.with_webpki_roots().with_no_client_auth());
+    };
+    let of_file = || format!("the certificates in {} cannot be used", path.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).with_context(of_file)? {
+        let certificate = certificate.with_context(of_file)?;
+        roots.add(certificate).with_context(of_file)?;
+    }
+    if roots.is_empty() {
+        bail!("{} holds no certificate in PEM", path.display());
+    }
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
 /// A client of one server.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     url: String,
     key: Option<String>,
     timeout: Duration,
@@ -41,16 +68,32 @@ impl HttpClient {
     /// A client of `url` (`http://host:port`), which shows `key` if there is one.
     ///
     /// # Errors
-    /// If the URL is not plain HTTP.
+    /// If the URL is none of a server.
     pub(crate) fn new(url: &str, key: Option<&str>, timeout: Duration) -> anyhow::Result<Self> {
+        Self::trusting(url, key, timeout, None)
+    }
+
+    /// The same, with a file of the authorities that a server's certificate must be from.
+    ///
+    /// # Errors
+    /// If the URL is none of a server, or the file holds no certificate.
+    pub(crate) fn trusting(
+        url: &str,
+        key: Option<&str>,
+        timeout: Duration,
+        authorities: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let Some(url) = crate::config::plain_url(url) else {
-            bail!("`{url}` is not a URL of a server: write http://host:port");
+            bail!("`{url}` is not a URL of a server: write http://host:port or https://host:port");
         };
-        if url.starts_with("https://") {
-            bail!("this command speaks plain HTTP only: give the address behind the TLS proxy");
-        }
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls(authorities)?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self {
             client,

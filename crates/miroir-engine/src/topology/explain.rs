@@ -39,7 +39,7 @@ impl Engine {
                 record.shard_count.saturating_sub(1)
             )));
         };
-        let topology = topology_of(&snapshot, &shared.topology.record())?;
+        let topology = topology_of(&snapshot)?;
         let observed = observe::observe(shared).await;
         // Planned without a change, for the shares and loads that it tells.
         let loads = plan(&observed, &Desired::unchanged(topology.clone()), None);

@@ -17,12 +17,11 @@ use crate::error::EngineError;
 use crate::port::{Change, Store, StoreError};
 use crate::state::{Shared, Snapshot};
 use miroir_api::admin;
-use miroir_core::id::{IndexUid, NodeId};
+use miroir_core::id::IndexUid;
 use miroir_core::rebalance::stage::{StagedChange, desire};
 use miroir_core::topology::{Node, NodeRole, Topology};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The fact that holds the record.
@@ -40,9 +39,6 @@ struct Record {
     last_epoch: u64,
     /// Changes that are not applied, in order.
     staged: Vec<StagedChange>,
-    /// Nodes that take no shards.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    draining: BTreeSet<NodeId>,
 }
 
 /// The record, and who changes it.
@@ -122,16 +118,13 @@ fn sentence(text: &str) -> String {
 }
 
 /// The nodes as a topology.
-fn topology_of(snapshot: &Snapshot, record: &Record) -> Result<Topology, EngineError> {
+fn topology_of(snapshot: &Snapshot) -> Result<Topology, EngineError> {
     let nodes = snapshot.nodes.values().map(|view| Node {
         id: view.record.id.clone(),
         url: view.record.url.clone(),
         zone: view.record.zone.clone(),
         weight_milli: view.record.weight_milli,
-        role: match record.draining.contains(&view.record.id) {
-            true => NodeRole::Draining,
-            false => NodeRole::Active,
-        },
+        role: NodeRole::Active,
     });
     Topology::new(nodes.collect()).map_err(|error| wrong(sentence(&error.to_string())))
 }
@@ -165,7 +158,7 @@ impl Engine {
             )));
         }
         let snapshot = shared.snapshot.load_full();
-        let topology = topology_of(&snapshot, &record)?;
+        let topology = topology_of(&snapshot)?;
         let change = words::from_wire(change, &topology, &record.staged)?;
         record.staged.push(change.clone());
         desire(&topology, &index_uids(&snapshot), &record.staged)
@@ -205,6 +198,7 @@ fn shown(record: &Record) -> admin::StagedTopology {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use miroir_core::id::NodeId;
 
     #[test]
     fn the_stored_form_of_the_record_is_pinned() {
@@ -214,9 +208,8 @@ mod tests {
             staged: vec![StagedChange::DrainNode {
                 node: NodeId::new("a"),
             }],
-            draining: BTreeSet::from([NodeId::new("b")]),
         };
-        let stored = r#"{"epoch":3,"lastEpoch":5,"staged":[{"change":"drainNode","node":"a"}],"draining":["b"]}"#;
+        let stored = r#"{"epoch":3,"lastEpoch":5,"staged":[{"change":"drainNode","node":"a"}]}"#;
         assert_eq!(serde_json::to_string(&record).unwrap(), stored);
         assert_eq!(serde_json::from_str::<Record>(stored).unwrap(), record);
         assert_eq!(

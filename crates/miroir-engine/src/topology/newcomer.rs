@@ -106,8 +106,7 @@ async fn greet(shared: &Shared, url: &str) -> Result<Value, String> {
         }
         | NodeError::Refused {
             status: 401 | 403, ..
-        } => "it refuses Miroir's key: start it with the master key of the other nodes, or set \
-              MIROIR_NODE_KEY"
+        } => "it refuses the key of the other nodes: start it with the same master key"
             .to_owned(),
         _ => cause(&error),
     })?;

@@ -26,7 +26,7 @@ impl Engine {
         let shared = self.shared();
         let record = shared.topology.record();
         let snapshot = shared.snapshot.load_full();
-        let topology = topology_of(&snapshot, &record)?;
+        let topology = topology_of(&snapshot)?;
         let is_only_asked = !request.changes.is_empty();
         let mut changes = record.staged.clone();
         for change in request.changes {
@@ -62,7 +62,7 @@ impl Engine {
     /// The nodes make no topology.
     pub async fn advice(&self) -> Result<admin::TopologyAdvice, EngineError> {
         let shared = self.shared();
-        let topology = topology_of(&shared.snapshot.load_full(), &shared.topology.record())?;
+        let topology = topology_of(&shared.snapshot.load_full())?;
         let observed = observe::observe(shared).await;
         let active_count = topology.active_nodes().count() as u64;
         let shards = shards_for(active_count, shared.config.replication_factor);

@@ -1,6 +1,6 @@
 //! `miroir backup`: a copy of a running proxy's store.
 
-use crate::client::HttpClient;
+use super::connection::Connection;
 use crate::screen;
 use anyhow::Context;
 use http::Method;
@@ -22,28 +22,13 @@ pub(super) struct Args {
     /// A folder of the proxy's machine that is empty or is made
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// The proxy
-    #[arg(
-        long,
-        env = "MIROIR_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:7700"
-    )]
-    url: String,
-    /// The proxy's master key, or a key that may do everything
-    #[arg(
-        long,
-        env = "MIROIR_MASTER_KEY",
-        hide_env_values = true,
-        value_name = "KEY"
-    )]
-    key: Option<String>,
+    #[command(flatten)]
+    proxy: Connection,
 }
 
 /// Asks, waits, tells what was copied.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let key = args.key.as_deref().filter(|key| !key.is_empty());
-    let client = HttpClient::new(&args.url, key, BACKUP_MAX)?;
+    let client = args.proxy.client(BACKUP_MAX)?;
     let to = std::path::absolute(&args.to).context("the folder cannot be named whole")?;
     let request = BackupRequest {
         to: to.display().to_string(),

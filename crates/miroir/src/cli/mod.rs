@@ -1,17 +1,23 @@
 //! The command line: one module for each command.
 
 mod backup;
+mod connection;
 mod dev;
 #[cfg(feature = "devnode")]
 mod devnode;
+mod explain;
 mod guard;
 mod import_dump;
+mod index;
+mod node;
+mod plan_capacity;
 mod restore;
 mod rewind;
 mod serve;
 mod standing;
 mod status;
 mod stop;
+mod topology;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +44,11 @@ enum Command {
     Serve(serve::Args),
     ImportDump(import_dump::Args),
     Status(status::Args),
+    Node(node::Args),
+    Topology(topology::Args),
+    Explain(explain::Args),
+    Index(index::Args),
+    PlanCapacity(plan_capacity::Args),
     Verify(verify::Args),
     Backup(backup::Args),
     Rewind(rewind::Args),
@@ -65,6 +76,11 @@ impl Cli {
             Command::Serve(args) => runtime.block_on(Box::pin(serve::run(args))),
             Command::ImportDump(args) => runtime.block_on(Box::pin(import_dump::run(args))),
             Command::Status(args) => runtime.block_on(Box::pin(status::run(args))),
+            Command::Node(args) => runtime.block_on(Box::pin(node::run(args))),
+            Command::Topology(args) => runtime.block_on(Box::pin(topology::run(args))),
+            Command::Explain(args) => runtime.block_on(Box::pin(explain::run(args))),
+            Command::Index(args) => runtime.block_on(Box::pin(index::run(args))),
+            Command::PlanCapacity(args) => plan_capacity::run(&args),
             Command::Verify(args) => runtime.block_on(Box::pin(verify::run(args))),
             Command::Backup(args) => runtime.block_on(Box::pin(backup::run(args))),
             Command::Rewind(args) => runtime.block_on(Box::pin(rewind::run(args))),

@@ -1,6 +1,7 @@
 //! `miroir status`: nodes, indexes and tasks of a running proxy.
 
 use super::standing;
+use super::connection::Connection;
 use crate::client::{HttpClient, Refused};
 use crate::screen;
 use anyhow::Context;
@@ -21,22 +22,8 @@ const TASK_STATUSES: [&str; 5] = ["enqueued", "processing", "succeeded", "failed
     after_help = "Exit codes: 0 ready and every node up, in sync and well, 2 otherwise, 1 no answer."
 )]
 pub(super) struct Args {
-    /// The proxy
-    #[arg(
-        long,
-        env = "MIROIR_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:7700"
-    )]
-    url: String,
-    /// The proxy's master key, or a key that may read stats and tasks
-    #[arg(
-        long,
-        env = "MIROIR_MASTER_KEY",
-        hide_env_values = true,
-        value_name = "KEY"
-    )]
-    key: Option<String>,
+    #[command(flatten)]
+    proxy: Connection,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -64,12 +51,11 @@ struct IndexStatus {
 
 /// Asks, prints, ends.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let key = args.key.as_deref().filter(|key| !key.is_empty());
-    let client = HttpClient::new(&args.url, key, Duration::from_secs(10))?;
+    let client = args.proxy.client(Duration::from_secs(10))?;
     let status = fetch_status(&client).await.with_context(|| {
         format!(
             "no status from {} (is it a Miroir? another address: --url)",
-            args.url
+            args.proxy.url
         )
     })?;
     screen::say(if args.json {

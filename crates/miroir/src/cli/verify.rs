@@ -1,6 +1,6 @@
 //! `miroir verify`: compares the replicas of a running proxy, and repairs what differs.
 
-use crate::client::HttpClient;
+use super::connection::Connection;
 use crate::screen;
 use anyhow::Context;
 use http::Method;
@@ -18,22 +18,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
                   not be compared, 1 no answer."
 )]
 pub(super) struct Args {
-    /// The proxy
-    #[arg(
-        long,
-        env = "MIROIR_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:7700"
-    )]
-    url: String,
-    /// The proxy's master key
-    #[arg(
-        long,
-        env = "MIROIR_MASTER_KEY",
-        hide_env_values = true,
-        value_name = "KEY"
-    )]
-    key: Option<String>,
+    #[command(flatten)]
+    proxy: Connection,
     /// One index; all if absent
     #[arg(long, value_name = "UID")]
     index: Option<String>,
@@ -47,8 +33,7 @@ pub(super) struct Args {
 
 /// Begins a comparison, waits for its end, prints.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let key = args.key.as_deref().filter(|key| !key.is_empty());
-    let client = HttpClient::new(&args.url, key, Duration::from_secs(30))?;
+    let client = args.proxy.client(Duration::from_secs(30))?;
     let request = serde_json::to_value(VerifyRequest {
         index_uid: args.index,
         repair: args.repair,

@@ -1,0 +1,414 @@
+//! `miroir topology`: what is staged, what would come of it, and dropping it.
+
+use super::connection::Connection;
+use crate::screen::{self, bytes, grouped};
+use anyhow::Context;
+use clap::{Args as ClapArgs, Subcommand};
+use http::Method;
+use miroir_api::admin::{PlanRequest, StagedTopology, TopologyChange, TopologyPlan};
+use serde_json::Value;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Planning for a large cluster asks every node for its sizes.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Moves printed, unless all are asked for.
+const MOVES_PRINTED: usize = 10;
+
+/// Show, plan and drop staged changes of the nodes
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what is staged
+    Show {
+        #[command(flatten)]
+        proxy: Connection,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what would come of what is staged: moves, loads, risks
+    #[command(after_help = "Exit codes: 0 it can be carried out, 2 it is refused, 1 no answer.")]
+    Plan {
+        #[command(flatten)]
+        proxy: Connection,
+        /// Free disk space of a node, to see whether it suffices; may be repeated
+        #[arg(long, value_name = "NODE=SIZE")]
+        free: Vec<String>,
+        /// Print all moves that the proxy tells, not only the first
+        #[arg(long)]
+        moves: bool,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Drop what is staged
+    Revert {
+        #[command(flatten)]
+        proxy: Connection,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stage: so many copies of each shard
+    Copies {
+        /// Copies of each shard
+        #[arg(value_name = "COUNT")]
+        replication_factor: u32,
+        /// One index; all there are if absent
+        #[arg(long, value_name = "UID")]
+        index: Option<String>,
+        #[command(flatten)]
+        staging: Staging,
+    },
+    /// Stage: even out the nodes, although nothing else changes
+    Rebalance {
+        #[command(flatten)]
+        staging: Staging,
+    },
+}
+
+/// The flags of every command that stages a change.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Staging {
+    #[command(flatten)]
+    proxy: Connection,
+    /// Show what would come of it, on top of what is staged, and stage nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows, plans, drops or stages.
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Show { proxy, json } => {
+            let answer = proxy.client(ANSWER_MAX)?.get("/_miroir/topology/staged").await?;
+            say_staged(answer, json)
+        }
+        Command::Revert { proxy, json } => {
+            let client = proxy.client(ANSWER_MAX)?;
+            let answer = client.send(Method::DELETE, "/_miroir/topology/staged", None).await?;
+            say_staged(answer, json)
+        }
+        Command::Plan {
+            proxy,
+            free,
+            moves,
+            json,
+        } => {
+            let request = PlanRequest {
+                free_bytes: free.iter().map(|text| read_free(text)).collect::<Result<_, _>>()?,
+                ..PlanRequest::default()
+            };
+            plan(&proxy, &request, moves, json).await
+        }
+        Command::Copies {
+            replication_factor,
+            index: index_uid,
+            staging,
+        } => {
+            let change = TopologyChange::SetReplicationFactor {
+                index_uid,
+                replication_factor,
+            };
+            stage(change, &staging).await
+        }
+        Command::Rebalance { staging } => stage(TopologyChange::Rebalance {}, &staging).await,
+    }
+}
+
+fn read_free(text: &str) -> anyhow::Result<(String, u64)> {
+    let (node, size) = text
+        .split_once('=')
+        .with_context(|| format!("`{text}` is not NODE=SIZE, such as a=120GiB"))?;
+    Ok((node.to_owned(), super::plan_capacity::read_size(size)?))
+}
+
+/// Stages a change, or shows what would come of it.
+pub(super) async fn stage(change: TopologyChange, staging: &Staging) -> anyhow::Result<ExitCode> {
+    if staging.dry_run {
+        let request = PlanRequest {
+            changes: vec![change],
+            ..PlanRequest::default()
+        };
+        return plan(&staging.proxy, &request, false, staging.json).await;
+    }
+    let client = staging.proxy.client(ANSWER_MAX)?;
+    let body = serde_json::to_value(&change)?;
+    let answer = client
+        .send_json(Method::POST, "/_miroir/topology/staged", &body)
+        .await?;
+    say_staged(answer, staging.json)
+}
+
+fn say_staged(answer: Value, json: bool) -> anyhow::Result<ExitCode> {
+    let staged: StagedTopology = understood(answer)?;
+    screen::say(if json {
+        serde_json::to_string_pretty(&staged)?
+    } else {
+        staged_text(&staged)
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn understood<T: serde::de::DeserializeOwned>(answer: Value) -> anyhow::Result<T> {
+    serde_json::from_value(answer).context("the answer is not understood (is it a Miroir?)")
+}
+
+fn staged_text(staged: &StagedTopology) -> String {
+    let mut text = format!("Epoch {} is in force.", staged.epoch);
+    if let Some(underway) = &staged.underway {
+        text.push_str(&format!("\n{underway}"));
+    }
+    match staged.staged_epoch {
+        None => text.push_str("\nNothing is staged."),
+        Some(epoch) => {
+            text.push_str(&format!("\nStaged as epoch {epoch}:"));
+            for change in &staged.descriptions {
+                text.push_str(&format!("\n  {change}"));
+            }
+            text.push_str("\n\nSee what would be done: miroir topology plan");
+        }
+    }
+    text
+}
+
+async fn plan(
+    proxy: &Connection,
+    request: &PlanRequest,
+    all_moves: bool,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let client = proxy.client(ANSWER_MAX)?;
+    let body = serde_json::to_value(request)?;
+    let answer = client
+        .send_json(Method::POST, "/_miroir/topology/plan", &body)
+        .await?;
+    let plan: TopologyPlan = understood(answer)?;
+    screen::say(if json {
+        serde_json::to_string_pretty(&plan)?
+    } else {
+        plan_text(&plan, if all_moves { usize::MAX } else { MOVES_PRINTED })
+    });
+    Ok(match plan.refusals.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(2),
+    })
+}
+
+fn plan_text(plan: &TopologyPlan, moves_max: usize) -> String {
+    let mut lines = Vec::new();
+    match (plan.changes.is_empty(), plan.staged_epoch) {
+        (true, _) => lines.push("Nothing is staged.".to_owned()),
+        (false, Some(epoch)) => lines.push(format!("Epoch {epoch} over epoch {}:", plan.epoch)),
+        (false, None) => lines.push(format!("Not staged, over epoch {}:", plan.epoch)),
+    }
+    lines.extend(plan.changes.iter().map(|change| format!("  {change}")));
+    lines.push(String::new());
+    if !plan.refusals.is_empty() {
+        lines.push("It cannot be carried out:".to_owned());
+        lines.extend(plan.refusals.iter().map(|refusal| format!("  {refusal}")));
+        return lines.join("\n");
+    }
+    lines.push(summary(plan));
+    let least = plan.least_replicas;
+    lines.push(format!(
+        "Readable copies of the worst-off shard: {} now, {} on the way, {} in the end.",
+        least.before, least.during, least.after
+    ));
+    lines.push(String::new());
+    lines.push(node_table(plan));
+    if !plan.moves.is_empty() {
+        lines.push(String::new());
+        lines.push(move_table(plan, moves_max));
+        let unshown = plan.move_count.saturating_sub(plan.moves.len().min(moves_max) as u64);
+        if unshown > 0 {
+            lines.push(format!("  and {} more", grouped(unshown)));
+        }
+    }
+    for warning in &plan.warnings {
+        lines.push(String::new());
+        lines.push(format!("Note: {warning}."));
+    }
+    lines.join("\n")
+}
+
+fn summary(plan: &TopologyPlan) -> String {
+    if plan.move_count == 0 {
+        return "No shard moves.".to_owned();
+    }
+    let time = plan.seconds.map(|seconds| format!(", at least {}", duration(seconds)));
+    format!(
+        "{} shards move: {} copies, {} documents, {}{}.\nThe fullest node holds {:.0} % of its share \
+         now, {:.0} % then.",
+        grouped(plan.move_count),
+        grouped(plan.copy_count),
+        grouped(plan.documents),
+        bytes(plan.bytes),
+        time.unwrap_or_default(),
+        plan.imbalance_before * 100.0,
+        plan.imbalance_after * 100.0,
+    )
+}
+
+/// A length of time for people, never shorter than it is.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h", seconds.div_ceil(3600)),
+    }
+}
+
+fn node_table(plan: &TopologyPlan) -> String {
+    let rows: Vec<Vec<String>> = plan
+        .nodes
+        .iter()
+        .map(|node| {
+            vec![
+                node.name.clone(),
+                node.role.clone(),
+                node.zone.clone().unwrap_or_else(|| "-".into()),
+                node.weight.to_string(),
+                format!("{} -> {}", node.replicas_before, node.replicas_after),
+                format!("{} -> {}", bytes(node.bytes_before), bytes(node.bytes_after)),
+                bytes(node.bytes_received),
+            ]
+        })
+        .collect();
+    let headers = ["node", "role", "zone", "weight", "shards", "data", "receives"];
+    screen::table(&headers, &rows)
+}
+
+fn move_table(plan: &TopologyPlan, moves_max: usize) -> String {
+    let rows: Vec<Vec<String>> = plan
+        .moves
+        .iter()
+        .take(moves_max)
+        .map(|shard_move| {
+            vec![
+                format!("{}/{}", shard_move.index, shard_move.shard),
+                shard_move.from.join(" "),
+                shard_move.to.join(" "),
+                grouped(shard_move.documents),
+                bytes(shard_move.bytes),
+                shard_move.least_replicas.to_string(),
+            ]
+        })
+        .collect();
+    let headers = ["shard", "from", "to", "documents", "bytes", "least copies"];
+    screen::table(&headers, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use miroir_api::admin::{LeastReplicas, PlannedMove, PlannedNode};
+
+    fn node(name: &str, role: &str, before: u64, after: u64) -> PlannedNode {
+        PlannedNode {
+            name: name.into(),
+            zone: None,
+            weight: 1.0,
+            role: role.into(),
+            share_bytes: 0,
+            bytes_before: before << 30,
+            bytes_after: after << 30,
+            bytes_peak: 0,
+            replicas_before: before,
+            replicas_after: after,
+            bytes_received: after.saturating_sub(before) << 30,
+        }
+    }
+
+    fn plan() -> TopologyPlan {
+        TopologyPlan {
+            epoch: 0,
+            staged_epoch: Some(2),
+            changes: vec!["add node b (http://b:1, weight 1)".into()],
+            refusals: vec![],
+            warnings: vec!["something to know".into()],
+            move_count: 12,
+            copy_count: 12,
+            documents: 12_000,
+            bytes: 12 << 30,
+            seconds: Some(384),
+            disk_factor: None,
+            imbalance_before: 2.0,
+            imbalance_after: 1.0,
+            least_replicas: LeastReplicas {
+                before: 1,
+                during: 1,
+                after: 1,
+            },
+            nodes: vec![node("a", "active", 24, 12), node("b", "new", 0, 12)],
+            moves: vec![PlannedMove {
+                index: "movies__0".into(),
+                shard: 3,
+                from: vec!["a".into()],
+                to: vec!["b".into()],
+                documents: 1000,
+                bytes: 1 << 30,
+                least_replicas: 1,
+            }],
+        }
+    }
+
+    #[test]
+    fn a_plan_is_readable_at_eighty_columns() {
+        let text = plan_text(&plan(), 10);
+        assert_eq!(
+            text,
+            "Epoch 2 over epoch 0:\n  \
+               add node b (http://b:1, weight 1)\n\n\
+             12 shards move: 12 copies, 12,000 documents, 12.0 GiB, at least 7 min.\n\
+             The fullest node holds 200 % of its share now, 100 % then.\n\
+             Readable copies of the worst-off shard: 1 now, 1 on the way, 1 in the end.\n\n  \
+               node   role     zone   weight   shards     data                   receives\n  \
+               a      active   -           1   24 -> 12   24.0 GiB -> 12.0 GiB   0 B\n  \
+               b      new      -           1   0 -> 12    0 B -> 12.0 GiB        12.0 GiB\n\n  \
+               shard         from   to   documents   bytes     least copies\n  \
+               movies__0/3   a      b        1,000   1.0 GiB              1\n  \
+               and 11 more\n\n\
+             Note: something to know."
+        );
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn a_refused_plan_tells_only_why() {
+        let refused = TopologyPlan {
+            refusals: vec!["too few nodes".into()],
+            ..plan()
+        };
+        let text = plan_text(&refused, 10);
+        assert!(text.ends_with("It cannot be carried out:\n  too few nodes"), "{text}");
+    }
+
+    #[test]
+    fn what_is_staged_is_told_with_its_epoch() {
+        let staged = StagedTopology {
+            epoch: 1,
+            staged_epoch: Some(4),
+            changes: vec![],
+            descriptions: vec!["drain node a".into()],
+            underway: None,
+        };
+        let text = staged_text(&staged);
+        assert!(text.contains("Staged as epoch 4:\n  drain node a"), "{text}");
+    }
+
+    #[test]
+    fn free_space_is_read_with_its_unit() {
+        assert_eq!(read_free("a=2GiB").unwrap(), ("a".into(), 2 << 30));
+        assert!(read_free("a").is_err() && read_free("a=much").is_err());
+    }
+}
