@@ -22,7 +22,10 @@ const COPIES: u32 = 2;
 fn node(n: usize, zone_count: usize) -> Node {
     Node {
         zone: (zone_count > 0).then(|| format!("zone-{}", n % zone_count)),
-        ..Node::new(NodeId::new(format!("node-{n:04}")), format!("http://node-{n}"))
+        ..Node::new(
+            NodeId::new(format!("node-{n:04}")),
+            format!("http://node-{n}"),
+        )
     }
 }
 
@@ -70,7 +73,12 @@ impl Cluster {
     }
 
     fn desired(&self, changes: &[StagedChange]) -> Desired {
-        let uids: Vec<IndexUid> = self.observed.indexes.iter().map(|s| s.uid.clone()).collect();
+        let uids: Vec<IndexUid> = self
+            .observed
+            .indexes
+            .iter()
+            .map(|s| s.uid.clone())
+            .collect();
         desire(&self.topology, &uids, changes).expect("the changes make sense")
     }
 
@@ -99,14 +107,25 @@ impl Cluster {
         let heavier_least = 90.0 * (1.5 / weights * total - per_node);
         vec![
             ("add 10", self.desired(&add.collect::<Vec<_>>()), add_least),
-            ("remove 10", self.desired(&remove.collect::<Vec<_>>()), remove_least as f64),
-            ("re-weight 90", self.desired(&heavier.collect::<Vec<_>>()), heavier_least),
+            (
+                "remove 10",
+                self.desired(&remove.collect::<Vec<_>>()),
+                remove_least as f64,
+            ),
+            (
+                "re-weight 90",
+                self.desired(&heavier.collect::<Vec<_>>()),
+                heavier_least,
+            ),
         ]
     }
 }
 
 fn copies(plan: &Plan) -> usize {
-    plan.moves.iter().map(|m| m.shard_move.targets().count()).sum()
+    plan.moves
+        .iter()
+        .map(|m| m.shard_move.targets().count())
+        .sum()
 }
 
 fn planning(c: &mut Criterion) {

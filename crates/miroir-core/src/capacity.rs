@@ -208,7 +208,10 @@ pub fn capacity(workload: &Workload) -> Result<Capacity, WorkloadError> {
         (copies, Bound::Copies),
     ];
     // The last of equals is the harder bound.
-    let (needed, bound) = bounds.into_iter().max_by_key(|(nodes, _)| *nodes).unwrap_or((copies, Bound::Copies));
+    let (needed, bound) = bounds
+        .into_iter()
+        .max_by_key(|(nodes, _)| *nodes)
+        .unwrap_or((copies, Bound::Copies));
     let nodes = workload.nodes.unwrap_or(needed);
     let shards = workload
         .shards
@@ -236,7 +239,8 @@ pub fn capacity(workload: &Workload) -> Result<Capacity, WorkloadError> {
     if nodes <= NODES_WORKED_OUT_MAX {
         work_out(workload, &mut capacity)?;
     }
-    let is_spare = nodes.saturating_sub(1) >= needed.min(nodes_for_memory.max(nodes_for_disk.unwrap_or(0)));
+    let is_spare =
+        nodes.saturating_sub(1) >= needed.min(nodes_for_memory.max(nodes_for_disk.unwrap_or(0)));
     let notes = [
         (nodes < needed).then_some(Note::TooFewNodes {
             given: nodes,
@@ -264,23 +268,40 @@ fn check(workload: &Workload) -> Result<(), WorkloadError> {
         ("the memory of a node", workload.node_memory_bytes),
         ("the disk of a node", workload.node_disk_bytes.unwrap_or(1)),
         ("the number of nodes", workload.nodes.unwrap_or(1)),
-        ("the number of shards", u64::from(workload.shards.unwrap_or(1))),
-        ("the number of copies", u64::from(workload.replication_factor)),
+        (
+            "the number of shards",
+            u64::from(workload.shards.unwrap_or(1)),
+        ),
+        (
+            "the number of copies",
+            u64::from(workload.replication_factor),
+        ),
     ];
     if let Some((what, _)) = counts.iter().find(|(_, count)| *count == 0) {
         return Err(WorkloadError::Zero(what));
     }
     if !(workload.disk_factor.is_finite() && workload.disk_factor > 0.0) {
-        return Err(WorkloadError::Zero("the bytes on disk for a byte of a document"));
+        return Err(WorkloadError::Zero(
+            "the bytes on disk for a byte of a document",
+        ));
     }
     let parts = [
         ("the hot part", workload.hot),
-        ("the part of a disk that may be filled", workload.disk_fill_max),
+        (
+            "the part of a disk that may be filled",
+            workload.disk_fill_max,
+        ),
     ];
-    if let Some((what, _)) = parts.iter().find(|(_, part)| !(*part > 0.0 && *part <= 1.0)) {
+    if let Some((what, _)) = parts
+        .iter()
+        .find(|(_, part)| !(*part > 0.0 && *part <= 1.0))
+    {
         return Err(WorkloadError::NoPart(what));
     }
-    if workload.shards.is_some_and(|shards| shards > SHARD_COUNT_MAX) {
+    if workload
+        .shards
+        .is_some_and(|shards| shards > SHARD_COUNT_MAX)
+    {
         return Err(WorkloadError::TooManyShards);
     }
     Ok(())
@@ -288,7 +309,12 @@ fn check(workload: &Workload) -> Result<(), WorkloadError> {
 
 /// Places an index of that size, covers it, and adds a node.
 fn work_out(workload: &Workload, capacity: &mut Capacity) -> Result<(), WorkloadError> {
-    let node = |n: u64| Node::new(NodeId::new(format!("node-{n:05}")), format!("http://node-{n}"));
+    let node = |n: u64| {
+        Node::new(
+            NodeId::new(format!("node-{n:05}")),
+            format!("http://node-{n}"),
+        )
+    };
     let topology = Topology::new((0..capacity.nodes).map(node).collect())?;
     let shards = NonZeroU32::new(capacity.shards).unwrap_or(NonZeroU32::MIN);
     let placement = place("index", shards, workload.replication_factor, &topology)?;
@@ -314,7 +340,10 @@ fn work_out(workload: &Workload, capacity: &mut Capacity) -> Result<(), Workload
         return Ok(());
     };
     capacity.imbalance = Some(evened.imbalance_after);
-    let sets = observed.indexes.first().map(|state| state.replica_sets.as_slice());
+    let sets = observed
+        .indexes
+        .first()
+        .map(|state| state.replica_sets.as_slice());
     let placement = crate::placement::Placement::from_replica_sets(sets.unwrap_or_default());
     let cover = choose_cover(&placement, &CoverPolicy::new(&|_| true, 0));
     capacity.fan_out = cover.ok().map(|cover| cover.parts.len() as u64);
@@ -384,7 +413,8 @@ pub fn advise(observed: &Observed, topology: &Topology) -> Vec<Advice> {
             continue;
         }
         let better = shards_for(node_count, state.replication_factor);
-        let replicas = f64::from(shards) * f64::from(state.replication_factor) / as_f64(node_count.max(1));
+        let replicas =
+            f64::from(shards) * f64::from(state.replication_factor) / as_f64(node_count.max(1));
         if replicas < f64::from(REPLICAS_PER_NODE_MIN) && better > shards {
             advice.push(Advice::Reshard {
                 index,
@@ -394,7 +424,9 @@ pub fn advise(observed: &Observed, topology: &Topology) -> Vec<Advice> {
             });
         } else if state.shard_bytes() > SHARD_BYTES_LARGE && shards < SHARD_COUNT_MAX {
             let wanted = state.bytes.div_ceil(SHARD_BYTES_LARGE).next_power_of_two();
-            let better = u32::try_from(wanted).unwrap_or(u32::MAX).min(SHARD_COUNT_MAX);
+            let better = u32::try_from(wanted)
+                .unwrap_or(u32::MAX)
+                .min(SHARD_COUNT_MAX);
             advice.push(Advice::SmallerShards {
                 index,
                 bytes: state.shard_bytes(),
@@ -419,7 +451,10 @@ pub fn advise(observed: &Observed, topology: &Topology) -> Vec<Advice> {
     advice
 }
 
-#[expect(clippy::cast_precision_loss, reason = "estimates need no more than 53 bits")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "estimates need no more than 53 bits"
+)]
 fn as_f64(number: u64) -> f64 {
     number as f64
 }
@@ -494,9 +529,19 @@ mod tests {
             shards: Some(2),
             ..workload()
         };
-        let notes: Vec<String> = capacity(&few).unwrap().notes.iter().map(ToString::to_string).collect();
+        let notes: Vec<String> = capacity(&few)
+            .unwrap()
+            .notes
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let text = notes.join("\n");
-        for said in ["3 nodes are too few: 6 are needed", "one copy", "2 shards give a node 0.7", "takes long to copy"] {
+        for said in [
+            "3 nodes are too few: 6 are needed",
+            "one copy",
+            "2 shards give a node 0.7",
+            "takes long to copy",
+        ] {
             assert!(text.contains(said), "{said}: {text}");
         }
     }
@@ -504,11 +549,26 @@ mod tests {
     #[test]
     fn figures_that_make_no_sense_are_refused() {
         let cases = [
-            Workload { documents: 0, ..workload() },
-            Workload { hot: 1.5, ..workload() },
-            Workload { disk_factor: f64::NAN, ..workload() },
-            Workload { shards: Some(5000), ..workload() },
-            Workload { nodes: Some(1), ..workload() },
+            Workload {
+                documents: 0,
+                ..workload()
+            },
+            Workload {
+                hot: 1.5,
+                ..workload()
+            },
+            Workload {
+                disk_factor: f64::NAN,
+                ..workload()
+            },
+            Workload {
+                shards: Some(5000),
+                ..workload()
+            },
+            Workload {
+                nodes: Some(1),
+                ..workload()
+            },
         ];
         for case in cases {
             assert!(capacity(&case).is_err(), "{case:?}");
@@ -530,7 +590,10 @@ mod tests {
         for nodes in 1..=200 {
             for factor in 1..=3 {
                 let shards = shards_for(nodes, factor);
-                assert!(u64::from(shards * factor) >= 20 * nodes, "{nodes} {factor}: {shards}");
+                assert!(
+                    u64::from(shards * factor) >= 20 * nodes,
+                    "{nodes} {factor}: {shards}"
+                );
                 assert!(shards.is_power_of_two());
             }
         }
@@ -553,9 +616,17 @@ mod tests {
             indexes: vec![state],
             ..Observed::default()
         };
-        let text: Vec<String> = advise(&observed, &topology).iter().map(ToString::to_string).collect();
+        let text: Vec<String> = advise(&observed, &topology)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let text = text.join("\n");
-        for said in ["8 shards, 2.7 replicas", "64 shards would", "one copy of each shard", "300 % of its share"] {
+        for said in [
+            "8 shards, 2.7 replicas",
+            "64 shards would",
+            "one copy of each shard",
+            "300 % of its share",
+        ] {
             assert!(text.contains(said), "{said}: {text}");
         }
     }

@@ -41,6 +41,16 @@ fn the_help_is_the_reviewed_one() {
         ("backup", &["backup", "--help"]),
         ("rewind", &["rewind", "--help"]),
         ("restore", &["restore", "--help"]),
+        ("node", &["node", "--help"]),
+        ("node-add", &["node", "add", "--help"]),
+        ("node-replace", &["node", "replace", "--help"]),
+        ("topology", &["topology", "--help"]),
+        ("topology-plan", &["topology", "plan", "--help"]),
+        ("explain", &["explain", "--help"]),
+        ("explain-shard", &["explain", "shard", "--help"]),
+        ("explain-query", &["explain", "query", "--help"]),
+        ("index-advise", &["index", "advise", "--help"]),
+        ("plan-capacity", &["plan-capacity", "--help"]),
     ] {
         let (output, _) = run(miroir().args(args));
         let help = String::from_utf8(output.stdout).unwrap();

@@ -340,7 +340,11 @@ fn capacity(shard_count: u32, share: f64) -> u32 {
 
 /// The replicas of a shard that each node holds on average, 0 to 1, summing to the replication
 /// factor: by weight, as far as the rules on domains and "one replica a node" allow.
-pub(crate) fn fair_shares(domains: &[Vec<u32>], weights: &[f64], replication_factor: u32) -> Vec<f64> {
+pub(crate) fn fair_shares(
+    domains: &[Vec<u32>],
+    weights: &[f64],
+    replication_factor: u32,
+) -> Vec<f64> {
     // Replicas that every domain gets for sure: whole rounds over the domains that still have a
     // node left.
     let mut sure: Vec<u32> = vec![0; domains.len()];

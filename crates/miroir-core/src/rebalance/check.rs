@@ -117,7 +117,12 @@ pub enum Finding {
 /// `is_bounded` asks for bounded load too. It cannot be kept where zones and a few large shards leave
 /// no choice, so it is for clusters where there is one.
 #[must_use]
-pub fn check(observed: &Observed, desired: &Desired, plan: &Plan, is_bounded: bool) -> Vec<Finding> {
+pub fn check(
+    observed: &Observed,
+    desired: &Desired,
+    plan: &Plan,
+    is_bounded: bool,
+) -> Vec<Finding> {
     let mut findings = check_moves(observed, plan);
     let rules = Rules::new(desired);
     let after = plan.applied_to(observed, desired);
@@ -150,8 +155,11 @@ pub fn check(observed: &Observed, desired: &Desired, plan: &Plan, is_bounded: bo
 }
 
 fn check_moves(observed: &Observed, plan: &Plan) -> Vec<Finding> {
-    let by_index: BTreeMap<&PhysicalIndex, &IndexState> =
-        observed.indexes.iter().map(|state| (&state.index, state)).collect();
+    let by_index: BTreeMap<&PhysicalIndex, &IndexState> = observed
+        .indexes
+        .iter()
+        .map(|state| (&state.index, state))
+        .collect();
     let mut seen = BTreeSet::new();
     let mut findings = Vec::new();
     for planned in &plan.moves {
@@ -288,7 +296,10 @@ fn shares(observed: &Observed, desired: &Desired) -> BTreeMap<NodeId, f64> {
         }
     }
     let domains: Vec<Vec<u32>> = domains.into_values().collect();
-    let weights: Vec<f64> = nodes.iter().map(|node| f64::from(node.weight_milli)).collect();
+    let weights: Vec<f64> = nodes
+        .iter()
+        .map(|node| f64::from(node.weight_milli))
+        .collect();
     let mut shares: BTreeMap<NodeId, f64> = BTreeMap::new();
     let mut parts_by_factor: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
     for state in &observed.indexes {
@@ -310,7 +321,12 @@ fn overloaded(
     loads: &BTreeMap<NodeId, u64>,
     shares: &BTreeMap<NodeId, f64>,
 ) -> Vec<Finding> {
-    let largest = after.indexes.iter().map(IndexState::shard_load).max().unwrap_or(0);
+    let largest = after
+        .indexes
+        .iter()
+        .map(IndexState::shard_load)
+        .max()
+        .unwrap_or(0);
     let mut findings = Vec::new();
     for (node, share) in shares {
         #[expect(
@@ -352,7 +368,10 @@ fn needless(
                         return false;
                     }
                     let mut undone: Vec<NodeId> = to.clone();
-                    undone.iter_mut().filter(|n| *n == came).for_each(|n| n.clone_from(left));
+                    undone
+                        .iter_mut()
+                        .filter(|n| *n == came)
+                        .for_each(|n| n.clone_from(left));
                     let is_worse = squares(came, -load) + squares(left, load)
                         > squares(came, 0.0) + squares(left, 0.0);
                     rules.crowded(&undone).is_none() && !is_worse

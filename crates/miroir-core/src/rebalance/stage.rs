@@ -10,7 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One change of the topology, not carried out yet. The stored form is part of the database format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "change", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "change",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum StagedChange {
     /// A node comes.
     AddNode {
@@ -336,7 +340,11 @@ mod tests {
     fn changes_are_applied_in_order() {
         let drained = StagedChange::DrainNode { node: id("a") };
         let back = StagedChange::ActivateNode { node: id("a") };
-        assert!(!desired(std::slice::from_ref(&drained)).unwrap().is_active(&id("a")));
+        assert!(
+            !desired(std::slice::from_ref(&drained))
+                .unwrap()
+                .is_active(&id("a"))
+        );
         assert!(desired(&[drained, back]).unwrap().is_active(&id("a")));
     }
 

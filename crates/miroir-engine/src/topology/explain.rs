@@ -44,7 +44,10 @@ impl Engine {
         // Planned without a change, for the shares and loads that it tells.
         let loads = plan(&observed, &Desired::unchanged(topology.clone()), None);
         let ranked = rank(record.physical.as_str(), ShardId(shard), &topology);
-        let state = observed.indexes.iter().find(|state| state.index == record.physical);
+        let state = observed
+            .indexes
+            .iter()
+            .find(|state| state.index == record.physical);
         let mut nodes: Vec<admin::ShardNode> = topology
             .nodes()
             .iter()
@@ -80,8 +83,7 @@ impl Engine {
         let shards: Vec<ShardId> = entry.placement.shards().collect();
         let bodies = Bodies::of(&request, entry)?;
         let mut spared = BTreeMap::new();
-        let is_usable =
-            |node: &NodeId| snapshot.nodes.get(node).is_some_and(NodeView::is_readable);
+        let is_usable = |node: &NodeId| snapshot.nodes.get(node).is_some_and(NodeView::is_readable);
         let now = shared.ports.clock.monotonic();
         let is_spared = |node: &NodeId| shared.reads.node(node).gate().is_broken();
         let load_cost = |node: &NodeId| {
@@ -105,7 +107,10 @@ impl Engine {
                 Some(view) if view.is_apart => "it is kept apart".to_owned(),
                 Some(view) if view.health == NodeHealth::Down => "it is down".to_owned(),
                 Some(_) if is_spared(node) => {
-                    format!("it failed lately ({})", shared.reads.node(node).gate().name(now))
+                    format!(
+                        "it failed lately ({})",
+                        shared.reads.node(node).gate().name(now)
+                    )
                 }
                 Some(_) => "others hold all its shards, and fewer nodes are asked".to_owned(),
                 None => "it is not one of the nodes".to_owned(),
@@ -113,8 +118,13 @@ impl Engine {
             spared.insert(node.to_string(), reason);
         }
         let parts = best.cover.parts.iter().map(|part| {
-            let (limit, body) = bodies.part(part.filter.as_deref(), part.shards.len(), shards.len());
-            let latency = shared.reads.node(&part.node).latency(ReadKind::Search).mean();
+            let (limit, body) =
+                bodies.part(part.filter.as_deref(), part.shards.len(), shards.len());
+            let latency = shared
+                .reads
+                .node(&part.node)
+                .latency(ReadKind::Search)
+                .mean();
             admin::QueryPart {
                 node: part.node.to_string(),
                 zone: zone_of(&part.node).map(str::to_owned),
@@ -131,7 +141,9 @@ impl Engine {
             shard_count: entry.record.shard_count,
             shards_needed: entry.record.shard_count,
             narrowing: "all shards: a search may match documents of any of them".to_owned(),
-            cached: shared.cache.has(&crate::cache::CacheKey::new(entry, &request)),
+            cached: shared
+                .cache
+                .has(&crate::cache::CacheKey::new(entry, &request)),
             parts: parts.collect(),
             missing_shards: best.missing.iter().map(|shard| shard.0).collect(),
             spared,
@@ -231,7 +243,10 @@ fn blocked_by(
 ) -> Vec<String> {
     let mut blocked = Vec::new();
     let view = |node: &NodeId| snapshot.nodes.get(node);
-    let readable = set.iter().filter(|node| view(node).is_some_and(NodeView::is_readable)).count();
+    let readable = set
+        .iter()
+        .filter(|node| view(node).is_some_and(NodeView::is_readable))
+        .count();
     if readable == 0 {
         let names: Vec<&str> = set.iter().map(NodeId::as_str).collect();
         blocked.push(format!(
@@ -239,7 +254,10 @@ fn blocked_by(
             names.join(", ")
         ));
     }
-    let others: Vec<&Node> = topology.active_nodes().filter(|n| !set.contains(&n.id)).collect();
+    let others: Vec<&Node> = topology
+        .active_nodes()
+        .filter(|n| !set.contains(&n.id))
+        .collect();
     let is_up = |node: &&Node| view(&node.id).is_some_and(NodeView::is_readable);
     if others.is_empty() {
         blocked.push("every node that takes shards holds it already".to_owned());

@@ -72,7 +72,9 @@ impl Desk {
     /// The right to change the record, for one at a time.
     fn turn(&self) -> Result<Turn<'_>, EngineError> {
         if self.is_taken.swap(true, Ordering::AcqRel) {
-            return Err(wrong("Another change of the topology is being looked at. Retry."));
+            return Err(wrong(
+                "Another change of the topology is being looked at. Retry.",
+            ));
         }
         Ok(Turn(self))
     }

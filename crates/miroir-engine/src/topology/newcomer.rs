@@ -28,7 +28,10 @@ pub(super) async fn check_change(
     let found = match change {
         StagedChange::AddNode { node } | StagedChange::ReplaceNode { new: node, .. } => {
             check_newcomer(shared, &node.url).await.map_err(|cause| {
-                format!("`{}` at {} cannot become a node: {cause}.", node.id, node.url)
+                format!(
+                    "`{}` at {} cannot become a node: {cause}.",
+                    node.id, node.url
+                )
             })
         }
         StagedChange::SetNode {
@@ -52,7 +55,10 @@ async fn check_newcomer(shared: &Shared, url: &str) -> Result<(), String> {
         ));
     }
     let empty = serde_json::Map::new();
-    let indexes = stats.get("indexes").and_then(Value::as_object).unwrap_or(&empty);
+    let indexes = stats
+        .get("indexes")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
     if indexes.is_empty() {
         return Ok(());
     }
@@ -97,26 +103,34 @@ async fn check_moved(shared: &Shared, node: &NodeId, url: &str) -> Result<(), St
 /// Whether it answers, takes the key, and is new enough; its statistics.
 async fn greet(shared: &Shared, url: &str) -> Result<Value, String> {
     let read = |read: NodeRead| shared.ports.nodes.read_stranger(url, read, TIMEOUT);
-    read(NodeRead::Health)
-        .await
-        .map_err(|error| format!("{}; see that it runs and that the address is right", cause(&error)))?;
-    let version = read(NodeRead::Version).await.map_err(|error| match &error {
-        NodeError::Failed {
-            status: 401 | 403, ..
-        }
-        | NodeError::Refused {
-            status: 401 | 403, ..
-        } => "it refuses the key of the other nodes: start it with the same master key"
-            .to_owned(),
-        _ => cause(&error),
+    read(NodeRead::Health).await.map_err(|error| {
+        format!(
+            "{}; see that it runs and that the address is right",
+            cause(&error)
+        )
     })?;
+    let version = read(NodeRead::Version)
+        .await
+        .map_err(|error| match &error {
+            NodeError::Failed {
+                status: 401 | 403, ..
+            }
+            | NodeError::Refused {
+                status: 401 | 403, ..
+            } => "it refuses the key of the other nodes: start it with the same master key"
+                .to_owned(),
+            _ => cause(&error),
+        })?;
     let version: Value = serde_json::from_slice(&version)
         .map_err(|_| "what answers there is not a Meilisearch".to_owned())?;
     let Some(version) = version.get("pkgVersion").and_then(Value::as_str) else {
         return Err("what answers there is not a Meilisearch".to_owned());
     };
     let snapshot = shared.snapshot.load_full();
-    let known = snapshot.nodes.values().filter_map(|view| view.version.as_deref());
+    let known = snapshot
+        .nodes
+        .values()
+        .filter_map(|view| view.version.as_deref());
     if let Some(oldest) = known.min_by_key(|version| parts(version))
         && parts(version) < parts(oldest)
     {
@@ -135,7 +149,12 @@ async fn find_twin(shared: &Shared, url: &str) -> Option<NodeId> {
         path: "/tasks?limit=1".into(),
         body: None,
     };
-    let body = shared.ports.nodes.read_stranger(url, read, TIMEOUT).await.ok()?;
+    let body = shared
+        .ports
+        .nodes
+        .read_stranger(url, read, TIMEOUT)
+        .await
+        .ok()?;
     let page: Value = serde_json::from_slice(&body).ok()?;
     let newest = page.get("results")?.get(0)?;
     let uid = newest.get("uid")?.as_u64()?;
@@ -147,7 +166,12 @@ async fn find_twin(shared: &Shared, url: &str) -> Option<NodeId> {
             from: None,
             limit: 1,
         };
-        let tasks = shared.ports.nodes.fetch_tasks(node, query, TIMEOUT).await.ok()?;
+        let tasks = shared
+            .ports
+            .nodes
+            .fetch_tasks(node, query, TIMEOUT)
+            .await
+            .ok()?;
         let is_same = tasks.iter().any(|task| task.enqueued_at == enqueued_at);
         is_same.then(|| node.clone())
     });
@@ -157,7 +181,9 @@ async fn find_twin(shared: &Shared, url: &str) -> Option<NodeId> {
 fn physical_names(shared: &Shared) -> BTreeSet<String> {
     let snapshot = shared.snapshot.load_full();
     let entries = snapshot.indexes.values();
-    entries.map(|entry| entry.record.physical.to_string()).collect()
+    entries
+        .map(|entry| entry.record.physical.to_string())
+        .collect()
 }
 
 /// The cause alone: who is meant has been said.

@@ -37,7 +37,9 @@ pub(super) async fn observe(shared: &Shared) -> Observed {
     let mut sums: BTreeMap<&str, Sums> = BTreeMap::new();
     let (mut disk_bytes, mut document_bytes) = (0u64, 0u64);
     for (node, answer) in readable.iter().zip(join_all(reads).await) {
-        let stats = answer.ok().and_then(|body| serde_json::from_slice::<Value>(&body).ok());
+        let stats = answer
+            .ok()
+            .and_then(|body| serde_json::from_slice::<Value>(&body).ok());
         let Some(stats) = stats else { continue };
         let number = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64);
         let disk = number(&stats, "usedDatabaseSize").or(number(&stats, "databaseSize"));

@@ -43,7 +43,8 @@ impl Engine {
         let shown = shown(&made, &observed, &topology, &desired);
         Ok(admin::TopologyPlan {
             epoch: record.epoch,
-            staged_epoch: (!record.staged.is_empty() && !is_only_asked).then_some(record.last_epoch),
+            staged_epoch: (!record.staged.is_empty() && !is_only_asked)
+                .then_some(record.last_epoch),
             changes: changes.iter().map(words::describe).collect(),
             ..shown
         })
@@ -103,7 +104,9 @@ fn shown(
         documents: made.documents,
         bytes: made.bytes,
         seconds: made.seconds,
-        disk_factor: observed.disk_factor_milli.map(|milli| milli as f64 / 1000.0),
+        disk_factor: observed
+            .disk_factor_milli
+            .map(|milli| milli as f64 / 1000.0),
         imbalance_before: made.imbalance_before,
         imbalance_after: made.imbalance_after,
         least_replicas: admin::LeastReplicas {

@@ -256,7 +256,9 @@ pub(super) fn describe(change: &StagedChange) -> String {
             index,
             replication_factor,
         } => {
-            let of = index.as_ref().map_or("all indexes".into(), |uid| format!("index {uid}"));
+            let of = index
+                .as_ref()
+                .map_or("all indexes".into(), |uid| format!("index {uid}"));
             format!("{replication_factor} copies of each shard of {of}")
         }
         StagedChange::DeclareLost { node } => format!("node {node} is lost for good"),

@@ -25,7 +25,10 @@ async fn shard(
     State(app): State<AppState>,
 ) -> Result<Json<ShardExplanation>, ApiError> {
     let shard = id.parse().map_err(|_| {
-        ResponseError::new(Code::BadRequest, format!("`{id}` is not the number of a shard."))
+        ResponseError::new(
+            Code::BadRequest,
+            format!("`{id}` is not the number of a shard."),
+        )
     })?;
     Ok(Json(app.engine.explain_shard(&uid, shard).await?))
 }

@@ -41,15 +41,14 @@ async fn stage(
     Ok(Json(app.engine.stage(read(body)?).await?))
 }
 
-async fn revert(
-    _: Permit,
-    State(app): State<AppState>,
-) -> Result<Json<StagedTopology>, ApiError> {
+async fn revert(_: Permit, State(app): State<AppState>) -> Result<Json<StagedTopology>, ApiError> {
     Ok(Json(app.engine.revert().await?))
 }
 
 async fn plan(_: Permit, State(app): State<AppState>) -> Result<Json<TopologyPlan>, ApiError> {
-    Ok(Json(app.engine.topology_plan(PlanRequest::default()).await?))
+    Ok(Json(
+        app.engine.topology_plan(PlanRequest::default()).await?,
+    ))
 }
 
 async fn plan_of(

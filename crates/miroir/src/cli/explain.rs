@@ -132,7 +132,10 @@ fn shard_text(told: &ShardExplanation) -> String {
             ]
         })
         .collect();
-    text.push_str(&screen::table(&["node", "rank", "fill", "zone", "why"], &rows));
+    text.push_str(&screen::table(
+        &["node", "rank", "fill", "zone", "why"],
+        &rows,
+    ));
     if told.blocked_by.is_empty() {
         text.push_str("\n\nNothing keeps it from moving.");
     } else {
@@ -161,9 +164,15 @@ fn query_text(told: &QueryExplanation) -> String {
                 part.node.clone(),
                 part.zone.clone().unwrap_or_else(|| "-".into()),
                 part.shards.len().to_string(),
-                if part.shard_filter.is_some() { "yes" } else { "no" }.to_owned(),
+                if part.shard_filter.is_some() {
+                    "yes"
+                } else {
+                    "no"
+                }
+                .to_owned(),
                 part.limit.to_string(),
-                part.latency_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.1} ms")),
+                part.latency_ms
+                    .map_or_else(|| "-".into(), |ms| format!("{ms:.1} ms")),
             ]
         })
         .collect();

@@ -18,7 +18,9 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Tell when to use more shards or copies, or to even out the nodes
-    #[command(after_help = "Exit codes: 0 nothing should be changed, 2 something should, 1 no answer.")]
+    #[command(
+        after_help = "Exit codes: 0 nothing should be changed, 2 something should, 1 no answer."
+    )]
     Advise {
         #[command(flatten)]
         proxy: Connection,
@@ -31,7 +33,10 @@ enum Command {
 /// Asks and prints.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Command::Advise { proxy, json } = args.command;
-    let answer = proxy.client(Duration::from_secs(30))?.get("/_miroir/advice").await?;
+    let answer = proxy
+        .client(Duration::from_secs(30))?
+        .get("/_miroir/advice")
+        .await?;
     let advice: TopologyAdvice =
         serde_json::from_value(answer).context("the answer is not understood (is it a Miroir?)")?;
     screen::say(if json {
@@ -53,6 +58,10 @@ fn to_text(advice: &TopologyAdvice) -> String {
     if advice.advice.is_empty() {
         return format!("Nothing should be changed.\n{rule}");
     }
-    let lines: Vec<String> = advice.advice.iter().map(|line| format!("- {line}")).collect();
+    let lines: Vec<String> = advice
+        .advice
+        .iter()
+        .map(|line| format!("- {line}"))
+        .collect();
     format!("{}\n\n{rule}", lines.join("\n"))
 }

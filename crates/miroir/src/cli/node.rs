@@ -199,6 +199,8 @@ fn to_text(topology: &Topology) -> String {
             ]
         })
         .collect();
-    let headers = ["node", "state", "in sync", "shards", "weight", "zone", "url"];
+    let headers = [
+        "node", "state", "in sync", "shards", "weight", "zone", "url",
+    ];
     screen::table(&headers, &rows)
 }

@@ -161,7 +161,10 @@ fn to_text(planned: &Capacity) -> String {
                 planned.replicas_per_node
             ),
         ),
-        ("after a loss", format!("{} on a node", bytes(planned.node_bytes_after_loss))),
+        (
+            "after a loss",
+            format!("{} on a node", bytes(planned.node_bytes_after_loss)),
+        ),
         (
             "a shard",
             format!(
@@ -172,15 +175,27 @@ fn to_text(planned: &Capacity) -> String {
         ),
         (
             "a search asks",
-            worked_out(planned.fan_out.map(|count| format!("{} nodes", grouped(count)))),
+            worked_out(
+                planned
+                    .fan_out
+                    .map(|count| format!("{} nodes", grouped(count))),
+            ),
         ),
         (
             "fullest node",
-            worked_out(planned.imbalance.map(|over| format!("{:.0} % of its share", over * 100.0))),
+            worked_out(
+                planned
+                    .imbalance
+                    .map(|over| format!("{:.0} % of its share", over * 100.0)),
+            ),
         ),
         (
             "one node more",
-            worked_out(planned.growth_bytes.map(|moved| format!("{} move to it", bytes(moved)))),
+            worked_out(
+                planned
+                    .growth_bytes
+                    .map(|moved| format!("{} move to it", bytes(moved))),
+            ),
         ),
     ];
     let mut lines: Vec<String> = rows

@@ -90,12 +90,17 @@ pub(super) struct Staging {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Show { proxy, json } => {
-            let answer = proxy.client(ANSWER_MAX)?.get("/_miroir/topology/staged").await?;
+            let answer = proxy
+                .client(ANSWER_MAX)?
+                .get("/_miroir/topology/staged")
+                .await?;
             say_staged(answer, json)
         }
         Command::Revert { proxy, json } => {
             let client = proxy.client(ANSWER_MAX)?;
-            let answer = client.send(Method::DELETE, "/_miroir/topology/staged", None).await?;
+            let answer = client
+                .send(Method::DELETE, "/_miroir/topology/staged", None)
+                .await?;
             say_staged(answer, json)
         }
         Command::Plan {
@@ -105,7 +110,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             json,
         } => {
             let request = PlanRequest {
-                free_bytes: free.iter().map(|text| read_free(text)).collect::<Result<_, _>>()?,
+                free_bytes: free
+                    .iter()
+                    .map(|text| read_free(text))
+                    .collect::<Result<_, _>>()?,
                 ..PlanRequest::default()
             };
             plan(&proxy, &request, moves, json).await
@@ -229,7 +237,9 @@ fn plan_text(plan: &TopologyPlan, moves_max: usize) -> String {
     if !plan.moves.is_empty() {
         lines.push(String::new());
         lines.push(move_table(plan, moves_max));
-        let unshown = plan.move_count.saturating_sub(plan.moves.len().min(moves_max) as u64);
+        let unshown = plan
+            .move_count
+            .saturating_sub(plan.moves.len().min(moves_max) as u64);
         if unshown > 0 {
             lines.push(format!("  and {} more", grouped(unshown)));
         }
@@ -245,7 +255,9 @@ fn summary(plan: &TopologyPlan) -> String {
     if plan.move_count == 0 {
         return "No shard moves.".to_owned();
     }
-    let time = plan.seconds.map(|seconds| format!(", at least {}", duration(seconds)));
+    let time = plan
+        .seconds
+        .map(|seconds| format!(", at least {}", duration(seconds)));
     format!(
         "{} shards move: {} copies, {} documents, {}{}.\nThe fullest node holds {:.0} % of its share \
          now, {:.0} % then.",
@@ -279,12 +291,18 @@ fn node_table(plan: &TopologyPlan) -> String {
                 node.zone.clone().unwrap_or_else(|| "-".into()),
                 node.weight.to_string(),
                 format!("{} -> {}", node.replicas_before, node.replicas_after),
-                format!("{} -> {}", bytes(node.bytes_before), bytes(node.bytes_after)),
+                format!(
+                    "{} -> {}",
+                    bytes(node.bytes_before),
+                    bytes(node.bytes_after)
+                ),
                 bytes(node.bytes_received),
             ]
         })
         .collect();
-    let headers = ["node", "role", "zone", "weight", "shards", "data", "receives"];
+    let headers = [
+        "node", "role", "zone", "weight", "shards", "data", "receives",
+    ];
     screen::table(&headers, &rows)
 }
 
@@ -380,7 +398,10 @@ mod tests {
                and 11 more\n\n\
              Note: something to know."
         );
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
     }
 
     #[test]
@@ -390,7 +411,10 @@ mod tests {
             ..plan()
         };
         let text = plan_text(&refused, 10);
-        assert!(text.ends_with("It cannot be carried out:\n  too few nodes"), "{text}");
+        assert!(
+            text.ends_with("It cannot be carried out:\n  too few nodes"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -403,7 +427,10 @@ mod tests {
             underway: None,
         };
         let text = staged_text(&staged);
-        assert!(text.contains("Staged as epoch 4:\n  drain node a"), "{text}");
+        assert!(
+            text.contains("Staged as epoch 4:\n  drain node a"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(crate) const DEFAULT_HTTP_ADDR: &str = "127.0.0.1:7700";
 pub(crate) const DEFAULT_DATA_DIR: &str = "./data.miroir";
 /// The limit of one Meilisearch, so that a client meets the same bound.
 pub(crate) const DEFAULT_PAYLOAD_BYTES_MAX: u64 = 100_000_000;
-/// Enough to spread an index over some dozens of nodes without a re-shard.
+/// The shards of a new index of `miroir dev`, and what is gone on with where the value is wrong.
 pub(crate) const DEFAULT_SHARDS: u32 = 32;
 /// Longer than any search that a person waits for.
 pub(crate) const DEFAULT_SEARCH_DEADLINE: Duration = Duration::from_secs(10);
@@ -323,7 +323,11 @@ impl Check {
             master_key: self.master_key(env, secret(MASTER_KEY_ENV)),
             payload_bytes_max: self.payload_limit(payload),
             search_cache_bytes: self.search_cache(raw.search_cache),
-            default_shards: self.shards(raw.default_shards),
+            default_shards: self.shards(
+                raw.default_shards,
+                node_count,
+                raw.replication_factor.as_ref(),
+            ),
             replication_factor: self.replication_factor(raw.replication_factor, node_count),
             search_deadline: self.duration(
                 raw.search_deadline,
@@ -559,9 +563,19 @@ impl Check {
         limits
     }
 
-    fn shards(&mut self, raw: Option<At<i64>>) -> u32 {
+    /// Those that are named, or else as many as the rule gives on these nodes.
+    fn shards(
+        &mut self,
+        raw: Option<At<i64>>,
+        node_count: usize,
+        replication_factor: Option<&At<i64>>,
+    ) -> u32 {
         let Some(At { value, line }) = raw else {
-            return DEFAULT_SHARDS;
+            let named = replication_factor.and_then(|at| u32::try_from(at.value).ok());
+            let factor = named
+                .unwrap_or(2)
+                .clamp(1, node_count.clamp(1, 1000) as u32);
+            return miroir_core::capacity::shards_for(node_count as u64, factor);
         };
         match u32::try_from(value) {
             Ok(count) if (1..=SHARDS_MAX).contains(&count) => return count,

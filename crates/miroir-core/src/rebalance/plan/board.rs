@@ -73,7 +73,10 @@ pub(super) struct Board {
 impl Board {
     pub(super) fn new(observed: &Observed, desired: &Desired) -> Self {
         let mut names: Vec<&NodeId> = desired.topology.nodes().iter().map(|n| &n.id).collect();
-        let sets = observed.indexes.iter().flat_map(|state| &state.replica_sets);
+        let sets = observed
+            .indexes
+            .iter()
+            .flat_map(|state| &state.replica_sets);
         names.extend(sets.flatten());
         names.sort_unstable();
         names.dedup();
@@ -169,8 +172,12 @@ impl Board {
         for (position, number) in (0..).zip(&active) {
             positions[*number as usize] = position;
         }
-        let weights: Vec<f64> = active.iter().map(|n| self.slots[*n as usize].weight).collect();
-        let to_position = |domain: &Vec<u32>| domain.iter().map(|n| positions[*n as usize]).collect();
+        let weights: Vec<f64> = active
+            .iter()
+            .map(|n| self.slots[*n as usize].weight)
+            .collect();
+        let to_position =
+            |domain: &Vec<u32>| domain.iter().map(|n| positions[*n as usize]).collect();
         let domains: Vec<Vec<u32>> = self.domains.iter().map(to_position).collect();
         for (factor, load) in load_by_factor {
             let factor = u32::try_from(factor.min(active.len())).unwrap_or(u32::MAX);
@@ -231,7 +238,11 @@ impl Board {
             self.unlist(node);
         }
         let item = &mut self.items[item_idx as usize];
-        let place = item.to.iter().position(|n| *n == node).unwrap_or(item.to.len());
+        let place = item
+            .to
+            .iter()
+            .position(|n| *n == node)
+            .unwrap_or(item.to.len());
         if place < item.to.len() {
             item.to.remove(place);
         }
@@ -286,12 +297,16 @@ impl Board {
             let held = self.use_of(set, *domain);
             (held < self.domains[*domain as usize].len()).then_some(held)
         };
-        used.iter().filter_map(of_domain).min().unwrap_or(usize::MAX)
+        used.iter()
+            .filter_map(of_domain)
+            .min()
+            .unwrap_or(usize::MAX)
     }
 
     /// Whether a set would keep the rule on domains if `node` came into it.
     pub(super) fn fits(&self, set: &[u32], node: u32) -> bool {
-        !set.contains(&node) && self.use_of(set, self.slots[node as usize].domain) == self.level(set)
+        !set.contains(&node)
+            && self.use_of(set, self.slots[node as usize].domain) == self.level(set)
     }
 
     pub(super) fn has_room(&self, item: &Item, node: u32) -> bool {
@@ -312,25 +327,25 @@ impl Board {
         let item = &self.items[item_idx as usize];
         let level = self.level(&item.to);
         let is_open = |domain: u32| self.use_of(&item.to, domain) == level;
-        let may = |node: u32| {
-            !item.to.contains(&node) && (!only_with_room || self.has_room(item, node))
-        };
+        let may =
+            |node: u32| !item.to.contains(&node) && (!only_with_room || self.has_room(item, node));
         let mut near: Vec<(f64, u32)> = Vec::with_capacity(CANDIDATES_MAX);
-        let first_of = |keys: &BTreeSet<(u64, u32)>, near: &mut Vec<(f64, u32)>, is_one_domain: bool| {
-            let mut limit = f64::INFINITY;
-            let mut count = 0;
-            for (fill, node) in keys {
-                let fill = f64::from_bits(*fill);
-                if fill > limit || count == CANDIDATES_MAX {
-                    break;
+        let first_of =
+            |keys: &BTreeSet<(u64, u32)>, near: &mut Vec<(f64, u32)>, is_one_domain: bool| {
+                let mut limit = f64::INFINITY;
+                let mut count = 0;
+                for (fill, node) in keys {
+                    let fill = f64::from_bits(*fill);
+                    if fill > limit || count == CANDIDATES_MAX {
+                        break;
+                    }
+                    if may(*node) && (is_one_domain || is_open(self.slots[*node as usize].domain)) {
+                        limit = limit.min(fill + FILL_NEAR);
+                        near.push((fill, *node));
+                        count += 1;
+                    }
                 }
-                if may(*node) && (is_one_domain || is_open(self.slots[*node as usize].domain)) {
-                    limit = limit.min(fill + FILL_NEAR);
-                    near.push((fill, *node));
-                    count += 1;
-                }
-            }
-        };
+            };
         if self.domains.len() <= DOMAINS_FEW {
             for (domain, keys) in (0..).zip(&self.by_fill_in) {
                 if is_open(domain) {
@@ -340,13 +355,21 @@ impl Board {
         } else {
             first_of(&self.by_fill, &mut near, false);
         }
-        let least = near.iter().map(|(fill, _)| *fill).fold(f64::INFINITY, f64::min);
+        let least = near
+            .iter()
+            .map(|(fill, _)| *fill)
+            .fold(f64::INFINITY, f64::min);
         near.retain(|(fill, _)| *fill <= least + FILL_NEAR);
         let by_concentration = |a: &(f64, u32), b: &(f64, u32)| {
             let of = |node: u32| self.concentration(item.index, node);
-            of(a.1).total_cmp(&of(b.1)).then(a.0.total_cmp(&b.0)).then(a.1.cmp(&b.1))
+            of(a.1)
+                .total_cmp(&of(b.1))
+                .then(a.0.total_cmp(&b.0))
+                .then(a.1.cmp(&b.1))
         };
-        near.into_iter().min_by(by_concentration).map(|(_, node)| node)
+        near.into_iter()
+            .min_by(by_concentration)
+            .map(|(_, node)| node)
     }
 
     /// Brings every set to its number of replicas on nodes that take shards, keeping what may stay.
@@ -357,7 +380,11 @@ impl Board {
         order.sort_by_cached_key(|item_idx| {
             let item = &self.items[*item_idx as usize];
             let load = self.indexes[item.index as usize].load;
-            (self.readable(&item.from), std::cmp::Reverse(load), *item_idx)
+            (
+                self.readable(&item.from),
+                std::cmp::Reverse(load),
+                *item_idx,
+            )
         });
         // Room is made before anything is placed.
         let mut holes: Vec<Vec<usize>> = vec![Vec::new(); self.items.len()];
@@ -380,7 +407,9 @@ impl Board {
 
     /// Copies of a set that can be read now.
     pub(super) fn readable(&self, set: &[u32]) -> usize {
-        set.iter().filter(|n| !self.slots[**n as usize].is_unreadable).count()
+        set.iter()
+            .filter(|n| !self.slots[**n as usize].is_unreadable)
+            .count()
     }
 
     /// Takes from a set what cannot stay, and puts newcomers into the places they take over. Returns
@@ -460,7 +489,10 @@ fn on_disk(observed: &Observed, bytes: u64) -> u64 {
     u64::try_from(u128::from(bytes) * factor / 1000).unwrap_or(u64::MAX)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "loads need no more than 53 bits")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "loads need no more than 53 bits"
+)]
 pub(super) fn as_f64(number: u64) -> f64 {
     number as f64
 }

@@ -10,8 +10,11 @@ use super::{FILL_MAX, FILL_MIN};
 const PARTNERS_MAX: usize = 128;
 /// Partners tried at first: mostly one of them will do.
 const PARTNERS_FIRST: usize = 4;
-/// Shards of one index looked at for one move.
-const SHARDS_MAX: usize = 32;
+/// Shards of one index compared for one move.
+const SHARDS_MAX: usize = 16;
+/// Shards of one index looked at to find them: where there are few nodes, most shards of the giver
+/// lie on the taker too.
+const SHARDS_SEEN_MAX: usize = 8192;
 /// Times all nodes are gone through: the second time finds what the first made possible; more are
 /// for clusters in which zones and large shards leave little choice.
 const PASSES_MAX: usize = 16;
@@ -107,7 +110,11 @@ impl Board {
     /// first look that spares the search.
     fn may_trade(&self, giver: u32, taker: u32) -> bool {
         let domain_of = |node: u32| self.slots[node as usize].domain;
-        let least_factor = self.indexes.iter().map(|facts| facts.replication_factor).min();
+        let least_factor = self
+            .indexes
+            .iter()
+            .map(|facts| facts.replication_factor)
+            .min();
         domain_of(giver) == domain_of(taker)
             || least_factor.is_some_and(|factor| factor % self.domains.len() != 0)
     }
@@ -150,7 +157,8 @@ impl Board {
     fn shard_to_trade(&self, index: u32, giver: u32, taker: u32) -> Option<u32> {
         let held = self.on_node[giver as usize].get(&index)?;
         let mut best = None;
-        for item_idx in held.iter().take(SHARDS_MAX) {
+        let mut compared = 0;
+        for item_idx in held.iter().take(SHARDS_SEEN_MAX) {
             let item = &self.items[*item_idx as usize];
             if !self.may_replace(*item_idx, giver, taker) || !self.has_room(item, taker) {
                 continue;
@@ -159,6 +167,10 @@ impl Board {
                 return Some(*item_idx);
             }
             best = best.or(Some(*item_idx));
+            compared += 1;
+            if compared == SHARDS_MAX {
+                break;
+            }
         }
         best
     }
@@ -185,8 +197,12 @@ impl Board {
             if item.to == item.from {
                 continue;
             }
-            let came: Vec<u32> =
-                item.to.iter().copied().filter(|n| !item.from.contains(n)).collect();
+            let came: Vec<u32> = item
+                .to
+                .iter()
+                .copied()
+                .filter(|n| !item.from.contains(n))
+                .collect();
             for node in came {
                 let item = &self.items[item_idx as usize];
                 let index = item.index;

@@ -28,7 +28,10 @@ pub(super) fn impossible(observed: &Observed, desired: &Desired) -> Vec<Refusal>
         }
         let is_gone = |set: &Vec<NodeId>| set.iter().all(|node| desired.lost.contains(node));
         let sets = (0u32..).zip(&state.replica_sets);
-        let gone: Vec<u32> = sets.filter(|(_, set)| is_gone(set)).map(|(s, _)| s).collect();
+        let gone: Vec<u32> = sets
+            .filter(|(_, set)| is_gone(set))
+            .map(|(s, _)| s)
+            .collect();
         if let Some(first) = gone.first() {
             refusals.push(Refusal::ShardLost {
                 index: state.uid.to_string(),
@@ -105,7 +108,10 @@ fn loads(board: &Board) -> Vec<NodeLoad> {
         bytes_after: slot.load,
         bytes_peak: slot.load + dropped[number],
         replicas_before: before[number].1,
-        replicas_after: board.on_node[number].values().map(|held| held.len() as u64).sum(),
+        replicas_after: board.on_node[number]
+            .values()
+            .map(|held| held.len() as u64)
+            .sum(),
         bytes_received: slot.received,
     };
     board.slots.iter().enumerate().map(load_of).collect()
@@ -123,7 +129,10 @@ struct Endangered {
 /// shard has meanwhile.
 fn order(board: &Board, observed: &Observed, plan: &mut Plan) -> Endangered {
     let readable = |set: &[u32]| board.readable(set);
-    let mut endangered = Endangered { unread: 0, single: 0 };
+    let mut endangered = Endangered {
+        unread: 0,
+        single: 0,
+    };
     let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
     let mut moving: Vec<(usize, &Item)> = Vec::new();
     for item in &board.items {
@@ -162,7 +171,8 @@ fn order(board: &Board, observed: &Observed, plan: &mut Plan) -> Endangered {
         }
         *counts.entry(then).or_default() += 1;
         let state = &observed.indexes[item.index as usize];
-        plan.moves.push(to_move(board, state, item, as_count(during)));
+        plan.moves
+            .push(to_move(board, state, item, as_count(during)));
     }
     plan.least_replicas = LeastReplicas {
         during: as_count(worst),
@@ -174,7 +184,9 @@ fn order(board: &Board, observed: &Observed, plan: &mut Plan) -> Endangered {
 
 fn to_move(board: &Board, state: &IndexState, item: &Item, least_replicas: u32) -> PlannedMove {
     let names = |set: &[u32]| -> Vec<NodeId> {
-        set.iter().map(|node| board.slots[*node as usize].id.clone()).collect()
+        set.iter()
+            .map(|node| board.slots[*node as usize].id.clone())
+            .collect()
     };
     let shard_move = ShardMove {
         index: PhysicalIndex::clone(&state.index),
@@ -225,7 +237,13 @@ fn warnings(
             });
         }
     }
-    let active = || board.slots.iter().zip(loads).filter(|(slot, _)| slot.is_active);
+    let active = || {
+        board
+            .slots
+            .iter()
+            .zip(loads)
+            .filter(|(slot, _)| slot.is_active)
+    };
     let (share_sum, weight_sum) = active().fold((0.0, 0.0), |(shares, weights), (slot, _)| {
         (shares + slot.share, weights + slot.weight)
     });
