@@ -6,7 +6,7 @@ use crate::placement::fair_shares;
 use crate::rebalance::observed::Observed;
 use crate::rebalance::stage::Desired;
 use crate::topology::NodeRole;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Nodes that are about as empty as the emptiest are compared by how much they hold of the index.
 const FILL_NEAR: f64 = 0.02;
@@ -72,14 +72,15 @@ pub(super) struct Board {
 
 impl Board {
     pub(super) fn new(observed: &Observed, desired: &Desired) -> Self {
-        let mut names: Vec<&NodeId> = desired.topology.nodes().iter().map(|n| &n.id).collect();
         let sets = observed
             .indexes
             .iter()
             .flat_map(|state| &state.replica_sets);
-        names.extend(sets.flatten());
+        // Gathered without order first: there are many more replicas than nodes.
+        let mut seen: HashSet<&NodeId> = sets.flatten().collect();
+        seen.extend(desired.topology.nodes().iter().map(|node| &node.id));
+        let mut names: Vec<&NodeId> = seen.into_iter().collect();
         names.sort_unstable();
-        names.dedup();
         // Only looked up, never walked.
         let numbers: HashMap<&NodeId, u32> = names.iter().copied().zip(0..).collect();
 
@@ -280,6 +281,17 @@ impl Board {
         set.iter().filter(is_there).count()
     }
 
+    /// Whether two replicas of a set are in one domain.
+    fn shares_domains(&self, set: &[u32]) -> bool {
+        let domain_of = |node: &u32| self.slots[*node as usize].domain;
+        let is_shared = |(place, node): (usize, &u32)| {
+            set[..place]
+                .iter()
+                .any(|other| domain_of(other) == domain_of(node))
+        };
+        set.iter().enumerate().any(is_shared)
+    }
+
     /// How many replicas the domains that may take the next one of this set have of it: one of every
     /// domain first, then a second of every domain that has two nodes, and so on.
     fn level(&self, set: &[u32]) -> usize {
@@ -450,6 +462,9 @@ impl Board {
     /// it.
     fn least_wanted(&self, item_idx: u32, only_crowding: bool) -> Option<u32> {
         let set = &self.items[item_idx as usize].to;
+        if only_crowding && !self.shares_domains(set) {
+            return None;
+        }
         let is_crowding = |node: u32| {
             let others: Vec<u32> = set.iter().copied().filter(|n| *n != node).collect();
             self.use_of(&others, self.slots[node as usize].domain) > self.level(&others)
