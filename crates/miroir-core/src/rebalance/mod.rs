@@ -4,15 +4,16 @@
 //! draining, removing, replacing, re-weighting and a change of the replication factor are all
 //! movements; what differs is only how the wanted sets were computed.
 //!
-//! [`stage`] applies what an operator asked for to a topology, [`plan`](mod@plan) finds the moves that lead from
-//! the replica sets [`observed`] to it, [`check`] looks at a plan without trusting the planner.
-
-pub mod movement;
+//! [`stage`] applies what an operator asked for to a topology, [`plan`](mod@plan) finds the moves that
+//! lead from the replica sets [`observed`] to it, [`check`] looks at a plan without trusting the
+//! planner.
 
 pub mod check;
 pub mod observed;
 pub mod plan;
 pub mod stage;
+
+pub mod movement;
 
 use crate::id::{NodeId, PhysicalIndex, ShardId};
 use serde::{Deserialize, Serialize};
