@@ -1,9 +1,9 @@
 //! Miroir's own admin API, under `/_miroir`: what operators, the command line and tests ask.
 
 mod backup;
-mod rewind;
 mod explain;
 mod planning;
+mod rewind;
 mod topology;
 mod verify;
 

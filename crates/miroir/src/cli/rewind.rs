@@ -1,6 +1,6 @@
 //! `miroir rewind`: builds an index as it was at a task, beside the one there is.
 
-use crate::client::HttpClient;
+use super::connection::Connection;
 use crate::screen;
 use anyhow::Context;
 use http::Method;
@@ -33,22 +33,8 @@ pub(super) struct Args {
     /// The name of the index to build, which is free
     #[arg(long = "as", value_name = "UID")]
     new_uid: String,
-    /// The proxy
-    #[arg(
-        long,
-        env = "MIROIR_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:7700"
-    )]
-    url: String,
-    /// The proxy's master key
-    #[arg(
-        long,
-        env = "MIROIR_MASTER_KEY",
-        hide_env_values = true,
-        value_name = "KEY"
-    )]
-    key: Option<String>,
+    #[command(flatten)]
+    proxy: Connection,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -56,8 +42,7 @@ pub(super) struct Args {
 
 /// Asks, waits for the end, prints.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let key = args.key.as_deref().filter(|key| !key.is_empty());
-    let client = HttpClient::new(&args.url, key, ANSWER_MAX)?;
+    let client = args.proxy.client(ANSWER_MAX)?;
     let request = serde_json::to_value(RewindRequest {
         index_uid: args.index,
         to_task: args.to_task,

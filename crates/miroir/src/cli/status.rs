@@ -1,7 +1,7 @@
 //! `miroir status`: nodes, indexes and tasks of a running proxy.
 
-use super::standing;
 use super::connection::Connection;
+use super::standing;
 use crate::client::{HttpClient, Refused};
 use crate::screen;
 use anyhow::Context;
