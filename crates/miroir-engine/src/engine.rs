@@ -340,6 +340,7 @@ impl Engine {
             custom_metadata: write.custom_metadata.clone(),
             enqueued_at,
         };
+        shared.step("entry.appending").await;
         let uids = shared.noted(shared.ports.store.append(vec![entry]).await)?;
         let Some(uid) = uids.first().copied() else {
             return Err(EngineError::Answer("the store appended nothing".into()));

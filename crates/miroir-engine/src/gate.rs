@@ -299,6 +299,7 @@ impl PayloadWriter for BoundedWriter {
         let Some(inner) = self.inner.take() else {
             return Err(StoreError::Io("the payload is finished".into()));
         };
+        self.shared.step("payload.syncing").await;
         let result = inner.finish().await;
         self.shared.noted(result)
     }

@@ -486,6 +486,7 @@ impl Lane {
 
     async fn submit(&mut self, write: NodeWrite) -> Result<NodeTaskUid, NodeError> {
         let timeout = self.shared.config.node_timeout;
+        self.shared.step("node.sending").await;
         let task = self
             .shared
             .ports

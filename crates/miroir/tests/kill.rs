@@ -1,6 +1,17 @@
 //! The proxy is killed at every step of a write's life and started again: nothing acknowledged is
 //! lost, nothing happens twice in a visible way, and every task ends as it should.
 //!
+//! The steps stand before and after everything that lasts: a sync of the disk, a request to a node.
+//!
+//! | What lasts | Before | After |
+//! |---|---|---|
+//! | the payload file | `payload.syncing` | `payload.synced` |
+//! | the log entry | `entry.appending` | `entry.appended` |
+//! | the batch and its plan | `batch.prepared` | `batch.committed` |
+//! | a request to a node | `node.sending` | `node.sent` |
+//! | what nodes made of it, and the ends of tasks | `node.applied`, `delivery.noting` | `delivery.noted`, `tasks.completed` |
+//! | the removal of payload files | `payload.removing` | `payload.removed` |
+//!
 //! `MIROIR_STOP_AT=<step>:<n>` makes the proxy stand still when it comes to the step for the nth
 //! time, after it has written a line to the file `MIROIR_STOP_FILE`; there it is killed.
 
@@ -225,9 +236,13 @@ fn kill_at_each(steps: &[(&str, &[usize])], first_seed: u64) {
 fn a_death_while_a_write_is_accepted_loses_nothing_acknowledged() {
     // A script has one payload that is large enough to be a file.
     let mut cluster = cluster();
+    kill_at(&mut cluster, "payload.syncing", 1, 99);
     kill_at(&mut cluster, "payload.synced", 1, 100);
     for nth in [1, 5, 9] {
         kill_at(&mut cluster, "entry.appended", nth, 100 + nth as u64);
+    }
+    for nth in [2, 8] {
+        kill_at(&mut cluster, "entry.appending", nth, 120 + nth as u64);
     }
 }
 
@@ -242,7 +257,12 @@ fn a_death_while_a_write_is_prepared_loses_nothing_and_repeats_nothing() {
 #[test]
 fn a_death_while_a_write_is_delivered_loses_nothing_and_repeats_nothing() {
     kill_at_each(
-        &[("node.sent", &[1, 2, 7]), ("delivery.noted", &[1, 6])],
+        &[
+            ("node.sending", &[1, 2, 7]),
+            ("node.sent", &[1, 2, 7]),
+            ("delivery.noting", &[1, 6]),
+            ("delivery.noted", &[1, 6]),
+        ],
         300,
     );
 }
@@ -254,6 +274,7 @@ fn a_death_while_a_task_is_completed_loses_nothing_and_repeats_nothing() {
         400,
     );
     let mut cluster = cluster();
+    kill_at(&mut cluster, "payload.removing", 1, 449);
     kill_at(&mut cluster, "payload.removed", 1, 450);
 }
 
@@ -263,7 +284,9 @@ fn a_death_at_each_step_of_a_recovery_is_recovered_from() {
     let steps = [
         "batch.prepared",
         "batch.committed",
+        "node.sending",
         "node.sent",
+        "delivery.noting",
         "delivery.noted",
         "node.applied",
     ];
@@ -288,6 +311,51 @@ fn a_death_at_each_step_of_a_recovery_is_recovered_from() {
     }
     cluster.proxy.restart(&[]).unwrap();
     writer.finish_and_check(cluster.client());
+}
+
+#[test]
+fn a_death_at_each_step_of_a_nodes_refill_is_recovered_from() {
+    let programs = Programs::new(env!("CARGO_BIN_EXE_miroir"));
+    let mut cluster = Cluster::start(&programs, &ClusterOptions::new(2, 2, 4)).unwrap();
+    let mut writer = Writer::new("copied".to_owned(), 520);
+    writer.send(cluster.client(), || {});
+    for uid in &writer.uids {
+        cluster.client().wait_succeeded(*uid).unwrap();
+    }
+    cluster.nodes[1].kill_and_wipe().unwrap();
+    cluster.proxy.kill();
+    cluster.nodes[1].restart().unwrap();
+    for step in [
+        "refill.started",
+        "refill.running",
+        "refill.listed",
+        "copy.read",
+        "copy.committed",
+        "refill.noted",
+        "refill.finished",
+    ] {
+        // What an earlier life has stored already is not done again.
+        restart_to_stop(&mut cluster, step, 1);
+        wait_for_step_or_level(&cluster, step);
+        cluster.proxy.kill();
+    }
+    cluster.proxy.restart(&[]).unwrap();
+    cluster.wait_healthy(1).unwrap();
+    cluster.nodes[0].kill();
+    writer.finish_and_check(cluster.client());
+}
+
+/// Waits until the proxy stands still at the step, or has no need to come to it any more.
+fn wait_for_step_or_level(cluster: &Cluster, step: &str) {
+    let file = cluster.proxy.folder().join("stopped");
+    poll(&format!("the step {step}"), STEP_LIMIT, || {
+        let is_reached = fs::read_to_string(&file).is_ok_and(|text| text.contains(step));
+        let is_level = cluster
+            .node_state(1)
+            .is_ok_and(|node| node["inSync"] == true && node["state"] == "up");
+        Ok((is_reached || is_level).then(|| println!("{step}: reached {is_reached}")))
+    })
+    .unwrap();
 }
 
 /// Writes the whole script, whatever happens to the proxy meanwhile.

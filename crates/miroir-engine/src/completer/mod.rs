@@ -394,6 +394,9 @@ impl Completer {
         self.publish_before(&round);
         if !round.changes.is_empty() {
             let has_applied = self.tallies.values().any(|tally| !tally.touched.is_empty());
+            if has_applied {
+                self.shared.step("delivery.noting").await;
+            }
             if !self.commit(&round.changes).await {
                 return;
             }
@@ -512,10 +515,11 @@ impl Completer {
         let kept_bytes = &self.shared.gate.kept_bytes;
         kept_bytes.fetch_add(round.kept_bytes, Ordering::Relaxed);
         if !round.files.is_empty() {
-            self.shared.step("payload.removed").await;
+            self.shared.step("payload.removing").await;
             if let Err(error) = self.shared.ports.payloads.remove(&round.files).await {
                 tracing::warn!(%error, "payload files could not be removed; the next start sweeps them");
             }
+            self.shared.step("payload.removed").await;
         }
         if !round.left.is_empty() || !round.joined.is_empty() {
             for lane in self.shared.lanes.values() {

@@ -11,16 +11,22 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// The named steps of the write path.
-const STEPS: [&str; 9] = [
+/// The named steps of the write path: before and after each sync of the disk and each request to a
+/// node.
+const STEPS: [&str; 14] = [
+    "payload.syncing",
     "payload.synced",
+    "entry.appending",
     "entry.appended",
     "batch.prepared",
     "batch.committed",
+    "node.sending",
     "node.sent",
     "node.applied",
+    "delivery.noting",
     "delivery.noted",
     "tasks.completed",
+    "payload.removing",
     "payload.removed",
 ];
 
