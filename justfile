@@ -43,6 +43,25 @@ fuzz *ARGS:
     cargo build --locked -p miroir
     cargo run --locked -p miroir-testkit --bin miroir-fuzz -- {{ ARGS }}
 
+# Real processes under a nemesis, with two copies and with three, each for so long:
+# `just chaos --minutes 15 --seed 7`. MIROIR_TEST_NODE names real nodes.
+chaos *ARGS:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    minutes=5
+    export MIROIR_CHAOS_SEED="${MIROIR_CHAOS_SEED:-$(date +%s)}"
+    set -- {{ ARGS }}
+    while [ "$#" -gt 0 ]; do
+        case "$1" in
+            --minutes) minutes="$2" ;;
+            --seed) MIROIR_CHAOS_SEED="$2" ;;
+            *) echo "unknown: $1; known: --minutes N, --seed N" >&2; exit 2 ;;
+        esac
+        shift 2
+    done
+    MIROIR_CHAOS_SECONDS=$((minutes * 60)) \
+        cargo test --locked -p miroir --test chaos -- --test-threads 1 --nocapture
+
 # Three nodes, a proxy, a data set and a few searches.
 demo:
     cargo run --release --locked -- dev --demo

@@ -1,6 +1,6 @@
 //! Several nodes and one proxy over them.
 
-use crate::{Client, NodeOptions, NodeProcess, Programs, ProxyOptions, ProxyProcess, poll};
+use crate::{Client, Link, NodeOptions, NodeProcess, Programs, ProxyOptions, ProxyProcess, poll};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::thread;
@@ -20,6 +20,10 @@ pub struct ClusterOptions {
     pub shards: u32,
     /// Further lines for the proxy's configuration.
     pub config: Vec<String>,
+    /// The proxy reaches each node over a link that can be broken.
+    pub has_links: bool,
+    /// Each node stores on a disk of this size, where that is possible.
+    pub disk_bytes: Option<u64>,
 }
 
 impl ClusterOptions {
@@ -32,6 +36,8 @@ impl ClusterOptions {
             replication_factor,
             shards,
             config,
+            has_links: false,
+            disk_bytes: None,
         }
     }
 }
@@ -41,6 +47,8 @@ impl ClusterOptions {
 pub struct Cluster {
     /// The proxy.
     pub proxy: ProxyProcess,
+    /// The links to the nodes, in their order; none if not asked for.
+    pub links: Vec<Link>,
     /// The nodes, in the order of their names.
     pub nodes: Vec<NodeProcess>,
 }
@@ -53,7 +61,12 @@ impl Cluster {
     pub fn start(programs: &Programs, options: &ClusterOptions) -> Result<Self> {
         let nodes = thread::scope(|scope| {
             let starts: Vec<_> = (0..options.nodes)
-                .map(|_| scope.spawn(|| NodeProcess::start(&programs.node, NodeOptions::default())))
+                .map(|_| {
+                    scope.spawn(|| {
+                        let disk_bytes = options.disk_bytes;
+                        NodeProcess::start_on(&programs.node, NodeOptions::default(), disk_bytes)
+                    })
+                })
                 .collect();
             starts
                 .into_iter()
@@ -64,10 +77,18 @@ impl Cluster {
                 })
                 .collect::<Result<Vec<_>>>()
         })?;
-        let named = nodes.iter().enumerate();
-        let named = named
-            .map(|(idx, node)| (format!("node-{}", idx + 1), node.url()))
-            .collect();
+        let links = match options.has_links {
+            true => nodes
+                .iter()
+                .map(|node| Link::start(node.address()))
+                .collect(),
+            false => Ok(Vec::new()),
+        }?;
+        let url = |(idx, node): (usize, &NodeProcess)| {
+            let name = format!("node-{}", idx + 1);
+            (name, links.get(idx).map_or_else(|| node.url(), Link::url))
+        };
+        let named = nodes.iter().enumerate().map(url).collect();
         let proxy = ProxyProcess::start(
             programs,
             ProxyOptions {
@@ -80,7 +101,11 @@ impl Cluster {
             },
         )?;
         proxy.wait_ready()?;
-        Ok(Self { proxy, nodes })
+        Ok(Self {
+            proxy,
+            links,
+            nodes,
+        })
     }
 
     /// The client of the proxy.

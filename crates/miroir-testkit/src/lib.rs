@@ -17,7 +17,9 @@
 // Processes, and how to talk to them.
 mod client;
 mod cluster;
+mod disk;
 mod http;
+mod link;
 mod mute;
 mod node;
 mod poll;
@@ -51,6 +53,7 @@ pub use explain::{Cause, Witness};
 pub use history::{Pace, load};
 pub use http::{Answer, Body, Http, Request};
 pub use lexicon::{lexicon_documents, lexicon_filter, words_of};
+pub use link::{Condition, Link};
 pub use mute::MuteNode;
 pub use node::{NodeOptions, NodeProcess};
 pub use poll::poll;
@@ -64,4 +67,4 @@ pub use report::{Report, Verdict};
 pub use rng::Rng;
 pub use settings::{Variant, variants};
 pub use words::Vocabulary;
-pub use workload::{Model, Outcome, Write, send_write, write_script};
+pub use workload::{Model, Outcome, Write, send_write, stored_documents, write_script};

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -62,6 +63,18 @@ impl Process {
                 self.log_tail()
             ),
         }
+    }
+
+    /// Sends it a signal by name, such as `STOP` or `CONT`.
+    ///
+    /// # Errors
+    /// When it does not run, or there are no signals here.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        // The program of that name: the standard library sends no signal but the one that kills.
+        let id = self.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status()?;
+        anyhow::ensure!(status.success(), "kill -s {name} {id}: {status}");
+        Ok(())
     }
 
     /// Kills it at once (SIGKILL) and waits until it is gone.
@@ -125,8 +138,24 @@ impl Drop for Process {
 /// How long a process may take to answer for the first time: a dev build on a busy machine.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Empties a log, so that the tail of a new run is its own.
+/// Empties a log, so that the tail of a new run is its own; what it held is kept beside it.
 pub(crate) fn truncate(log: &Path) -> Result<()> {
+    if let Ok(earlier) = fs::read(log) {
+        let all = log.with_extension("earlier");
+        let mut all = OpenOptions::new().create(true).append(true).open(all)?;
+        all.write_all(&earlier)?;
+    }
     File::create(log)?;
+    Ok(())
+}
+
+/// Puts a log, with that of earlier runs, into a folder, under a name.
+pub(crate) fn save_logs(log: &Path, to: &Path, name: &str) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for log in [log.with_extension("earlier"), log.to_owned()] {
+        if let Some(file) = log.file_name().filter(|_| log.exists()) {
+            fs::copy(&log, to.join(format!("{name}.{}", file.display())))?;
+        }
+    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! One proxy as a process: `miroir serve` over a configuration file of its own.
 
-use crate::process::{Process, START_LIMIT, truncate};
+use crate::process::{Process, START_LIMIT, save_logs, truncate};
 use crate::{Client, Programs, free_port, poll};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
@@ -119,6 +119,24 @@ impl ProxyProcess {
         if let Some(process) = self.process.take() {
             process.kill();
         }
+    }
+
+    /// Lets the process stand still, or go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn set_suspended(&self, is_suspended: bool) -> Result<()> {
+        let signal = if is_suspended { "STOP" } else { "CONT" };
+        self.process().context("no process")?.signal(signal)
+    }
+
+    /// Puts its logs, with those of its earlier runs, into a folder, for who looks for the cause of a
+    /// failure.
+    ///
+    /// # Errors
+    /// When they cannot be copied.
+    pub fn save_logs(&self, to: &Path) -> Result<()> {
+        save_logs(&self.folder.path().join("log"), to, "proxy")
     }
 
     /// Waits until it says that traffic may be sent to it.

@@ -201,7 +201,7 @@ fn merge(stored: &mut Value, update: &Value) {
 ///
 /// # Errors
 /// When they cannot be read, or one id comes twice.
-pub(crate) fn stored_documents(client: &Client, index: &str) -> Result<BTreeMap<u64, Value>> {
+pub fn stored_documents(client: &Client, index: &str) -> Result<BTreeMap<u64, Value>> {
     let reply = client
         .get(&format!("/indexes/{index}/documents?limit=100000"))?
         .ok()?;
