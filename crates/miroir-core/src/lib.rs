@@ -20,6 +20,7 @@ pub mod digest;
 pub mod document;
 pub mod edit;
 pub mod hash;
+pub mod mark;
 pub mod payload;
 pub mod placement;
 pub mod rebalance;
@@ -38,3 +39,5 @@ pub mod reads;
 pub mod rollup;
 pub mod summary;
 pub mod task;
+
+pub mod recover;

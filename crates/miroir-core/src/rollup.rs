@@ -84,6 +84,18 @@ pub fn logical_count(sum: u64, shard_count: u64, covered: u64) -> u64 {
     u64::try_from((scaled + half) / u128::from(covered)).unwrap_or(u64::MAX)
 }
 
+/// Every shard that a task touched has a replica among those that have a say: somebody can tell what
+/// became of it.
+///
+/// A new index may be placed on nodes that are out of sync, since they will be back; where one shard
+/// has no other, its writes wait for them.
+#[must_use]
+pub fn is_heard(replica_sets: &[(ShardId, Vec<NodeId>)], speaking: &BTreeSet<NodeId>) -> bool {
+    replica_sets
+        .iter()
+        .all(|(_, replica_set)| replica_set.iter().any(|node| speaking.contains(node)))
+}
+
 /// A node may leave the in-sync set: every shard it holds has another in-sync replica.
 #[must_use]
 pub fn may_leave<'a>(
@@ -116,6 +128,17 @@ mod tests {
         ];
         let failed = [(node("a"), true), (node("b"), true), (node("c"), false)].into();
         assert_eq!(judge(&sets, &failed), Verdict::Failed { blamed: node("a") });
+    }
+
+    #[test]
+    fn a_shard_without_a_replica_that_speaks_is_not_heard() {
+        let sets = [
+            (ShardId(0), vec![node("a"), node("b")]),
+            (ShardId(1), vec![node("c")]),
+        ];
+        assert!(is_heard(&sets, &[node("a"), node("c")].into()));
+        assert!(!is_heard(&sets, &[node("a"), node("b")].into()));
+        assert!(is_heard(&[], &BTreeSet::new()));
     }
 
     #[test]

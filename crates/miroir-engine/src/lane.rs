@@ -22,6 +22,7 @@ use crate::prober;
 use crate::state::{LaneMessage, LiveBatch, Shared};
 use miroir_core::condition::{Condition, SKEW_SECONDS_MAX};
 use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, TaskUid};
+use miroir_core::mark;
 use miroir_core::task::TaskStatus;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -46,6 +47,10 @@ const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
 /// A node that fails what its replicas do is tried again after this.
 const ILL_DELAY: Duration = Duration::from_secs(5);
+/// A request without an answer may arrive after it was given up: so much later than the node answers
+/// again, at most. What a stalled process finds in its connections when it goes on is there at once;
+/// this leaves room for a busy machine and a slow way.
+const LATE_MAX: Duration = Duration::from_secs(3);
 /// Pages of the node's task list read at most when a lane finds its place again.
 const RECONCILE_PAGES_MAX: usize = 100;
 /// Tasks on such a page.
@@ -64,6 +69,7 @@ pub(crate) struct Lane {
     /// Node tasks found in the node's own list, by marker, that need not be made again.
     adoptable: HashMap<String, NodeTaskUid>,
     has_its_place: bool,
+    doubt: Option<Doubt>,
     /// The greatest uid the node gave.
     newest_task: Option<NodeTaskUid>,
     /// The greatest uid of a task that it was seen to have ended.
@@ -77,6 +83,15 @@ struct Sent {
     batch: Arc<LiveBatch>,
     parts: Vec<Part>,
     is_moot: bool,
+}
+
+/// A request had no answer: it may have been lost, or be on its way still. Nothing is sent before it
+/// would have arrived; behind newer requests it would put back what they changed.
+enum Doubt {
+    /// The node has not answered since. The request's key, if it has one.
+    Open(Option<String>),
+    /// It has, first at this moment.
+    AnsweredAt(Duration),
 }
 
 struct Part {
@@ -122,6 +137,8 @@ impl Lane {
             messages,
             events,
             has_its_place: pending.is_empty(),
+            // What an earlier process sent last may be on its way, too.
+            doubt: (!pending.is_empty()).then_some(Doubt::Open(None)),
             pending,
             sent: VecDeque::new(),
             kept_back: None,
@@ -230,6 +247,9 @@ impl Lane {
 
     /// One turn: find the place, send one batch, look at what ended. Returns how long to wait.
     async fn turn(&mut self) -> Result<Duration, Failure> {
+        if let Some(rest) = self.late_rest() {
+            return Ok(rest);
+        }
         if !self.has_its_place {
             // Whatever cost the place may have been a restart without the data.
             prober::check_contents(&self.node, &self.shared).await;
@@ -237,6 +257,10 @@ impl Lane {
                 return Ok(POLL_DELAY_MAX);
             }
             self.find_place().await?;
+            if self.is_in_doubt() {
+                self.has_its_place = false;
+                return Ok(LATE_MAX);
+            }
         }
         if !self.pending.is_empty() && self.sent.len() < SENT_MAX && self.send_next().await? {
             let since_poll = self
@@ -261,6 +285,27 @@ impl Lane {
         let delay = self.poll_delay;
         self.poll_delay = (self.poll_delay * 3 / 2).min(POLL_DELAY_MAX);
         Ok(delay)
+    }
+
+    /// How long a request without an answer may still arrive, once the node has answered again.
+    fn late_rest(&self) -> Option<Duration> {
+        let Some(Doubt::AnsweredAt(at)) = self.doubt else {
+            return None;
+        };
+        let now = self.shared.ports.clock.monotonic();
+        Some((at + LATE_MAX).saturating_sub(now)).filter(|rest| !rest.is_zero())
+    }
+
+    /// The node has told its tasks. Whether one more request may still arrive behind them.
+    fn is_in_doubt(&mut self) -> bool {
+        let has_arrived = match &self.doubt {
+            Some(Doubt::Open(Some(key))) => self.adoptable.contains_key(key),
+            Some(Doubt::Open(None)) => false,
+            Some(Doubt::AnsweredAt(_)) | None => true,
+        };
+        let now = self.shared.ports.clock.monotonic();
+        self.doubt = (!has_arrived).then_some(Doubt::AnsweredAt(now));
+        !has_arrived
     }
 
     /// Reads the node's task list back to the batches before the first pending one, and keeps the
@@ -301,9 +346,9 @@ impl Lane {
                     continue;
                 }
                 oldest_above = batch;
-                if let Some(marker) = &task.marker {
+                if let Some(marker) = task.marker.as_deref().map(mark::key_of) {
                     // Newest first: of two with one marker the newer counts.
-                    self.adoptable.entry(marker.clone()).or_insert(task.uid);
+                    self.adoptable.entry(marker.to_owned()).or_insert(task.uid);
                 }
             }
             if is_last_page || has_seen_older || from.is_none() {
@@ -487,12 +532,13 @@ impl Lane {
     async fn submit(&mut self, write: NodeWrite) -> Result<NodeTaskUid, NodeError> {
         let timeout = self.shared.config.node_timeout;
         self.shared.step("node.sending").await;
-        let task = self
-            .shared
-            .ports
-            .nodes
-            .submit(&self.node, write, timeout)
-            .await?;
+        let key = write.marker().map(|mark| mark::key_of(mark).to_owned());
+        let nodes = self.shared.ports.nodes.clone();
+        let submitted = nodes.submit(&self.node, write, timeout).await;
+        if let Err(NodeError::UnknownOutcome { .. }) = &submitted {
+            self.doubt = Some(Doubt::Open(key));
+        }
+        let task = submitted?;
         if self.newest_task.is_some_and(|newest| task <= newest) {
             // A restart so quick that no probe and no call failed.
             let cause = "it counts its tasks anew: its data is lost or is not its own".to_owned();

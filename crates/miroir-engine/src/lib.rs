@@ -34,6 +34,7 @@ mod lane;
 mod lookup;
 mod overlay;
 mod prepare;
+pub mod rebuild;
 mod recover;
 mod translate;
 mod window;

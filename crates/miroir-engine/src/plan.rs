@@ -234,12 +234,6 @@ impl Cut {
     }
 }
 
-/// The marker of one request, shown by the node as `customMetadata`.
-#[must_use]
-pub fn marker(cluster: &str, batch: miroir_core::id::BatchUid, request_idx: usize) -> String {
-    format!("miroir/{cluster}/{batch}/{request_idx}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -123,6 +123,25 @@ pub enum NodeWrite {
     CompactIndex { index: PhysicalIndex },
 }
 
+impl NodeWrite {
+    /// The mark it carries, where its route takes one.
+    #[must_use]
+    pub fn marker(&self) -> Option<&str> {
+        match self {
+            Self::AddDocuments { marker, .. }
+            | Self::DeleteDocuments { marker, .. }
+            | Self::DeleteByFilter { marker, .. }
+            | Self::DeleteAllDocuments { marker, .. }
+            | Self::EditDocuments { marker, .. } => Some(marker),
+            Self::CreateIndex { .. }
+            | Self::UpdateIndex { .. }
+            | Self::DeleteIndex { .. }
+            | Self::UpdateSettings { .. }
+            | Self::CompactIndex { .. } => None,
+        }
+    }
+}
+
 /// Which of its tasks a node is asked for; newest first.
 #[derive(Debug, Clone, Default)]
 pub struct NodeTaskQuery {

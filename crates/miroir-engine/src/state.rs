@@ -536,7 +536,9 @@ fn view_of(record: &IndexRecord) -> IndexView {
     }
 }
 
-fn is_legacy(version: &str) -> bool {
+/// A node of this version is older than 1.36.
+#[must_use]
+pub fn is_legacy(version: &str) -> bool {
     let mut parts = version
         .split('.')
         .map(|part| part.parse::<u32>().unwrap_or(0));

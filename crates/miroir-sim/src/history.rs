@@ -98,6 +98,8 @@ pub struct Events {
     pub placements: BTreeMap<String, Vec<Vec<NodeId>>>,
     /// Nodes whose disk was lost and whose loss is not stored yet.
     pub damaged: BTreeSet<NodeId>,
+    /// Nodes that came back with an old copy of their data.
+    pub old_copies: BTreeSet<NodeId>,
     /// What was wrong at sight.
     pub violations: Vec<String>,
     /// The trace.

@@ -23,19 +23,19 @@ struct Arguments {
     /// Tells what happened in it, call by call.
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Disks of nodes are lost too, and old backups restored.
+    /// No disk of a node is lost, and no old backup restored.
     #[arg(long)]
-    disk_loss: bool,
-    /// Requests arrive long after they were given up, too.
+    no_disk_loss: bool,
+    /// No request arrives after it was given up.
     #[arg(long)]
-    late_requests: bool,
+    no_late_requests: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let options = Options {
-        has_disk_loss: arguments.disk_loss,
-        has_late_requests: arguments.late_requests,
+        has_disk_loss: !arguments.no_disk_loss,
+        has_late_requests: !arguments.no_late_requests,
         is_traced: arguments.trace,
         ..Options::default()
     };

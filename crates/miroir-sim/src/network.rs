@@ -41,6 +41,9 @@ pub struct Condition {
     pub busy: u64,
 }
 
+/// What a process has sent arrives at most so long after it was given up, or its process was killed.
+const LATE_MAX: Duration = Duration::from_millis(2_500);
+
 struct Letter {
     due: Duration,
     node: NodeId,
@@ -117,6 +120,14 @@ impl Network {
         conditions
             .values()
             .all(|condition| *condition == Condition::default())
+    }
+
+    /// The process that sent what is on its way is dead: its connections are closed.
+    pub fn abandon(&self) {
+        let last = self.time.now() + LATE_MAX;
+        for letter in self.mail.lock().iter_mut() {
+            letter.due = letter.due.min(last);
+        }
     }
 
     fn draw(&self, node: &NodeId, is_write: bool) -> Trip {
@@ -220,7 +231,7 @@ impl Network {
         if trip.there >= timeout {
             if let Some(write) = write {
                 self.mail.lock().push(Letter {
-                    due: started + trip.there,
+                    due: started + trip.there.min(timeout + LATE_MAX),
                     node: node.clone(),
                     write: write.clone(),
                 });

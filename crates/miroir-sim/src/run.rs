@@ -35,17 +35,28 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const HITS_MAX: usize = 1000;
 
 /// How a seed is played.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// What is broken on purpose.
     pub sabotage: Option<Sabotage>,
     /// Disks of nodes are lost, and old backups take their place.
     pub has_disk_loss: bool,
-    /// Requests arrive long after their sender has given them up. Nothing tells a node that such a
-    /// request is void, so this is beyond what is promised.
+    /// Requests arrive after their sender has given them up.
     pub has_late_requests: bool,
     /// The trace is kept.
     pub is_traced: bool,
+}
+
+impl Default for Options {
+    /// Everything that is promised to be survived.
+    fn default() -> Self {
+        Self {
+            sabotage: None,
+            has_disk_loss: true,
+            has_late_requests: true,
+            is_traced: false,
+        }
+    }
 }
 
 /// What came of it.
@@ -104,7 +115,9 @@ pub fn play(seed: u64, options: Options) -> Outcome {
     wrong.splice(0..0, more);
     let held = sim.held();
     for (node, held) in &held {
-        wrong.extend(check_node(node, held, &events.placements, &model).err());
+        let has_old_copy = events.old_copies.contains(node);
+        let judged = check_node(node, held, &events.placements, &model, has_old_copy);
+        wrong.extend(judged.err());
     }
     let by_clients = || {
         events
@@ -250,6 +263,7 @@ impl Sim {
             self.time.end();
             has_crashed
         });
+        self.network.abandon();
         self.history.note(self.time.now(), || {
             format!("life {life} is over, by a crash: {has_crashed}")
         });

@@ -49,11 +49,19 @@ pub enum Sabotage {
     LoseDocument,
     /// A node that is out of sync is noted as in sync.
     JoinEarly,
+    /// Edits by function are sent twice.
+    EditTwice,
+    /// A request is sent once more behind the next one.
+    ReplayOld,
+    /// Deletions by id leave out the first.
+    SkipDeletion,
+    /// Where the shards of a new index lie is not made durable.
+    ForgetPlacement,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::SkipInSyncMark,
         Self::LoseBatchAtRecovery,
         Self::LieOnCommit,
@@ -68,6 +76,10 @@ impl Sabotage {
         Self::SkipSending,
         Self::LoseDocument,
         Self::JoinEarly,
+        Self::EditTwice,
+        Self::ReplayOld,
+        Self::SkipDeletion,
+        Self::ForgetPlacement,
     ];
 
     /// What the store is given in place of the engine's changes.
@@ -85,6 +97,9 @@ impl Sabotage {
                 }
             }
             Self::LieOnCommit if dice.chance(3) => changes.clear(),
+            Self::ForgetPlacement => {
+                changes.retain(|change| !matches!(change, Change::PutPlacement { .. }));
+            }
             _ => {}
         }
         changes
@@ -106,6 +121,8 @@ pub(crate) struct Liar {
     fleet: Arc<Fleet>,
     dice: Mutex<Dice>,
     answers: Mutex<BTreeMap<String, Bytes>>,
+    /// The last documents sent to each node.
+    last: Mutex<BTreeMap<NodeId, NodeWrite>>,
 }
 
 impl Liar {
@@ -121,6 +138,7 @@ impl Liar {
             fleet,
             dice: Mutex::new(dice),
             answers: Mutex::default(),
+            last: Mutex::default(),
         }
     }
 
@@ -194,9 +212,30 @@ impl NodeClient for Liar {
                 *body = Vec::new();
             }
         }
+        if let NodeWrite::DeleteDocuments { body, .. } = &mut write
+            && self.sabotage == Sabotage::SkipDeletion
+        {
+            let ids: Vec<Value> = serde_json::from_slice(body).unwrap_or_default();
+            *body = Value::from(ids.into_iter().skip(1).collect::<Vec<_>>())
+                .to_string()
+                .into();
+        }
+        let again = write.clone();
         let task = self.inner.submit(node, write, timeout).await?;
-        if self.sabotage == Sabotage::SendOutOfOrder {
-            self.fleet.on(node.as_str(), crate::node::Node::disorder);
+        match self.sabotage {
+            Sabotage::SendOutOfOrder => {
+                self.fleet.on(node.as_str(), crate::node::Node::disorder);
+            }
+            Sabotage::EditTwice if matches!(again, NodeWrite::EditDocuments { .. }) => {
+                self.fleet.on(node.as_str(), |node| node.accept(again));
+            }
+            Sabotage::ReplayOld if matches!(again, NodeWrite::AddDocuments { .. }) => {
+                let old = self.last.lock().insert(node.clone(), again);
+                if let Some(old) = old.filter(|_| self.throws(20)) {
+                    self.fleet.on(node.as_str(), |node| node.accept(old));
+                }
+            }
+            _ => {}
         }
         Ok(task)
     }

@@ -14,6 +14,99 @@ fn five_hundred_seeds_keep_every_promise() {
     assert!(sum.total.crashes > 500 && sum.total.reads > 20_000 && sum.total.errors > 100);
 }
 
+/// Nothing is wrong any more in a seed in which something was, with these options.
+fn check(seed: u64, options: Options) {
+    assert_eq!(
+        play(seed, options).wrong,
+        Vec::<String>::new(),
+        "seed {seed}"
+    );
+}
+
+fn with_disk_loss() -> Options {
+    Options {
+        has_late_requests: false,
+        ..Options::default()
+    }
+}
+
+fn with_late_requests() -> Options {
+    Options {
+        has_disk_loss: false,
+        ..Options::default()
+    }
+}
+
+fn with_neither() -> Options {
+    Options {
+        has_disk_loss: false,
+        has_late_requests: false,
+        ..Options::default()
+    }
+}
+
+#[test]
+fn seed_266_a_node_without_its_data_leaves_when_another_has_come_back() {
+    check(266, with_disk_loss());
+}
+
+#[test]
+fn seed_482_writes_to_a_shard_without_a_replica_in_sync_wait() {
+    check(482, with_disk_loss());
+}
+
+#[test]
+fn seeds_in_which_disks_were_lost_and_nodes_lacked_an_index() {
+    for seed in [116, 336] {
+        check(seed, with_disk_loss());
+    }
+}
+
+#[test]
+fn seeds_in_which_a_request_arrived_behind_newer_ones() {
+    for seed in [504, 693, 742, 1131, 1166, 1563, 1949] {
+        check(seed, with_late_requests());
+    }
+}
+
+#[test]
+fn seed_72_a_write_overtaken_by_the_removal_of_its_index_ends_with_it_after_a_crash_too() {
+    check(72, with_neither());
+}
+
+#[test]
+fn seed_2574_nothing_is_put_off_while_a_node_waits_for_a_ruling() {
+    check(2574, Options::default());
+}
+
+#[test]
+fn seeds_in_which_a_node_joined_before_it_had_removed_an_index() {
+    for seed in [1116, 1201, 1606] {
+        check(seed, Options::default());
+    }
+}
+
+#[test]
+fn seeds_in_which_an_old_copy_brought_back_removed_indexes() {
+    for seed in [1325, 3509] {
+        check(seed, Options::default());
+    }
+}
+
+#[test]
+fn seeds_in_which_a_shard_had_no_replica_in_sync_and_its_nodes_waited_for_rulings() {
+    for seed in [4176, 5285] {
+        check(seed, Options::default());
+    }
+}
+
+#[test]
+fn seeds_of_removals_and_old_copies_among_ten_thousand() {
+    for seed in [5261, 5436, 5438, 5866, 6463, 6570] {
+        check(seed, Options::default());
+    }
+}
+
 #[test]
 fn one_seed_gives_one_course_of_things() {
     let options = Options {

@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod dev;
 mod import;
+mod recover;
 mod screen;
 mod stop_at;
 mod telemetry;

@@ -137,11 +137,6 @@ pub(crate) async fn open_engine(config: &Config) -> anyhow::Result<Engine> {
             config.data_dir.display()
         )
     })?;
-    let addresses = config.nodes.iter().map(|node| NodeAddress {
-        id: NodeId::new(&node.name),
-        url: node.url.clone(),
-        key: node.key.as_ref().map(|key| key.reveal().to_owned()),
-    });
     let is_any_allowed = config.webhook_addresses == WebhookAddresses::Any;
     let roots = Roots::new(config.extra_roots.as_deref()).map_err(|error| {
         anyhow::anyhow!("the authorities of `extra_roots` are unusable: {error}")
@@ -149,7 +144,7 @@ pub(crate) async fn open_engine(config: &Config) -> anyhow::Result<Engine> {
     let hooks = HttpHookClient::new(is_any_allowed, &roots);
     let remotes = HttpRemoteClient::new(config.allowed_ips.clone(), &roots);
     let ports = Ports {
-        nodes: Arc::new(HttpNodeClient::new(addresses.collect())),
+        nodes: Arc::new(node_client(config)),
         payloads: store.payloads(),
         api_keys: store.clone(),
         instance: store.clone(),
@@ -164,16 +159,31 @@ pub(crate) async fn open_engine(config: &Config) -> anyhow::Result<Engine> {
         .context("the proxy cannot start from what its store holds")
 }
 
-fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
-    let nodes = config.nodes.iter().map(|node| NodeSpec {
+/// What talks to the nodes.
+pub(crate) fn node_client(config: &Config) -> HttpNodeClient {
+    let addresses = config.nodes.iter().map(|node| NodeAddress {
+        id: NodeId::new(&node.name),
+        url: node.url.clone(),
+        key: node.key.as_ref().map(|key| key.reveal().to_owned()),
+    });
+    HttpNodeClient::new(addresses.collect())
+}
+
+/// The nodes as the engine knows them.
+pub(crate) fn node_specs(config: &Config) -> Vec<NodeSpec> {
+    let spec = |node: &crate::config::NodeConfig| NodeSpec {
         id: NodeId::new(&node.name),
         url: node.url.clone(),
         zone: node.zone.clone(),
         weight_milli: weight_milli(node.weight),
-    });
+    };
+    config.nodes.iter().map(spec).collect()
+}
+
+fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
     Ok(EngineConfig {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        nodes: nodes.collect(),
+        nodes: node_specs(config),
         shard_count: config.default_shards,
         replication_factor: config.replication_factor,
         search_timeout: config.search_deadline,

@@ -13,16 +13,20 @@
 //!   see the hits it would hide;
 //! - `faceting.maxValuesPerFacet` is larger, so that merged facets are right;
 //! - templates of embedders that walk over all fields pass the reserved ones by;
+//! - `faceting.sortFacetValuesBy` names one facet more, which no document has: it keeps what else a
+//!   lost store could not be rebuilt with;
 //! - `nonSeparatorTokens` and `dictionary` leave out the characters that tags are written with.
 //!
 //! Settings that are not named here pass as they are, so a newer node's work too.
 
 mod features;
+mod kept;
 mod node;
 mod read;
 mod template;
 
 pub use features::{FilterFeatures, facet_search_refusal, filter_features};
+pub use kept::take_masked_secrets;
 pub use node::{from_node_settings, initial_node_settings, recover_logical, to_node_settings};
 pub use read::{
     allows_filtering, displayed_attributes, distinct_attribute, filterable_patterns, has_embedders,

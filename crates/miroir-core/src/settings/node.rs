@@ -1,5 +1,6 @@
 //! Logical settings → what nodes are sent, and back.
 
+use super::kept;
 use super::read::{distinct_attribute, is_filterable, max_values_per_facet};
 use super::template::{guard_embedders, reveal_embedders};
 use super::{Settings, SettingsFacts, default_ranking_rules, filter_features, view};
@@ -29,15 +30,17 @@ const COUNT_FACET_FACTOR: u64 = 10;
 pub fn to_node_settings(patch: &Settings, logical: &Settings, facts: &SettingsFacts) -> Settings {
     let mut sent = Map::new();
     for (name, value) in patch {
+        if kept::is_kept(name) {
+            sent.insert("faceting".to_owned(), faceting(logical, facts));
+        }
         let (name, value) = match name.as_str() {
             // The last two can only be reset, which changes nothing; and older nodes do not know them.
-            "displayedAttributes" | "chat" | "foreignKeys" => continue,
+            "displayedAttributes" | "faceting" | "chat" | "foreignKeys" => continue,
             "filterableAttributes" | "distinctAttribute" => {
                 ("filterableAttributes", filterable(logical, facts))
             }
             "rankingRules" => ("rankingRules", ranking(logical, facts)),
             "sortableAttributes" => ("sortableAttributes", sortable(logical, facts)),
-            "faceting" => ("faceting", faceting(logical, facts)),
             "nonSeparatorTokens" | "dictionary" if facts.has_shard_tag || facts.has_seq => {
                 (name.as_str(), without_reserved_characters(value))
             }
@@ -96,8 +99,9 @@ pub fn from_node_settings(node: &Settings, logical: &Settings, facts: &SettingsF
     shown
 }
 
-/// The logical settings as far as a node's own tell, for rebuilding a lost store. The displayed
-/// attributes and a facet limit up to the node's cannot be told; secrets come back hidden.
+/// The logical settings as a node's own tell them, for rebuilding a lost store. Secrets come back
+/// hidden. Of an index whose settings were last sent by a version that kept nothing on nodes (see
+/// `kept`), the displayed attributes and the facet limit cannot be told.
 #[must_use]
 pub fn recover_logical(node: &Settings, facts: &SettingsFacts) -> Settings {
     let mut logical = Map::new();
@@ -108,7 +112,9 @@ pub fn recover_logical(node: &Settings, facts: &SettingsFacts) -> Settings {
             "filterableAttributes" => {
                 let rules: Vec<&Value> = value.as_array().into_iter().flatten().collect();
                 if let Some(attribute) = rules.iter().find_map(|rule| marked_distinct(rule)) {
-                    logical.insert("distinctAttribute".to_owned(), Value::from(attribute));
+                    logical
+                        .entry("distinctAttribute")
+                        .or_insert_with(|| Value::from(attribute));
                 }
                 rules
                     .into_iter()
@@ -130,8 +136,12 @@ pub fn recover_logical(node: &Settings, facts: &SettingsFacts) -> Settings {
                 embedders
             }
             "faceting" => {
-                let orders = value.get("sortFacetValuesBy").cloned().unwrap_or(json!({}));
-                json!({ "maxValuesPerFacet": 100, "sortFacetValuesBy": orders })
+                let orders = value.get("sortFacetValuesBy").and_then(Value::as_object);
+                let mut orders = orders.cloned().unwrap_or_default();
+                let mut kept = kept::take(&mut orders);
+                let shown = kept.shift_remove("maxValuesPerFacet").unwrap_or(json!(100));
+                logical.extend(kept);
+                json!({ "maxValuesPerFacet": shown, "sortFacetValuesBy": orders })
             }
             _ => value.clone(),
         };
@@ -230,6 +240,9 @@ fn faceting(logical: &Settings, facts: &SettingsFacts) -> Value {
         ALPHA_FACET_VALUES.max(shown)
     };
     faceting["maxValuesPerFacet"] = Value::from(fetched);
+    if let Some(Value::Object(orders)) = faceting.get_mut("sortFacetValuesBy") {
+        kept::write(logical, orders);
+    }
     faceting
 }
 

@@ -216,7 +216,13 @@ fn nodes_get_the_hidden_rules_around_the_clients() {
 
 #[test]
 fn what_only_miroir_applies_is_not_sent() {
-    assert_eq!(sent(json!({"displayedAttributes": ["a"]})), Map::new());
+    let displayed = sent(json!({"displayedAttributes": ["a"]}));
+    // What a lost store could not be rebuilt without is kept, where no document has it.
+    assert_eq!(displayed.keys().collect::<Vec<_>>(), ["faceting"]);
+    assert_eq!(
+        displayed["faceting"]["sortFacetValuesBy"],
+        json!({"*": "alpha", r#"_miroir_kept:{"displayedAttributes":["a"]}"#: "alpha"})
+    );
     assert!(!sent(json!({"distinctAttribute": "a"})).contains_key("distinctAttribute"));
     let other = map(json!({"stopWords": ["a"], "somethingNewer": 1, "synonyms": null}));
     assert_eq!(sent(Value::Object(other.clone())), other);
@@ -316,17 +322,32 @@ fn what_was_sent_to_a_node_shows_as_the_client_set_it() {
     let text = Value::Object(from_node_settings(&node, &logical, &facts)).to_string();
     assert!(!text.contains("_miroir"), "{text}");
 
-    // Without the store, all but the display, the facet limit and the odd tokens comes back.
+    // Without the store, all but the odd tokens comes back.
     let recovered = recover_logical(&node, &facts);
-    assert_eq!(
-        recovered["filterableAttributes"],
-        logical["filterableAttributes"]
-    );
-    assert_eq!(recovered["distinctAttribute"], "sku");
-    assert_eq!(recovered["rankingRules"], logical["rankingRules"]);
-    assert_eq!(recovered["stopWords"], logical["stopWords"]);
-    assert_eq!(recovered["somethingNewer"], 1);
-    assert!(!recovered.contains_key("displayedAttributes"));
+    let mut seen = view(&recovered, &facts);
+    seen.insert("nonSeparatorTokens".to_owned(), json!(["#", "⊰"]));
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn what_clients_set_is_recovered_from_what_nodes_show() {
+    for patch in [
+        json!({"displayedAttributes": ["a", "b"], "filterableAttributes": ["sku"], "distinctAttribute": "sku"}),
+        json!({"distinctAttribute": "other", "faceting": {"maxValuesPerFacet": 40}}),
+        json!({"faceting": {"sortFacetValuesBy": {"a": "count"}}, "pagination": {"maxTotalHits": 7}}),
+        json!({"typoTolerance": {"enabled": false}, "synonyms": {"a": ["b"]}, "searchCutoffMs": 9}),
+        json!({}),
+    ] {
+        let facts = SettingsFacts::default();
+        let logical = after(std::slice::from_ref(&patch));
+        let mut node = view(&logical, &facts);
+        node.extend(initial_node_settings(&facts));
+        node.extend(to_node_settings(&map(patch), &logical, &facts));
+        node.insert("displayedAttributes".to_owned(), json!(["*"]));
+        node.insert("distinctAttribute".to_owned(), Value::Null);
+        let recovered = recover_logical(&node, &facts);
+        assert_eq!(view(&recovered, &facts), view(&logical, &facts));
+    }
 }
 
 #[test]

@@ -7,8 +7,8 @@ use crate::plan::{PlannedEntry, Source, Work};
 use crate::port::{Change, NodeSettingsVersion, PayloadRef, TaskRecord, Timestamp};
 use crate::translate::translate_error;
 use miroir_core::health::NodeHealth;
-use miroir_core::id::{BatchUid, NodeId, ShardId, TaskUid};
-use miroir_core::rollup::{Verdict, judge, logical_count, may_leave};
+use miroir_core::id::{BatchUid, NodeId, PhysicalIndex, ShardId, TaskUid};
+use miroir_core::rollup::{Verdict, is_heard, judge, logical_count, may_leave};
 use miroir_core::task::{Operation, TaskStatus};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -156,24 +156,18 @@ impl Completer {
         // By the client's names and by the nodes': renaming and re-making an index keep their order
         // with what came before under any of them.
         let mut blocked: BTreeSet<&str> = BTreeSet::new();
+        let untimely = self.untimely(in_sync);
         for (uid, tally) in &self.tallies {
             if tally.done.is_some() {
                 continue;
             }
             let names = tally.batch.plan.names();
-            let required: BTreeSet<&NodeId> = tally
-                .batch
-                .nodes
-                .iter()
-                .filter(|node| in_sync.contains(*node))
-                .collect();
-            let is_ready = required
-                .iter()
-                .all(|node| tally.outcomes.contains_key(*node));
+            let is_ready = self.is_ready(tally, in_sync) && !untimely.contains(uid);
             if !is_ready || names.iter().any(|name| blocked.contains(name)) {
                 blocked.extend(names);
                 continue;
             }
+            let required = required(tally, in_sync);
             let judged = judge_batch(tally, &required);
             if !self.can_end(tally, &judged, in_sync) {
                 // A node that failed it would be read on, and has not got it: it waits.
@@ -214,6 +208,77 @@ impl Completer {
             // Without a reply nobody would try again.
             may_leave || !tally.replies.contains_key(node)
         })
+    }
+
+    /// Every replica in sync that the batch touches has reported.
+    fn is_ready(&self, tally: &Tally, in_sync: &BTreeSet<NodeId>) -> bool {
+        self.is_heard(tally, in_sync)
+            && required(tally, in_sync)
+                .iter()
+                .all(|node| tally.outcomes.contains_key(*node))
+    }
+
+    /// Batches that were not carried out since a later one removes their index, and must not end before
+    /// that one does: whoever waited for them would find the index without them.
+    ///
+    /// Nothing is put off while a node waits for the ruling about something it failed: it is sent
+    /// nothing before, the removal neither. Each turn puts off one more, until none is early.
+    fn untimely(&self, in_sync: &BTreeSet<NodeId>) -> BTreeSet<BatchUid> {
+        let mut untimely = BTreeSet::new();
+        let is_open = |tally: &Tally| tally.done.is_none();
+        let removals: BTreeMap<&PhysicalIndex, BatchUid> = self
+            .tallies
+            .iter()
+            .filter(|(_, tally)| is_open(tally) && tally.batch.plan.work == Work::DeleteIndex)
+            .map(|(uid, tally)| (&tally.batch.plan.physical, *uid))
+            .collect();
+        let mut open = self.tallies.values().filter(|tally| is_open(tally));
+        if removals.is_empty() || open.any(|tally| !tally.replies.is_empty()) {
+            return untimely;
+        }
+        loop {
+            let mut blocked: BTreeSet<&str> = BTreeSet::new();
+            let mut ending: BTreeSet<BatchUid> = BTreeSet::new();
+            let mut moot: Vec<(BatchUid, BatchUid)> = Vec::new();
+            for (uid, tally) in self.tallies.iter().filter(|(_, tally)| is_open(tally)) {
+                let names = tally.batch.plan.names();
+                let is_ready = self.is_ready(tally, in_sync) && !untimely.contains(uid);
+                if !is_ready || names.iter().any(|name| blocked.contains(name)) {
+                    blocked.extend(names);
+                    continue;
+                }
+                ending.insert(*uid);
+                let is_moot = |node: &&NodeId| tally.outcomes.get(*node).is_some_and(|o| o.is_moot);
+                let removal = removals.get(&tally.batch.plan.physical);
+                if let Some(removal) = removal
+                    && removal > uid
+                    && required(tally, in_sync).iter().any(is_moot)
+                {
+                    moot.push((*uid, *removal));
+                }
+            }
+            let early = moot.iter().find(|(_, removal)| !ending.contains(removal));
+            match early {
+                Some((uid, _)) => untimely.insert(*uid),
+                None => return untimely,
+            };
+        }
+    }
+
+    /// Nobody ends a batch that no replica of some shard has carried out; but for copies, which have
+    /// no say, and for indexes that are being removed. Where none is in sync, one that is not may
+    /// speak: it cannot come back before it has the ruling about what it failed.
+    fn is_heard(&self, tally: &Tally, in_sync: &BTreeSet<NodeId>) -> bool {
+        let plan = &tally.batch.plan;
+        tally.batch.nodes.is_empty()
+            || plan.work.is_copy()
+            || plan.work == Work::DeleteIndex
+            || self.shared.removed.lock().contains(&plan.physical)
+            || {
+                let mut speaking = in_sync.clone();
+                speaking.extend(tally.outcomes.keys().cloned());
+                is_heard(&tally.batch.touched(), &speaking)
+            }
     }
 
     /// Ends the tasks of one batch.
@@ -413,8 +478,14 @@ impl Completer {
             {
                 continue;
             }
+            let waits_for_ruling = self.tallies.values().any(|t| t.replies.contains_key(id));
             let is_level = self.tallies.iter().all(|(uid, tally)| {
-                let is_owed = tally.done.is_some() || done_now.contains(uid);
+                // What a removal under way made needless was not sent to it; readers still see the
+                // index, so it has to be gone there first. A node that waits for a ruling is sent
+                // no removal before, and the ruling may wait for this node to join.
+                let is_owed = tally.done.is_some()
+                    || done_now.contains(uid)
+                    || tally.batch.plan.work == Work::DeleteIndex && !waits_for_ruling;
                 !is_owed
                     || !tally.batch.nodes.contains(id)
                     || (tally.outcomes.contains_key(id) && !ill_now.contains(&(*uid, id)))
@@ -624,6 +695,21 @@ fn judge_batch(tally: &Tally, required: &BTreeSet<&NodeId>) -> Judged {
         .cloned()
         .collect();
     judged
+}
+
+/// The nodes whose reports a batch waits for; and those that have reported of a shard of which no
+/// replica is in sync, and so speak for it.
+fn required<'a>(tally: &'a Tally, in_sync: &BTreeSet<NodeId>) -> BTreeSet<&'a NodeId> {
+    let touched = tally.batch.touched();
+    let is_unheard = |set: &[NodeId]| !set.iter().any(|node| in_sync.contains(node));
+    let speaks = |node: &NodeId| {
+        let mut sets = touched.iter().map(|(_, set)| set.as_slice());
+        tally.outcomes.contains_key(node) && sets.any(|set| set.contains(node) && is_unheard(set))
+    };
+    let nodes = tally.batch.nodes.iter();
+    nodes
+        .filter(|node| in_sync.contains(*node) || speaks(node))
+        .collect()
 }
 
 /// The shards of which one replica carried out what another refused.

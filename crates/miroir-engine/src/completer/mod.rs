@@ -147,7 +147,8 @@ impl Tally {
                     details: delivery.details.clone(),
                     error: delivery.error.clone(),
                     task_errors: BTreeMap::new(),
-                    is_moot: false,
+                    // What was noted as applied and made no task on the node was not sent.
+                    is_moot: delivery.node_tasks.is_empty(),
                     witness: None,
                 };
                 (node.clone(), outcome)
@@ -520,6 +521,10 @@ impl Completer {
                 tracing::warn!(%error, "payload files could not be removed; the next start sweeps them");
             }
             self.shared.step("payload.removed").await;
+        }
+        if !round.joined.is_empty() {
+            // Another, whose data is lost, may have waited for this to leave.
+            self.shared.nodes_changed.ring();
         }
         if !round.left.is_empty() || !round.joined.is_empty() {
             for lane in self.shared.lanes.values() {

@@ -232,16 +232,7 @@ impl Dispatcher {
     ) -> Result<Answer, EngineError> {
         let shared = self.shared.clone();
         let old = shared.copy.refill(node);
-        let refill = Refill {
-            below: self.next_batch,
-            reason: reason.to_owned(),
-            is_running: false,
-            indexes: Vec::new(),
-            shard_count: 0,
-            shards_done: 0,
-            documents: 0,
-            bytes: 0,
-        };
+        let refill = Refill::waiting(self.next_batch, reason.to_owned());
         let mut changes = vec![refill_change(node, Some(&refill))];
         if is_lost {
             changes.push(witness::change(node, None));

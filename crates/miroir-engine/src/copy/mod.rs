@@ -154,6 +154,20 @@ impl IndexCopy {
 }
 
 impl Refill {
+    /// One that waits for its node, which is owed no batch below this one.
+    pub(crate) fn waiting(below: BatchUid, reason: String) -> Self {
+        Self {
+            below,
+            reason,
+            is_running: false,
+            indexes: Vec::new(),
+            shard_count: 0,
+            shards_done: 0,
+            documents: 0,
+            bytes: 0,
+        }
+    }
+
     fn list_file(&self) -> Option<&PayloadRef> {
         self.indexes.first().and_then(|index| index.list.as_ref())
     }
@@ -460,9 +474,14 @@ impl Desk {
 }
 
 fn unlike_change(book: &Book) -> Change {
+    unlike_fact(&book.unlike)
+}
+
+/// Notes shards whose replicas are known to differ.
+pub(crate) fn unlike_fact(unlike: &BTreeMap<PhysicalIndex, BTreeSet<ShardId>>) -> Change {
     Change::PutFact {
         key: UNLIKE_KEY.into(),
-        value: serde_json::to_value(&book.unlike).unwrap_or(Value::Null),
+        value: serde_json::to_value(unlike).unwrap_or(Value::Null),
     }
 }
 
@@ -482,7 +501,7 @@ pub(crate) async fn load_refill(
     })
 }
 
-fn refill_change(node: &NodeId, refill: Option<&Refill>) -> Change {
+pub(crate) fn refill_change(node: &NodeId, refill: Option<&Refill>) -> Change {
     Change::PutFact {
         key: refill_key(node),
         value: serde_json::to_value(refill).unwrap_or(Value::Null),

@@ -28,7 +28,7 @@ fn key(node: &NodeId) -> String {
     format!("witness/{node}")
 }
 
-pub(super) fn change(node: &NodeId, witness: Option<&Witness>) -> Change {
+pub(crate) fn change(node: &NodeId, witness: Option<&Witness>) -> Change {
     Change::PutFact {
         key: key(node),
         value: serde_json::to_value(witness).unwrap_or(Value::Null),

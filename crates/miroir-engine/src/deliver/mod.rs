@@ -8,7 +8,7 @@ mod reader;
 pub(crate) use reader::{LineReader, PayloadReader};
 
 use crate::error::EngineError;
-use crate::plan::{BatchPlan, PlannedEntry, Work, marker};
+use crate::plan::{BatchPlan, PlannedEntry, Work};
 use crate::port::{NodeWrite, PayloadStore, StoreError};
 use crate::state::{LiveBatch, shards_of};
 use bytes::{Bytes, BytesMut};
@@ -16,6 +16,7 @@ use miroir_core::document::inject_reserved;
 use miroir_core::edit;
 use miroir_core::hash::shard_of;
 use miroir_core::id::{DocumentSeq, NodeId, ShardId, TaskUid};
+use miroir_core::mark::{self, Origin};
 use miroir_core::reserved::shard_tag;
 use miroir_core::task::AdditionMethod;
 use reader::Cursor;
@@ -98,16 +99,16 @@ impl<'a> Requests<'a> {
         &self.batch.plan
     }
 
-    fn marker(&self) -> String {
-        match self.only {
-            None => marker(self.cluster, self.batch.uid, self.request_idx),
-            Some(task) => {
-                format!(
-                    "{}/{task}",
-                    marker(self.cluster, self.batch.uid, self.request_idx)
-                )
-            }
-        }
+    /// The key of the next request, and the mark that it carries.
+    fn mark(&self) -> (String, String) {
+        let key = mark::key(self.cluster, self.batch.uid, self.request_idx, self.only);
+        let plan = self.plan();
+        let origin = match plan.entries.last() {
+            Some(entry) => Origin::Task(entry.task),
+            None => Origin::Copy,
+        };
+        let mark = format!("{key}{}", mark::note(origin, &plan.index_uid));
+        (key, mark)
     }
 
     /// The next request; `None` when there is no more.
@@ -164,7 +165,7 @@ impl<'a> Requests<'a> {
     fn begin_work(&mut self) -> Option<Request> {
         let plan = self.plan();
         let index = plan.physical.clone();
-        let marker = self.marker();
+        let (marker, mark) = self.mark();
         self.stage = Stage::Done;
         let marked = |write, marker| {
             Some(Request {
@@ -192,14 +193,14 @@ impl<'a> Requests<'a> {
                 let write = NodeWrite::DeleteByFilter {
                     index,
                     body,
-                    marker: marker.clone(),
+                    marker: mark,
                 };
                 marked(write, marker)
             }
             Work::DeleteAllDocuments => marked(
                 NodeWrite::DeleteAllDocuments {
                     index,
-                    marker: marker.clone(),
+                    marker: mark,
                 },
                 marker,
             ),
@@ -219,7 +220,7 @@ impl<'a> Requests<'a> {
                 let write = NodeWrite::EditDocuments {
                     index,
                     body: body.to_string().into(),
-                    marker: marker.clone(),
+                    marker: mark,
                 };
                 marked(write, marker)
             }
@@ -250,7 +251,7 @@ impl<'a> Requests<'a> {
                 let write = NodeWrite::DeleteDocuments {
                     index,
                     body,
-                    marker: marker.clone(),
+                    marker: mark,
                 };
                 marked(write, marker)
             }
@@ -276,7 +277,7 @@ impl<'a> Requests<'a> {
         if pieces.is_empty() {
             return Ok(None);
         }
-        let marker = self.marker();
+        let (marker, mark) = self.mark();
         Ok(Some(Request {
             write: NodeWrite::AddDocuments {
                 index: plan.physical.clone(),
@@ -284,7 +285,7 @@ impl<'a> Requests<'a> {
                 primary_key: plan.primary_key.clone().unwrap_or_default(),
                 skip_creation: false,
                 body: pieces,
-                marker: marker.clone(),
+                marker: mark,
             },
             marker: Some(marker),
         }))
@@ -371,7 +372,7 @@ impl<'a> Requests<'a> {
         if pieces.is_empty() {
             return Ok(None);
         }
-        let marker = self.marker();
+        let (marker, mark) = self.mark();
         let primary_key = plan.primary_key.clone().unwrap_or_default();
         Ok(Some(Request {
             write: NodeWrite::AddDocuments {
@@ -380,7 +381,7 @@ impl<'a> Requests<'a> {
                 primary_key,
                 skip_creation,
                 body: pieces,
-                marker: marker.clone(),
+                marker: mark,
             },
             marker: Some(marker),
         }))
@@ -431,12 +432,12 @@ impl<'a> Requests<'a> {
             return Ok(None);
         }
         body.push(b']');
-        let marker = self.marker();
+        let (marker, mark) = self.mark();
         Ok(Some(Request {
             write: NodeWrite::DeleteDocuments {
                 index: plan.physical.clone(),
                 body: body.into(),
-                marker: marker.clone(),
+                marker: mark,
             },
             marker: Some(marker),
         }))

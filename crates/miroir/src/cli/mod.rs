@@ -11,6 +11,7 @@ mod import_dump;
 mod index;
 mod node;
 mod plan_capacity;
+mod recover;
 mod restore;
 mod rewind;
 mod serve;
@@ -53,6 +54,7 @@ enum Command {
     Backup(backup::Args),
     Rewind(rewind::Args),
     Restore(restore::Args),
+    Recover(recover::Args),
     Guard(guard::Args),
     #[cfg(feature = "devnode")]
     Devnode(devnode::Args),
@@ -85,6 +87,7 @@ impl Cli {
             Command::Backup(args) => runtime.block_on(Box::pin(backup::run(args))),
             Command::Rewind(args) => runtime.block_on(Box::pin(rewind::run(args))),
             Command::Restore(args) => restore::run(&args),
+            Command::Recover(args) => runtime.block_on(Box::pin(recover::run(args))),
             Command::Guard(args) => runtime.block_on(Box::pin(guard::run(args))),
             #[cfg(feature = "devnode")]
             Command::Devnode(args) => runtime.block_on(Box::pin(devnode::run(args))),
