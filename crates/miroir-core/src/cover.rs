@@ -51,8 +51,8 @@ pub struct CoverPolicy<'a> {
     pub preferred_zone: Option<&'a str>,
     /// A hash of the query without its paging.
     pub affinity: u64,
-    /// Shards whose documents are on a node beside what the placement says, because of a move
-    /// under way: they are not read from there, but must be filtered out.
+    /// Shards whose documents are on a node beside what the placement knows of: they are not read
+    /// from there, but must be filtered out.
     pub also_held: Option<&'a BTreeMap<NodeId, Vec<ShardId>>>,
 }
 
@@ -181,7 +181,7 @@ fn held_shards(
     node_idx: usize,
     also_held: Option<&BTreeMap<NodeId, Vec<ShardId>>>,
 ) -> Vec<ShardId> {
-    let mut held = placement.shards_of_idx(node_idx).to_vec();
+    let mut held = placement.held_by(&placement.nodes()[node_idx]);
     if let Some(others) = also_held.and_then(|by_node| by_node.get(&placement.nodes()[node_idx])) {
         held.extend_from_slice(others);
         held.sort_unstable();

@@ -139,6 +139,16 @@ pub fn shard_filter(wanted: &[ShardId], held: &[ShardId], shard_count: u32) -> O
     } else {
         ("", &keep)
     };
+    Some(listing_filter(negation, listed, shard_count))
+}
+
+/// The filter that keeps these shards, whatever else a node holds.
+#[must_use]
+pub fn shards_filter(shards: &[ShardId], shard_count: u32) -> String {
+    listing_filter("", shards, shard_count)
+}
+
+fn listing_filter(negation: &str, listed: &[ShardId], shard_count: u32) -> String {
     let mut filter = String::with_capacity(32 + listed.len() * (6 * DIGIT_BYTES + 4));
     filter.push_str(negation);
     filter.push_str(SHARD_FIELD);
@@ -149,7 +159,7 @@ pub fn shard_filter(wanted: &[ShardId], held: &[ShardId], shard_count: u32) -> O
         filter.push('"');
     }
     filter.push(']');
-    Some(filter)
+    filter
 }
 
 #[cfg(test)]

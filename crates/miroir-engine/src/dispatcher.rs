@@ -305,6 +305,7 @@ impl Dispatcher {
             tasks,
             inline,
             replica_sets: prepared.replica_sets,
+            transit: prepared.transit,
             nodes: prepared.nodes,
             effect: prepared.effect,
             window: parking_lot::Mutex::new(Some(place)),
@@ -312,9 +313,7 @@ impl Dispatcher {
         shared.live.lock().insert(uid, batch.clone());
         let _ = self.events.send(Event::Opened(batch.clone(), deliveries));
         for node in &batch.nodes {
-            if let Some(lane) = shared.lanes.get(node) {
-                let _ = lane.send(LaneMessage::Deliver(uid));
-            }
+            shared.tell(node, LaneMessage::Deliver(uid));
         }
         Ok(())
     }

@@ -5,7 +5,6 @@ use crate::dispatcher::Dispatcher;
 use crate::error::EngineError;
 use crate::gate::BoundedWriter;
 use crate::keys::KeyKeeper;
-use crate::lane::Lane;
 use crate::port::{
     BatchPage, BatchQuery, Change, NewEntry, Payload, PayloadRef, PayloadWriter, TaskPage,
     TaskQuery, TaskRecord, Timestamp,
@@ -14,7 +13,7 @@ use crate::prepare::{PlannedIndex, Preparer};
 use crate::state::{Config, LiveBatch, Ports, Shared};
 pub use crate::steps::SearchSteps;
 use crate::webhooks::HookKeeper;
-use crate::{courier, gate, kept, prober, recover, restored};
+use crate::{courier, gate, kept, recover, restored};
 use bytes::Bytes;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{BatchUid, IndexUid, NodeId, ShardId, TaskUid};
@@ -126,25 +125,27 @@ impl Engine {
                 uid
             }
         };
-        let mut senders = BTreeMap::new();
-        let mut receivers = BTreeMap::new();
-        for spec in &config.nodes {
-            let (sender, receiver) = mpsc::unbounded_channel();
-            senders.insert(spec.id.clone(), sender);
-            receivers.insert(spec.id.clone(), receiver);
-        }
         let next_batch = ports
             .store
             .last_batch_uid()
             .await?
             .map_or(0, |uid| uid.0 + 1);
         let features = ports.instance.load_features().await?;
-        let shared = Shared::new(ports, config, cluster, found.snapshot, senders);
+        for view in found.snapshot.nodes.values() {
+            ports.nodes.admit(&view.record.id, &view.record.url);
+        }
+        let closed = crate::nodes::load_closed(&*ports.store).await?;
+        let shared = Shared::new(ports, config, cluster, found.snapshot);
+        *shared.closed.lock() = closed;
         if !features.is_empty() {
             shared.features.replace(features);
         }
-        let node_ids = shared.config.nodes.iter().map(|spec| &spec.id);
-        shared.copy.load(&*shared.ports.store, node_ids).await?;
+        let node_ids: Vec<NodeId> = shared.snapshot.load().nodes.keys().cloned().collect();
+        shared
+            .copy
+            .load(&*shared.ports.store, node_ids.iter())
+            .await?;
+        shared.movement.load(&*shared.ports.store).await?;
         shared.topology.load(&*shared.ports.store).await?;
         let engine = Self {
             shared: shared.clone(),
@@ -155,6 +156,8 @@ impl Engine {
         let (events, event_receiver) = mpsc::unbounded_channel();
 
         let mut named: BTreeSet<PayloadRef> = shared.copy.files().into_iter().collect();
+        named.extend(shared.movement.files());
+        let mut strangers: BTreeSet<NodeId> = BTreeSet::new();
         let mut backlog: BTreeMap<NodeId, Vec<BatchUid>> = BTreeMap::new();
         for record in &found.open {
             let mut batch = Arc::new(recover::revive(&shared, record).await?);
@@ -165,6 +168,9 @@ impl Engine {
             for (node, delivery) in &record.deliveries {
                 if !delivery.is_applied {
                     backlog.entry(node.clone()).or_default().push(record.uid);
+                    if !node_ids.contains(node) {
+                        strangers.insert(node.clone());
+                    }
                 }
             }
             if !record.is_done {
@@ -179,16 +185,20 @@ impl Engine {
             });
         }
         shared.copy.connect(events.clone());
+        for node in strangers {
+            // It was retired, and the process ended before that was noted everywhere.
+            let _ = events.send(Event::Retired { node });
+        }
         engine.sweep(named).await?;
 
         let indexes = found
             .planned
             .into_iter()
-            .map(|(record, replica_sets, patches)| {
+            .map(|(record, placing, patches)| {
                 let uid = record.uid.clone();
                 let planned = PlannedIndex {
                     patches,
-                    ..PlannedIndex::new(record, replica_sets)
+                    ..PlannedIndex::new(record, placing)
                 };
                 (uid, planned)
             })
@@ -197,29 +207,13 @@ impl Engine {
             shared: shared.clone(),
             indexes,
         };
-        for (node, receiver) in receivers {
+        for node in node_ids {
             let backlog = backlog.remove(&node).unwrap_or_default();
-            let lane = Lane::new(
-                node.clone(),
-                shared.clone(),
-                receiver,
-                events.clone(),
-                backlog,
-            );
-            // A lane may wait long for its node. It keeps nothing that a start would not find again,
-            // so at shutdown it is dropped where it stands.
-            let lane = shared
-                .shutdown
-                .clone()
-                .run_until_cancelled_owned(lane.run());
-            engine.tasks.spawn(async move {
-                lane.await;
-            });
-            engine
-                .tasks
-                .spawn(crate::copy::refill::run(node.clone(), shared.clone()));
-            engine.tasks.spawn(prober::run(node, shared.clone()));
+            engine.attend(&node, backlog);
         }
+        engine
+            .tasks
+            .spawn(crate::movement::worker::run(shared.clone()));
         engine.tasks.spawn(crate::copy::run_audits(shared.clone()));
         engine
             .tasks
@@ -473,6 +467,7 @@ impl LiveBatch {
             tasks: self.tasks.clone(),
             inline: BTreeMap::new(),
             replica_sets: self.replica_sets.clone(),
+            transit: self.transit.clone(),
             nodes: self.nodes.clone(),
             effect: crate::state::Effect::None,
             payload_bytes: self.payload_bytes,

@@ -12,7 +12,7 @@
 
 use crate::completer::{Event, NodeOutcome, Ruling};
 use crate::copy::witness::Witness;
-use crate::deliver::Requests;
+use crate::deliver::{Requests, Section};
 use crate::error::EngineError;
 use crate::features;
 use crate::ills::{CANCELED, is_nodes_own};
@@ -21,7 +21,7 @@ use crate::port::{NodeError, NodeTask, NodeTaskQuery, NodeWrite, Timestamp};
 use crate::prober;
 use crate::state::{LaneMessage, LiveBatch, Shared};
 use miroir_core::condition::{Condition, SKEW_SECONDS_MAX};
-use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, TaskUid};
+use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, PhysicalIndex, TaskUid};
 use miroir_core::mark;
 use miroir_core::task::TaskStatus;
 use serde_json::Value;
@@ -66,8 +66,9 @@ pub(crate) struct Lane {
     sent: VecDeque<Sent>,
     /// The first pending batch, while it waits for the end of one sent before.
     kept_back: Option<Arc<LiveBatch>>,
-    /// Node tasks found in the node's own list, by marker, that need not be made again.
-    adoptable: HashMap<String, NodeTaskUid>,
+    /// Node tasks found in the node's own list, by marker, that need not be made again, with the
+    /// index they are of.
+    adoptable: HashMap<String, (NodeTaskUid, Option<PhysicalIndex>)>,
     has_its_place: bool,
     doubt: Option<Doubt>,
     /// The greatest uid the node gave.
@@ -96,6 +97,8 @@ enum Doubt {
 
 struct Part {
     task: NodeTaskUid,
+    /// What comes of it has no say.
+    is_joining: bool,
     end: Option<NodeTask>,
     /// When it was sent; `None` if it was found on the node.
     sent_at: Option<Timestamp>,
@@ -221,6 +224,8 @@ impl Lane {
     /// What was sent is asked for again by its markers before anything else is sent.
     fn lose_place(&mut self) {
         self.has_its_place = false;
+        // It may be owed no more, and its payload be gone.
+        self.kept_back = None;
         while let Some(sent) = self.sent.pop_back() {
             self.pending.push_front(sent.batch.uid);
         }
@@ -348,7 +353,8 @@ impl Lane {
                 oldest_above = batch;
                 if let Some(marker) = task.marker.as_deref().map(mark::key_of) {
                     // Newest first: of two with one marker the newer counts.
-                    self.adoptable.entry(marker.to_owned()).or_insert(task.uid);
+                    let found = (task.uid, task.index.clone());
+                    self.adoptable.entry(marker.to_owned()).or_insert(found);
                 }
             }
             if is_last_page || has_seen_older || from.is_none() {
@@ -380,7 +386,7 @@ impl Lane {
         };
         let batch = match self.kept_back.take().filter(|batch| batch.uid == uid) {
             Some(batch) => Some(batch),
-            None => self.shared.live_batch(uid).await?,
+            None => self.shared.owed_batch(uid, &self.node).await?,
         };
         let Some(batch) = batch else {
             // Its tasks and its record are gone: nothing of it is owed any more.
@@ -399,7 +405,7 @@ impl Lane {
         let parts = if is_moot {
             Vec::new()
         } else {
-            self.send(&batch, None).await?
+            self.send(&batch, None, Section::Both).await?
         };
         self.pending.pop_front();
         if !parts.is_empty() {
@@ -421,7 +427,7 @@ impl Lane {
 
     /// The index is removed by a later batch: in flight, or done, when its placement is gone.
     fn is_moot(&self, batch: &LiveBatch) -> bool {
-        batch.plan.work != Work::DeleteIndex
+        !batch.plan.work.is_removal()
             && (batch.replica_sets.is_empty()
                 || self.shared.removed.lock().contains(&batch.plan.physical))
             || self.is_forgiven(batch)
@@ -429,8 +435,7 @@ impl Lane {
 
     /// The node is made anew from the others from a later batch on.
     fn is_forgiven(&self, batch: &LiveBatch) -> bool {
-        let copy = &self.shared.copy;
-        copy.is_forgiven(&self.node, batch.uid, &batch.plan.work)
+        self.shared.is_forgiven(&self.node, batch)
     }
 
     fn emit(&self, event: Event) {
@@ -446,7 +451,7 @@ impl Lane {
             .store
             .load_placement(&batch.plan.physical)
             .await?;
-        Ok(placement.is_none() && batch.plan.work != Work::DeleteIndex)
+        Ok(placement.is_none() && !batch.plan.work.is_removal())
     }
 
     /// Makes the node tasks of a batch, or of one entry of it, adopting those that exist.
@@ -454,6 +459,7 @@ impl Lane {
         &mut self,
         batch: &Arc<LiveBatch>,
         only: Option<TaskUid>,
+        section: Section,
     ) -> Result<Vec<Part>, Failure> {
         let shared = self.shared.clone();
         let mut requests = Requests::new(
@@ -462,10 +468,11 @@ impl Lane {
             batch,
             &self.node,
             only,
+            section,
         );
         let mut parts = Vec::new();
         // What the node has of this batch, should the rest have to be tried again.
-        let mut made: Vec<(String, NodeTaskUid)> = Vec::new();
+        let mut made: Vec<(String, (NodeTaskUid, Option<PhysicalIndex>))> = Vec::new();
         loop {
             let _permit = if batch.has_files() {
                 let kib = u32::try_from(batch.plan.request_bytes_max / 1024).unwrap_or(u32::MAX);
@@ -481,6 +488,7 @@ impl Lane {
             let Some(request) = requests.next().await? else {
                 return Ok(parts);
             };
+            let is_joining = request.is_joining;
             // What was put into the index before it is emptied has to be put in again.
             let is_recreation = matches!(batch.plan.work, Work::RecreateIndex { .. });
             let adopted = request
@@ -489,12 +497,16 @@ impl Lane {
                 .and_then(|m| self.adoptable.remove(m));
             let sent_at = adopted.is_none().then(|| shared.ports.clock.now());
             let task = match adopted {
-                Some(task) => task,
+                Some((task, _)) => task,
                 None => match self.submit(request.write).await {
                     Ok(task) => {
                         if request.marker.is_some() || is_recreation {
-                            // What else was found is older than this, and has to come behind it.
-                            self.adoptable.clear();
+                            // What else was found of this index is older than this, and has to
+                            // come behind it. That of others need not, and an edit must not be
+                            // done twice.
+                            let index = Some(&batch.plan.physical);
+                            self.adoptable
+                                .retain(|_, (_, other)| other.as_ref() != index);
                         }
                         task
                     }
@@ -509,9 +521,14 @@ impl Lane {
                     Err(NodeError::Refused { body, .. }) => {
                         parts.push(Part {
                             task: NodeTaskUid(u64::MAX),
+                            is_joining,
                             end: Some(refused(body)),
                             sent_at: None,
                         });
+                        if is_joining {
+                            // Another section, or nothing, comes behind.
+                            continue;
+                        }
                         return Ok(parts);
                     }
                     Err(error) => {
@@ -520,9 +537,11 @@ impl Lane {
                     }
                 },
             };
-            made.extend(request.marker.map(|marker| (marker, task)));
+            let index = Some(batch.plan.physical.clone());
+            made.extend(request.marker.map(|marker| (marker, (task, index))));
             parts.push(Part {
                 task,
+                is_joining,
                 end: None,
                 sent_at,
             });
@@ -715,7 +734,8 @@ impl Lane {
             .and_then(Value::as_str);
         // Somebody canceled it behind our back: it was not done, and is done again.
         let is_retried = message.is_none_or(|text| text.starts_with("Index `") || text == CANCELED);
-        batch.plan.entries.len() > 1 || is_retried
+        let is_divided = batch.transit.is_at(&self.node);
+        batch.plan.entries.len() > 1 || is_retried || is_divided
     }
 
     /// Delivers a batch entry by entry, each alone on the node, then sends again what had been
@@ -731,7 +751,7 @@ impl Lane {
             batch.plan.work,
             Work::AddDocuments { .. } | Work::DeleteDocuments
         ) {
-            let parts = self.send(batch, None).await?;
+            let parts = self.send(batch, None, Section::Both).await?;
             let parts = self.wait_for(parts).await?;
             return Ok(outcome(batch, &parts));
         }
@@ -742,19 +762,23 @@ impl Lane {
             .iter()
             .filter(|entry| entry.error.is_none())
         {
-            let parts = self.send(batch, Some(entry.task)).await?;
-            let parts = self.wait_for(parts).await?;
-            let one = outcome(batch, &parts);
-            total.deleted_documents += one.deleted_documents;
-            if let Some(error) = one.error.as_ref().filter(|error| is_nodes_own(error)) {
-                // The node is at fault, and would say the same of all the others.
-                return Ok(NodeOutcome {
-                    error: Some(error.clone()),
-                    ..NodeOutcome::default()
-                });
-            }
-            if let Some(error) = one.error {
-                total.task_errors.insert(entry.task, error);
+            // What is for joining shards must not be grouped with what has a say.
+            for section in [Section::Full, Section::Joining] {
+                let parts = self.send(batch, Some(entry.task), section).await?;
+                let parts = self.wait_for(parts).await?;
+                let one = outcome(batch, &parts);
+                total.deleted_documents += one.deleted_documents;
+                total.has_spoilt |= one.has_spoilt;
+                if let Some(error) = one.error.as_ref().filter(|error| is_nodes_own(error)) {
+                    // The node is at fault, and would say the same of all the others.
+                    return Ok(NodeOutcome {
+                        error: Some(error.clone()),
+                        ..NodeOutcome::default()
+                    });
+                }
+                if let Some(error) = one.error {
+                    total.task_errors.insert(entry.task, error);
+                }
             }
         }
         Ok(total)
@@ -814,7 +838,12 @@ fn must_follow_the_end_of(earlier: &LiveBatch, later: &LiveBatch) -> bool {
     if is_edit(later) {
         return true;
     }
-    let is_filter = |batch: &LiveBatch| matches!(batch.plan.work, Work::DeleteByFilter { .. });
+    let is_filter = |batch: &LiveBatch| {
+        matches!(
+            batch.plan.work,
+            Work::DeleteByFilter { .. } | Work::DropShards { .. }
+        )
+    };
     let depends = |batch: &LiveBatch| {
         is_filter(batch)
             || is_edit(batch)
@@ -827,7 +856,7 @@ fn must_follow_the_end_of(earlier: &LiveBatch, later: &LiveBatch) -> bool {
             )
     };
     earlier.plan.physical == later.plan.physical
-        && later.plan.work != Work::DeleteIndex
+        && !later.plan.work.is_removal()
         && (depends(earlier) || depends(later) || later.plan.work == Work::CompactIndex)
         // Deletions alone remove the same, however often.
         && !(is_filter(earlier) && is_filter(later))
@@ -901,7 +930,20 @@ fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
         witness,
         ..NodeOutcome::default()
     };
-    for task in parts.iter().filter_map(|part| part.end.as_ref()) {
+    total.has_spoilt = parts
+        .iter()
+        .filter(|part| part.is_joining)
+        .filter_map(|part| part.end.as_ref())
+        .any(|task| matches!(task.status, TaskStatus::Failed | TaskStatus::Canceled));
+    if is_edit(batch) && parts.iter().any(|part| part.is_joining) {
+        // After a failure of either part both may be carried out once more.
+        let ends = parts.iter().filter_map(|part| part.end.as_ref());
+        total.has_spoilt |= ends
+            .map(|task| task.status)
+            .any(|status| status != TaskStatus::Succeeded);
+    }
+    let with_say = parts.iter().filter(|part| !part.is_joining);
+    for task in with_say.filter_map(|part| part.end.as_ref()) {
         let deleted = task
             .details
             .as_ref()
@@ -935,7 +977,7 @@ fn is_harmless(work: &Work, error: &Value) -> bool {
     match error.get("code").and_then(Value::as_str) {
         Some("index_already_exists") => true,
         Some("index_not_found") => {
-            *work == Work::DeleteIndex || matches!(work, Work::RecreateIndex { .. })
+            work.is_removal() || matches!(work, Work::RecreateIndex { .. })
         }
         _ => false,
     }

@@ -5,7 +5,8 @@
 //! alone, so that request *r* of batch *b* means the same before and after a crash.
 
 use crate::port::PayloadRef;
-use miroir_core::id::{IndexUid, PhysicalIndex, ShardId, TaskUid};
+use crate::placing::FIRST_EPOCH;
+use miroir_core::id::{Epoch, IndexUid, PhysicalIndex, ShardId, TaskUid};
 use miroir_core::task::AdditionMethod;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -46,6 +47,19 @@ pub struct BatchPlan {
     /// What a change of settings was made upon, to be gone back to if the nodes refuse it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings_step: Option<SettingsStep>,
+    /// The epoch of the index's placement that it is cut for.
+    #[serde(default = "first_epoch", skip_serializing_if = "is_first_epoch")]
+    pub epoch: Epoch,
+}
+
+/// Plans of before placements changed do not name it.
+fn first_epoch() -> Epoch {
+    FIRST_EPOCH
+}
+
+/// By reference, as serde asks it.
+fn is_first_epoch(epoch: &Epoch) -> bool {
+    *epoch == FIRST_EPOCH
 }
 
 impl BatchPlan {
@@ -148,6 +162,13 @@ pub enum Work {
         /// The ids of those that no replica holds.
         absent: Vec<String>,
     },
+    /// To one node: the documents of shards that are no longer placed on it are removed.
+    DropShards {
+        /// Which.
+        dropped: Vec<ShardId>,
+    },
+    /// To one node: the index is removed, since nothing of it is placed there any more.
+    DropIndex,
 }
 
 impl Work {
@@ -162,17 +183,27 @@ impl Work {
                 | Self::DeleteAllDocuments
                 | Self::EditDocuments { .. }
                 | Self::CopyDocuments { .. }
+                | Self::DropShards { .. }
         )
     }
 
     /// It is no client's: it has no entry and concerns one node, whose replicas it makes like the
-    /// others.
+    /// others, or removes.
     #[must_use]
     pub fn is_copy(&self) -> bool {
         matches!(
             self,
-            Self::RecreateIndex { .. } | Self::CopyDocuments { .. }
+            Self::RecreateIndex { .. }
+                | Self::CopyDocuments { .. }
+                | Self::DropShards { .. }
+                | Self::DropIndex
         )
+    }
+
+    /// It removes the index from each node it goes to.
+    #[must_use]
+    pub fn is_removal(&self) -> bool {
+        matches!(self, Self::DeleteIndex | Self::DropIndex)
     }
 }
 
@@ -261,6 +292,7 @@ mod tests {
             request_bytes_max: 1024,
             exchanges: Vec::new(),
             settings_step: None,
+            epoch: FIRST_EPOCH,
         };
         let text = serde_json::to_string(&plan).expect("a plan serializes");
         assert_eq!(
@@ -269,6 +301,14 @@ mod tests {
         );
         let back: BatchPlan = serde_json::from_str(&text).expect("it reads back");
         assert_eq!(back, plan);
+        let later = BatchPlan {
+            epoch: Epoch(7),
+            ..plan
+        };
+        let text = serde_json::to_string(&later).expect("a plan serializes");
+        assert!(text.ends_with(r#""requestBytesMax":1024,"epoch":7}"#), "{text}");
+        let back: BatchPlan = serde_json::from_str(&text).expect("it reads back");
+        assert_eq!(back, later);
     }
 
     #[test]
@@ -284,11 +324,15 @@ mod tests {
                 }),
                 absent: vec!["1".into()],
             },
+            Work::DropShards {
+                dropped: vec![ShardId(4)],
+            },
+            Work::DropIndex,
         ];
         let text = serde_json::to_string(&works).expect("works serialize");
         assert_eq!(
             text,
-            r#"[{"kind":"recreateIndex","settings":{}},{"kind":"copyDocuments","documents":{"file":{"name":"x","bytes":9}},"absent":["1"]}]"#
+            r#"[{"kind":"recreateIndex","settings":{}},{"kind":"copyDocuments","documents":{"file":{"name":"x","bytes":9}},"absent":["1"]},{"kind":"dropShards","dropped":[4]},{"kind":"dropIndex"}]"#
         );
         let back: Vec<Work> = serde_json::from_str(&text).expect("they read back");
         assert_eq!(back, works);

@@ -283,6 +283,17 @@ pub trait NodeClient: Send + Sync + 'static {
         query: NodeTaskQuery,
         timeout: Duration,
     ) -> Result<Vec<NodeTask>, NodeError>;
+
+    /// From now on the node of that name is at this address. Whoever knows its nodes otherwise need
+    /// not care.
+    fn admit(&self, node: &NodeId, url: &str) {
+        let _ = (node, url);
+    }
+
+    /// The node is no longer asked anything.
+    fn retire(&self, node: &NodeId) {
+        let _ = node;
+    }
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -4,15 +4,15 @@
 mod settings;
 
 use crate::error::EngineError;
+use crate::placing::Placing;
 use crate::plan::BatchPlan;
 use crate::port::{
-    BatchRecord, Change, IndexRecord, NodeRecord, PayloadRef, Store, StoreError, TaskRecord,
+    BatchRecord, Change, IndexRecord, PayloadRef, StoreError, TaskRecord,
 };
 use crate::state::{
-    Config, Effect, IndexEntry, LiveBatch, NodeView, Ports, Shared, Snapshot, exchange_names,
+    Config, Effect, IndexEntry, LiveBatch, Ports, Shared, Snapshot, exchange_names,
 };
-use miroir_core::health::NodeHealth;
-use miroir_core::id::{BatchUid, NodeId, PhysicalIndex, TaskUid};
+use miroir_core::id::{BatchUid, TaskUid};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,14 +30,14 @@ pub(crate) struct Found {
 /// An index as planned, where it lies, and the changes of its settings that are in flight.
 pub(crate) type FoundIndex = (
     IndexRecord,
-    Arc<Vec<Vec<NodeId>>>,
+    Placing,
     Vec<(BatchUid, Map<String, Value>)>,
 );
 
 /// Reads the store and notes the configured nodes in it.
 pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, EngineError> {
     let store = &*ports.store;
-    let nodes = load_nodes(store, config).await?;
+    let nodes = crate::nodes::load(store, config).await?;
     let mut open = store.load_open_batches().await?;
     // Those of jobs have no plan; the dispatcher begins them again.
     open.retain(|batch| !batch.plan.is_null());
@@ -60,7 +60,7 @@ pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, Engine
     let mut planned = Vec::new();
     let mut mended = Vec::new();
     for mut record in store.load_indexes().await? {
-        let replica_sets = load_replica_sets(store, &record.physical).await?;
+        let placing = Placing::load(store, &record.physical).await?;
         let history = settings::read(store, &record).await?;
         if history.planned != record.settings {
             record.settings = history.planned;
@@ -76,10 +76,10 @@ pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, Engine
                 // done must not pass for answers given after.
                 shown.changed_by = None;
             }
-            let entry = IndexEntry::new(shown, replica_sets.clone());
+            let entry = IndexEntry::new(shown, placing.replica_sets.clone(), &placing.transit);
             snapshot.indexes.insert(record.uid.clone(), Arc::new(entry));
         }
-        planned.push((record, replica_sets, history.in_flight));
+        planned.push((record, placing, history.in_flight));
     }
     if !mended.is_empty() {
         store.commit(mended).await?;
@@ -90,78 +90,13 @@ pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, Engine
     }
     snapshot.nodes = nodes
         .into_iter()
-        .map(|record| {
-            let view = NodeView {
-                record: record.clone(),
-                health: NodeHealth::Unknown,
-                version: None,
-                last_error: None,
-                is_apart: false,
-            };
-            (record.id, view)
-        })
+        .map(|record| (record.id.clone(), crate::nodes::new_view(record)))
         .collect();
     Ok(Found {
         snapshot,
         planned,
         open,
     })
-}
-
-async fn load_replica_sets(
-    store: &dyn Store,
-    index: &PhysicalIndex,
-) -> Result<Arc<Vec<Vec<NodeId>>>, EngineError> {
-    let placement = store.load_placement(index).await?;
-    Ok(Arc::new(
-        placement.map(|(_, sets)| sets).unwrap_or_default(),
-    ))
-}
-
-async fn load_nodes(store: &dyn Store, config: &Config) -> Result<Vec<NodeRecord>, EngineError> {
-    let stored: BTreeMap<NodeId, NodeRecord> = store
-        .load_nodes()
-        .await?
-        .into_iter()
-        .map(|record| (record.id.clone(), record))
-        .collect();
-    let mut records = Vec::new();
-    let mut changes = Vec::new();
-    for spec in &config.nodes {
-        let old = stored.get(&spec.id);
-        let is_refilling = crate::copy::load_refill(store, &spec.id).await?.is_some();
-        let record = NodeRecord {
-            id: spec.id.clone(),
-            url: spec.url.clone(),
-            zone: spec.zone.clone(),
-            weight_milli: spec.weight_milli,
-            // A refill may begin before its node is noted to be out of sync.
-            is_in_sync: !is_refilling && old.is_none_or(|old| old.is_in_sync),
-            out_of_sync_reason: old.and_then(|old| old.out_of_sync_reason.clone()),
-            applied_batch: None,
-        };
-        if old != Some(&record) {
-            changes.push(Change::PutNode(Box::new(record.clone())));
-        }
-        records.push(record);
-    }
-    let missing: Vec<&NodeId> = stored
-        .keys()
-        .filter(|id| !config.nodes.iter().any(|spec| spec.id == **id))
-        .collect();
-    if !missing.is_empty() {
-        // Placements name them; without their address nothing on them can be read or written.
-        let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
-        return Err(EngineError::Store(StoreError::Conflict(format!(
-            "the store knows nodes that the configuration does not name: {}; name them again \
-             (removing nodes from a cluster is not supported yet)",
-            names.join(", ")
-        ))));
-    }
-    if !changes.is_empty() {
-        store.commit(changes).await?;
-    }
-    Ok(records)
 }
 
 /// The plan of a stored batch.
@@ -198,7 +133,8 @@ pub(crate) async fn revive_with(
         }
         tasks.push(task);
     }
-    let replica_sets = load_replica_sets(&*ports.store, &plan.physical).await?;
+    let placing = Placing::load(&*ports.store, &plan.physical).await?;
+    let (replica_sets, transit) = placing.at(plan.epoch);
     let effect = effect_of(ports, &plan).await?;
     Ok(LiveBatch {
         payload_bytes: LiveBatch::payload_bytes_of(&plan, &inline),
@@ -207,6 +143,7 @@ pub(crate) async fn revive_with(
         tasks,
         inline,
         replica_sets,
+        transit,
         nodes: record.deliveries.keys().cloned().collect(),
         effect,
         window: parking_lot::Mutex::new(None),

@@ -11,6 +11,8 @@ use crate::gate::{Gate, Limits};
 use crate::ills::IllBoard;
 use crate::job::port::{DumpStore, RemoteClient};
 use crate::metrics::Metrics;
+use crate::movement::Board;
+use crate::placing::ReplicaSets;
 use crate::plan::{BatchPlan, Source};
 use crate::port::{
     Clock, HookClient, IndexRecord, NodeClient, NodeError, NodeRecord, PayloadStore, Store,
@@ -25,10 +27,10 @@ use futures::future::BoxFuture;
 use miroir_core::health::{HealthMachine, HealthThresholds, NodeHealth, Observation};
 use miroir_core::id::{BatchUid, IndexUid, NodeId, PhysicalIndex, ShardId, TaskUid};
 use miroir_core::merge::IndexView;
-use miroir_core::placement::Placement;
-use parking_lot::Mutex;
+use miroir_core::placement::{Placement, Transit};
+use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -132,25 +134,46 @@ pub struct IndexEntry {
     /// As stored.
     pub record: IndexRecord,
     /// The replica set of each shard, by shard.
-    pub replica_sets: Arc<Vec<Vec<NodeId>>>,
-    /// The same, indexed both ways.
+    pub replica_sets: ReplicaSets,
+    /// The same, indexed both ways, and what lies on nodes beside it.
     pub placement: Arc<Placement>,
     /// What merging must know of the settings.
     pub view: Arc<IndexView>,
+    /// Lives as long as anybody reads by this placement.
+    readers: Arc<()>,
 }
 
 impl IndexEntry {
     /// An index as readers see it.
     #[must_use]
-    pub fn new(record: IndexRecord, replica_sets: Arc<Vec<Vec<NodeId>>>) -> Self {
-        let placement = Arc::new(Placement::from_replica_sets(&replica_sets));
+    pub fn new(record: IndexRecord, replica_sets: ReplicaSets, transit: &Transit) -> Self {
+        let placement = Placement::from_replica_sets(&replica_sets).with_transit(transit.clone());
         let view = Arc::new(view_of(&record));
         Self {
             record,
             replica_sets,
-            placement,
+            placement: Arc::new(placement),
             view,
+            readers: Arc::default(),
         }
+    }
+
+    /// The same placement with another record.
+    #[must_use]
+    pub fn with_record(&self, record: IndexRecord) -> Self {
+        Self {
+            view: Arc::new(view_of(&record)),
+            record,
+            replica_sets: self.replica_sets.clone(),
+            placement: self.placement.clone(),
+            readers: self.readers.clone(),
+        }
+    }
+
+    /// Dead once nobody reads by this placement any more.
+    #[must_use]
+    pub fn readers(&self) -> Weak<()> {
+        Arc::downgrade(&self.readers)
     }
 }
 
@@ -174,7 +197,7 @@ pub fn exchange_names(
             uid: uid.clone(),
             ..entry.record.clone()
         };
-        Arc::new(IndexEntry::new(record, entry.replica_sets.clone()))
+        Arc::new(entry.with_record(record))
     };
     let (first, second) = (indexes.remove(&names.0), indexes.remove(&names.1));
     if let Some(entry) = first {
@@ -228,7 +251,9 @@ pub struct LiveBatch {
     /// Payloads that travel in the log.
     pub inline: BTreeMap<TaskUid, Bytes>,
     /// The replica sets it was cut for.
-    pub replica_sets: Arc<Vec<Vec<NodeId>>>,
+    pub replica_sets: ReplicaSets,
+    /// What lay on nodes beside them.
+    pub transit: Arc<Transit>,
     /// The nodes it goes to.
     pub nodes: BTreeSet<NodeId>,
     /// What the snapshot shows once it is done.
@@ -264,6 +289,23 @@ impl LiveBatch {
     /// Payloads it keeps in memory.
     pub(crate) fn inline_bytes(&self) -> u64 {
         self.inline.values().map(|bytes| bytes.len() as u64).sum()
+    }
+
+    /// What the node makes of it counts: it is in the replica set of a shard that the batch touches.
+    /// One at which such a shard only joins, or lies beside, has no say.
+    #[must_use]
+    pub fn has_say(&self, node: &NodeId) -> bool {
+        if self.transit.is_empty() || self.replica_sets.is_empty() {
+            return true;
+        }
+        let is_in = |set: &Vec<NodeId>| set.contains(node);
+        match &self.plan.shards {
+            None => self.replica_sets.iter().any(is_in),
+            Some(shards) => shards
+                .iter()
+                .filter_map(|shard| self.replica_sets.get(shard.0 as usize))
+                .any(is_in),
+        }
     }
 
     /// The shards it touches, with their replica sets.
@@ -334,12 +376,16 @@ pub struct Shared {
     /// Physical indexes whose last change of settings failed: the stored record is to be put right.
     pub refused_settings: Mutex<BTreeSet<PhysicalIndex>>,
     /// One sender for each lane.
-    pub lanes: BTreeMap<NodeId, mpsc::UnboundedSender<LaneMessage>>,
+    pub lanes: RwLock<BTreeMap<NodeId, mpsc::UnboundedSender<LaneMessage>>>,
+    /// Ends the work on a node that is retired.
+    pub retirements: Mutex<BTreeMap<NodeId, CancellationToken>>,
     /// Health machines.
     pub health: Mutex<BTreeMap<NodeId, HealthMachine>>,
     /// Nodes that came back without their data, with the reason: sent nothing and shown to nobody
     /// until their replicas are copied anew.
     pub quarantine: Mutex<BTreeMap<NodeId, String>>,
+    /// Nodes that get no shards of new indexes.
+    pub closed: Mutex<BTreeSet<NodeId>>,
     /// Wakes the dispatcher: the log has grown.
     pub log_grew: Notify,
     /// A cancelation or deletion of tasks waits.
@@ -350,6 +396,8 @@ pub struct Shared {
     pub body_budget: Arc<Semaphore>,
     /// Copies under way.
     pub(crate) copy: Desk,
+    /// The movement under way.
+    pub(crate) movement: Board,
     /// Keeps out what cannot be kept.
     pub(crate) gate: Gate,
     /// Answers that may be given again.
@@ -371,22 +419,20 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Ties the parts together; `lanes` has one sender for each configured node.
+    /// Ties the parts together.
     #[must_use]
     pub fn new(
         ports: Ports,
         config: Config,
         cluster: String,
         snapshot: Snapshot,
-        lanes: BTreeMap<NodeId, mpsc::UnboundedSender<LaneMessage>>,
     ) -> Arc<Self> {
         let metrics = Metrics::new();
         let gate = Gate::new(config.limits);
         let cache = SearchCache::new(config.search_cache_bytes);
-        let health = config
-            .nodes
-            .iter()
-            .map(|n| (n.id.clone(), HealthMachine::default()))
+        let known = snapshot.nodes.keys();
+        let health = known
+            .map(|node| (node.clone(), HealthMachine::default()))
             .collect();
         Arc::new(Self {
             ports,
@@ -400,14 +446,17 @@ impl Shared {
             hooks_ring: Notify::new(),
             removed: Mutex::default(),
             refused_settings: Mutex::default(),
-            lanes,
+            lanes: RwLock::default(),
+            retirements: Mutex::default(),
             health: Mutex::new(health),
             quarantine: Mutex::default(),
+            closed: Mutex::default(),
             log_grew: Notify::new(),
             control_waits: std::sync::atomic::AtomicBool::new(true),
             nodes_changed: Bell::default(),
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET_KIB)),
             copy: Desk::default(),
+            movement: Board::default(),
             gate,
             cache,
             reads: ReadBoard::default(),
@@ -420,6 +469,42 @@ impl Shared {
         })
     }
 
+    /// Says a word to the lane of a node, if it has one.
+    pub(crate) fn tell(&self, node: &NodeId, message: LaneMessage) {
+        if let Some(lane) = self.lanes.read().get(node) {
+            let _ = lane.send(message);
+        }
+    }
+
+    /// The node is not owed this batch (any more): it is made anew from a later one on, or what was
+    /// copied to it is withdrawn.
+    pub(crate) fn is_forgiven(&self, node: &NodeId, batch: &LiveBatch) -> bool {
+        let work = &batch.plan.work;
+        let is_copy = matches!(
+            work,
+            crate::plan::Work::CopyDocuments { .. } | crate::plan::Work::RecreateIndex { .. }
+        );
+        let is_withdrawn = || {
+            let Some(shown) = self.shown(&batch.plan.physical) else {
+                return false;
+            };
+            let mut shards = batch.plan.shards.iter().flatten();
+            !shards.any(|shard| shown.placement.is_written(*shard, node))
+        };
+        self.copy.is_forgiven(node, batch.uid, work)
+            || is_copy && !batch.has_say(node) && is_withdrawn()
+    }
+
+    /// The index of that physical name, as readers see it.
+    #[must_use]
+    pub fn shown(&self, index: &PhysicalIndex) -> Option<Arc<IndexEntry>> {
+        let snapshot = self.snapshot.load();
+        let mut indexes = snapshot.indexes.values();
+        indexes
+            .find(|entry| entry.record.physical == *index)
+            .cloned()
+    }
+
     /// Replaces the snapshot by a changed copy.
     pub fn update(&self, change: impl FnOnce(&mut Snapshot)) {
         let _guard = self.snapshot_lock.lock();
@@ -428,17 +513,25 @@ impl Shared {
         self.snapshot.store(Arc::new(next));
     }
 
-    /// A batch in flight, from memory or else from the store; `None` if it is gone.
+    /// A batch that a node is owed, from memory or else from the store; `None` if it is gone, or if
+    /// the node was forgiven it: then its payloads may be gone.
     ///
     /// # Errors
     /// The store failed, or what it holds cannot be understood.
-    pub async fn live_batch(&self, uid: BatchUid) -> Result<Option<Arc<LiveBatch>>, EngineError> {
+    pub async fn owed_batch(
+        &self,
+        uid: BatchUid,
+        node: &NodeId,
+    ) -> Result<Option<Arc<LiveBatch>>, EngineError> {
         if let Some(batch) = self.live.lock().get(&uid) {
             return Ok(Some(batch.clone()));
         }
         let Some(record) = self.ports.store.load_batch(uid).await? else {
             return Ok(None);
         };
+        if record.deliveries.get(node).is_none_or(|delivery| delivery.is_applied) {
+            return Ok(None);
+        }
         Ok(Some(Arc::new(crate::recover::revive(self, &record).await?)))
     }
 

@@ -144,7 +144,7 @@ impl Engine {
             let Ok(Value::Object(mut stats)) = serde_json::from_slice::<Value>(&body) else {
                 continue;
             };
-            covered += entry.placement.shards_of(node).len() as u64;
+            covered += entry.placement.held_by(node).len() as u64;
             for name in [
                 "rawDocumentDbSize",
                 "numberOfEmbeddings",

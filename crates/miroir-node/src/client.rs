@@ -42,6 +42,14 @@ impl HttpNodeClient {
         self.http.close_idle();
     }
 
+    fn change(&self, change: impl FnOnce(&mut Endpoints)) {
+        let mut endpoints = self
+            .endpoints
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        change(&mut endpoints);
+    }
+
     fn endpoint(&self, node: &NodeId) -> Option<Arc<Endpoint>> {
         let endpoints = self
             .endpoints
@@ -109,6 +117,14 @@ impl NodeClient for HttpNodeClient {
             .await?;
         tasks::parse_summary(&body)
             .map_err(|cause| garbled(node, StatusCode::ACCEPTED, cause, &body))
+    }
+
+    fn admit(&self, node: &NodeId, url: &str) {
+        self.change(|endpoints| endpoints.admit(node, url));
+    }
+
+    fn retire(&self, node: &NodeId) {
+        self.change(|endpoints| endpoints.retire(node));
     }
 
     async fn fetch_tasks(

@@ -68,6 +68,37 @@ impl Endpoints {
         }
     }
 
+    /// The node is at this address from now on. One that is not known yet is greeted with the key
+    /// that all others are greeted with, if they share one.
+    pub(crate) fn admit(&mut self, id: &NodeId, url: &str) {
+        let known = self.by_id.get(id);
+        let is_there = |endpoint: &Arc<Endpoint>| match (&endpoint.base, check_base(url)) {
+            (Ok(base), Ok(other)) => *base == other,
+            _ => false,
+        };
+        if known.is_some_and(is_there) {
+            return;
+        }
+        let authorization = match known {
+            Some(endpoint) => endpoint.authorization.clone(),
+            None => {
+                let mut keys = self.by_id.values().map(|endpoint| &endpoint.authorization);
+                let first = keys.next().cloned().flatten();
+                first.filter(|first| keys.all(|key| key.as_ref() == Some(first)))
+            }
+        };
+        let endpoint = Endpoint {
+            base: check_base(url),
+            authorization,
+        };
+        self.by_id.insert(id.clone(), Arc::new(endpoint));
+    }
+
+    /// The node is known no more.
+    pub(crate) fn retire(&mut self, id: &NodeId) {
+        self.by_id.remove(id);
+    }
+
     pub(crate) fn get(&self, id: &NodeId) -> Option<Arc<Endpoint>> {
         self.by_id.get(id).cloned()
     }
@@ -133,7 +164,41 @@ fn check_base(url: &str) -> Result<Base, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::check_base;
+    use super::{Endpoints, NodeAddress, check_base};
+    use miroir_core::id::NodeId;
+
+    #[test]
+    fn a_node_that_comes_later_is_greeted_with_the_key_that_all_share() {
+        let address = |name: &str, key: &str| NodeAddress {
+            id: NodeId::new(name),
+            url: format!("http://{name}"),
+            key: Some(key.to_owned()),
+        };
+        let late = NodeId::new("c");
+        for (keys, is_greeted) in [(["k", "k"], true), (["k", "other"], false)] {
+            let nodes = vec![address("a", keys[0]), address("b", keys[1])];
+            let mut endpoints = Endpoints::new(nodes);
+            endpoints.admit(&late, "http://c:7700");
+            let endpoint = endpoints.get(&late).unwrap();
+            assert_eq!(endpoint.authorization.is_some(), is_greeted);
+            assert_eq!(endpoint.base.as_ref().unwrap().address, "c:7700");
+            endpoints.retire(&late);
+            assert!(endpoints.get(&late).is_none());
+        }
+    }
+
+    #[test]
+    fn a_node_that_moves_keeps_its_key() {
+        let mut endpoints = Endpoints::new(vec![NodeAddress {
+            id: NodeId::new("a"),
+            url: "http://a".into(),
+            key: Some("k".into()),
+        }]);
+        endpoints.admit(&NodeId::new("a"), "http://elsewhere");
+        let endpoint = endpoints.get(&NodeId::new("a")).unwrap();
+        assert_eq!(endpoint.base.as_ref().unwrap().address, "elsewhere:80");
+        assert!(endpoint.authorization.is_some());
+    }
 
     #[test]
     fn an_address_is_http_with_a_host_and_perhaps_a_path() {

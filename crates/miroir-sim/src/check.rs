@@ -1,6 +1,6 @@
 //! The checkers: what must be true of a history, judged by the model of one perfect Meilisearch.
 
-use crate::history::{Document, Documents, Events, Read, Seen, Target};
+use crate::history::{Document, Documents, Events, Read, ReplicaSets, Seen, Target};
 use crate::model::{End, Life, Model};
 use crate::workload::Op;
 use miroir_core::hash::shard_of;
@@ -147,7 +147,9 @@ impl<'a> Judge<'a> {
     fn check(&self, read: &Read) -> Result<(), String> {
         match &read.target {
             Target::Name(name) => self.check_named(name, read),
-            Target::Replica(node, physical) => self.check_replica(node, physical, read),
+            Target::Replica(node, physical, sets) => {
+                self.check_replica(node, physical, sets, read)
+            }
         }
     }
 
@@ -183,7 +185,13 @@ impl<'a> Judge<'a> {
     }
 
     /// What a replica in sync holds is what a client could be shown.
-    fn check_replica(&self, node: &NodeId, physical: &str, read: &Read) -> Result<(), String> {
+    fn check_replica(
+        &self,
+        node: &NodeId,
+        physical: &str,
+        replica_sets: &[Vec<NodeId>],
+        read: &Read,
+    ) -> Result<(), String> {
         let Some(born) = physical
             .rsplit("__")
             .next()
@@ -208,11 +216,6 @@ impl<'a> Judge<'a> {
                 Ok(())
             };
         }
-        let replica_sets = self
-            .events
-            .placements
-            .get(physical)
-            .map_or(&[][..], Vec::as_slice);
         let is_here = |id: &str| is_placed(replica_sets, id, node);
         self.check_life(life, read, is_here)
             .map_err(|why| format!("{node} is in sync, but its {physical}: {why}"))
@@ -307,7 +310,7 @@ fn is_placed(replica_sets: &[Vec<NodeId>], id: &str, node: &NodeId) -> bool {
 pub fn check_node(
     node: &NodeId,
     held: &BTreeMap<String, (Documents, Option<String>)>,
-    placements: &BTreeMap<String, Vec<Vec<NodeId>>>,
+    placements: &BTreeMap<String, ReplicaSets>,
     model: &Model,
     has_old_copy: bool,
 ) -> Result<(), String> {

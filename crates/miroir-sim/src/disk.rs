@@ -108,13 +108,13 @@ impl Disk {
             .collect();
         for node in in_sync {
             let indexes = self.fleet.on(node.as_str(), |node| node.indexes.clone());
-            let placed: Vec<String> = events
+            let placed: Vec<_> = events
                 .placements
                 .iter()
                 .filter(|(_, sets)| sets.iter().flatten().any(|other| *other == node))
-                .map(|(index, _)| index.clone())
+                .map(|(index, sets)| (index.clone(), sets.clone()))
                 .collect();
-            for physical in placed {
+            for (physical, sets) in placed {
                 let seen = match indexes.get(&physical) {
                     Some(index) => {
                         let mut documents = index.documents.clone();
@@ -127,7 +127,7 @@ impl Disk {
                 };
                 events.reads.push(Read {
                     at: now,
-                    target: Target::Replica(node.clone(), physical),
+                    target: Target::Replica(node.clone(), physical, sets),
                     ended,
                     appended,
                     seen,

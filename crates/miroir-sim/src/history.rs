@@ -8,12 +8,16 @@ use miroir_engine::port::{Change, NewEntry};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A document without reserved fields.
 pub type Document = Map<String, Value>;
 /// Documents by id.
 pub type Documents = BTreeMap<String, Document>;
+
+/// The nodes of each shard.
+pub type ReplicaSets = Arc<Vec<Vec<NodeId>>>;
 
 /// A write as a client made it.
 #[derive(Debug, Clone)]
@@ -43,8 +47,8 @@ pub enum Target {
     /// An index by its name, by a client.
     Name(String),
     /// One replica, by its physical name, on its node: no client sees it so, but any in-sync one may
-    /// be asked.
-    Replica(NodeId, String),
+    /// be asked. With its replica sets at that moment.
+    Replica(NodeId, String, ReplicaSets),
 }
 
 /// What was seen.
@@ -95,7 +99,9 @@ pub struct Events {
     /// As stored.
     pub in_sync: BTreeMap<NodeId, bool>,
     /// Replica sets by physical index, also of those removed.
-    pub placements: BTreeMap<String, Vec<Vec<NodeId>>>,
+    pub placements: BTreeMap<String, ReplicaSets>,
+    /// How often one was changed.
+    pub epochs: usize,
     /// Nodes whose disk was lost and whose loss is not stored yet.
     pub damaged: BTreeSet<NodeId>,
     /// Nodes that came back with an old copy of their data.
@@ -204,9 +210,10 @@ impl History {
                     replica_sets,
                     ..
                 } => {
+                    events.epochs += 1;
                     events
                         .placements
-                        .insert(index.to_string(), replica_sets.clone());
+                        .insert(index.to_string(), Arc::new(replica_sets.clone()));
                 }
                 _ => {}
             }

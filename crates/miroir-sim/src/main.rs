@@ -26,6 +26,9 @@ struct Arguments {
     /// No disk of a node is lost, and no old backup restored.
     #[arg(long)]
     no_disk_loss: bool,
+    /// Shards are moved about, too.
+    #[arg(long)]
+    moves: bool,
     /// No request arrives after it was given up.
     #[arg(long)]
     no_late_requests: bool,
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let options = Options {
         has_disk_loss: !arguments.no_disk_loss,
         has_late_requests: !arguments.no_late_requests,
+        has_moves: arguments.moves,
         is_traced: arguments.trace,
         ..Options::default()
     };
@@ -62,7 +66,7 @@ fn main() -> ExitCode {
     let total = &sum.total;
     println!(
         "{} seeds in {:.1} s: {} writes, {} reads answered and {} refused, {} looks at replicas, \
-         {} crashes of the proxy, {:.0} minutes of virtual time; {} seeds with something wrong",
+         {} crashes of the proxy, {} changes of placements, {:.0} minutes of virtual time; {} seeds with something wrong",
         arguments.seeds,
         started.elapsed().as_secs_f64(),
         total.writes,
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         total.errors,
         total.looks,
         total.crashes,
+        total.epochs,
         total.took.as_secs_f64() / 60.0,
         sum.findings.len(),
     );

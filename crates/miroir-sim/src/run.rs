@@ -4,6 +4,7 @@ use crate::check::{check, check_node};
 use crate::dice::Dice;
 use crate::disk::{Disk, SimPayloads};
 use crate::history::{Document, Documents, History, Read, Seen, Target};
+use crate::mover;
 use crate::nemesis;
 use crate::network::Network;
 use crate::node::{Backup, Fleet};
@@ -43,6 +44,8 @@ pub struct Options {
     pub has_disk_loss: bool,
     /// Requests arrive after their sender has given them up.
     pub has_late_requests: bool,
+    /// Shards are moved about.
+    pub has_moves: bool,
     /// The trace is kept.
     pub is_traced: bool,
 }
@@ -72,6 +75,8 @@ pub struct Outcome {
     pub errors: usize,
     /// Looks at replicas.
     pub looks: usize,
+    /// Placements that were changed.
+    pub epochs: usize,
     /// Lives of the proxy that ended by a crash.
     pub crashes: usize,
     /// Virtual time.
@@ -135,6 +140,7 @@ pub fn play(seed: u64, options: Options) -> Outcome {
         errors,
         looks: events.reads.len() - by_clients().count(),
         crashes,
+        epochs: events.epochs,
         took: sim.time.now(),
         trace: events.trace,
     }
@@ -197,6 +203,7 @@ impl Sim {
                 network.clone(),
                 fleet,
                 Dice::of(&[seed, 4]),
+                world.store.clone(),
             )),
             None => network.clone(),
         };
@@ -286,10 +293,17 @@ impl Sim {
         let clients = async {
             futures::join!(writers, readers);
         };
+        let moves = async {
+            match self.options.has_moves {
+                true => mover::run(self, &engine, dice(6)).await,
+                false => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = clients => {}
             () = nemesis::run(self, dice(5)) => {}
+            () = moves => {}
         }
         if ends.chance(30) {
             engine.shutdown().await;
@@ -467,7 +481,8 @@ impl Sim {
         tokio::time::sleep(NOTICE).await;
         let deadline = self.time.now() + SETTLE_MAX;
         let left = loop {
-            let left = self.left().await;
+            let mut left = self.left().await;
+            left.extend(mover::left(self, engine).await);
             if left.is_empty() || self.time.now() > deadline {
                 break left;
             }

@@ -6,12 +6,13 @@ use crate::dice::Dice;
 use crate::node::Fleet;
 use async_trait::async_trait;
 use bytes::Bytes;
-use miroir_core::id::{NodeId, NodeTaskUid};
+use miroir_core::id::{NodeId, NodeTaskUid, PhysicalIndex};
 use miroir_core::reserved::SHARD_FIELD;
 use miroir_core::task::TaskStatus;
 use miroir_engine::port::{
-    BatchRecord, Change, NodeClient, NodeError, NodeRead, NodeTask, NodeTaskQuery, NodeWrite,
+    BatchRecord, Catalog, Change, NodeClient, NodeError, NodeRead, NodeTask, NodeTaskQuery, NodeWrite,
 };
+use crate::store::FlakyStore;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -57,11 +58,15 @@ pub enum Sabotage {
     SkipDeletion,
     /// Where the shards of a new index lie is not made durable.
     ForgetPlacement,
+    /// A node to which shards move is asked for all that it holds.
+    ForgetJoiningFilter,
+    /// A node to which shards move loses documents, and a comparison does not see it.
+    CompareBlindly,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::SkipInSyncMark,
         Self::LoseBatchAtRecovery,
         Self::LieOnCommit,
@@ -80,7 +85,15 @@ impl Sabotage {
         Self::ReplayOld,
         Self::SkipDeletion,
         Self::ForgetPlacement,
+        Self::ForgetJoiningFilter,
+        Self::CompareBlindly,
     ];
+
+    /// It shows only while shards move.
+    #[must_use]
+    pub fn is_of_moves(self) -> bool {
+        matches!(self, Self::ForgetJoiningFilter | Self::CompareBlindly)
+    }
 
     /// What the store is given in place of the engine's changes.
     pub(crate) fn on_commit(self, mut changes: Vec<Change>, dice: &mut Dice) -> Vec<Change> {
@@ -123,6 +136,7 @@ pub(crate) struct Liar {
     answers: Mutex<BTreeMap<String, Bytes>>,
     /// The last documents sent to each node.
     last: Mutex<BTreeMap<NodeId, NodeWrite>>,
+    store: Arc<FlakyStore>,
 }
 
 impl Liar {
@@ -131,6 +145,7 @@ impl Liar {
         inner: Arc<dyn NodeClient>,
         fleet: Arc<Fleet>,
         dice: Dice,
+        store: Arc<FlakyStore>,
     ) -> Self {
         Self {
             sabotage,
@@ -139,12 +154,41 @@ impl Liar {
             dice: Mutex::new(dice),
             answers: Mutex::default(),
             last: Mutex::default(),
+            store,
         }
+    }
+
+    /// Shards of the index are joining at the node, or lie beside there.
+    async fn is_in_transit(&self, node: &NodeId, index: &PhysicalIndex, how: &[&str]) -> bool {
+        let fact = self.store.inner().load_fact(&format!("placing/{index}")).await;
+        let fact = fact.unwrap_or_default().unwrap_or_default();
+        how.iter()
+            .any(|how| fact["transit"][how].get(node.as_str()).is_some())
+    }
+
+    /// The node that shows most of what is asked for.
+    fn fullest(&self, index: &PhysicalIndex, otherwise: &NodeId) -> NodeId {
+        let count = |name: &String| {
+            let of = |node: &mut crate::node::Node| {
+                let index = node.indexes.get(index.as_str());
+                index.map_or(0, |index| index.documents.len())
+            };
+            self.fleet.on(name, of)
+        };
+        let names = self.fleet.names();
+        let fullest = names.iter().max_by_key(|name| count(name));
+        fullest.map_or_else(|| otherwise.clone(), NodeId::new)
     }
 
     fn throws(&self, percent: u64) -> bool {
         self.dice.lock().chance(percent)
     }
+}
+
+/// Whether it asks for whole documents by pages, as comparisons do.
+fn is_walk(body: &Bytes) -> bool {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    value.get("offset").is_some() && value.get("fields").is_none() && value.get("sort").is_none()
 }
 
 /// The body without the shard filter.
@@ -173,6 +217,20 @@ impl NodeClient for Liar {
         {
             *body = without_filter(body);
         }
+        if self.sabotage == Sabotage::ForgetJoiningFilter
+            && let NodeRead::Search { index, body } | NodeRead::Documents { index, body } = &mut what
+            && self.is_in_transit(node, index, &["joining", "beside"]).await
+        {
+            *body = without_filter(body);
+        }
+        if self.sabotage == Sabotage::CompareBlindly
+            && let NodeRead::Documents { index, body } = &what
+            && is_walk(body)
+            && self.is_in_transit(node, index, &["joining"]).await
+        {
+            let other = self.fullest(index, node);
+            return self.inner.read(&other, what, timeout).await;
+        }
         let is_search = matches!(what, NodeRead::Search { .. });
         if self.sabotage == Sabotage::ServeStale && is_search {
             let key = format!("{node} {what:?}");
@@ -198,8 +256,14 @@ impl NodeClient for Liar {
         mut write: NodeWrite,
         timeout: Duration,
     ) -> Result<NodeTaskUid, NodeError> {
+        let mut loses = self.sabotage == Sabotage::LoseDocument && self.throws(5);
+        if self.sabotage == Sabotage::CompareBlindly
+            && let NodeWrite::AddDocuments { index, .. } = &write
+        {
+            loses = self.is_in_transit(node, index, &["joining"]).await && self.throws(50);
+        }
         if let NodeWrite::AddDocuments { body, .. } = &mut write {
-            if self.sabotage == Sabotage::LoseDocument && self.throws(5) {
+            if loses {
                 let whole = body.concat();
                 let first = whole
                     .iter()

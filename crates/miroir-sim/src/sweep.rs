@@ -94,6 +94,7 @@ impl Sum {
         self.total.errors += outcome.errors;
         self.total.looks += outcome.looks;
         self.total.crashes += outcome.crashes;
+        self.total.epochs += outcome.epochs;
         self.total.took += outcome.took;
         if !outcome.wrong.is_empty() {
             let wrong = outcome.wrong;

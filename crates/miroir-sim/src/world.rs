@@ -23,7 +23,7 @@ use miroir_engine::state::{Config, NodeSpec, Ports, StepHook};
 use miroir_store::{MemoryDumps, MemoryPayloads, MemoryStore};
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +66,8 @@ pub struct World {
     shard_count: u32,
     replication_factor: u32,
     pub reads: ReadConfig,
+    /// Nodes that the configuration does not name.
+    pub unnamed: BTreeSet<String>,
 }
 
 impl World {
@@ -83,6 +85,7 @@ impl World {
             shard_count,
             replication_factor,
             reads: ReadConfig::default(),
+            unnamed: BTreeSet::new(),
         }
     }
 
@@ -98,15 +101,11 @@ impl World {
 
     /// The set-up of its proxies.
     pub fn config(&self, step_hook: Option<StepHook>) -> Config {
-        let spec = |name: String| NodeSpec {
-            url: format!("http://{name}.invalid"),
-            id: NodeId::new(name),
-            zone: None,
-            weight_milli: 1000,
-        };
+        let is_named = |name: &String| !self.unnamed.contains(name);
+        let names = self.fleet.names().into_iter().filter(is_named);
         Config {
             version: "0.0.0".into(),
-            nodes: self.fleet.names().into_iter().map(spec).collect(),
+            nodes: names.map(|name| spec(&name)).collect(),
             shard_count: self.shard_count,
             replication_factor: self.replication_factor,
             search_timeout: Duration::from_secs(2),
@@ -370,6 +369,16 @@ impl World {
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
         panic!("{node} is never in sync: {expected}");
+    }
+}
+
+/// A node as a configuration names it.
+pub fn spec(name: &str) -> NodeSpec {
+    NodeSpec {
+        url: format!("http://{name}.invalid"),
+        id: NodeId::new(name),
+        zone: None,
+        weight_milli: 1000,
     }
 }
 

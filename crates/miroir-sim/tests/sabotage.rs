@@ -14,6 +14,7 @@ fn every_broken_variant_is_caught() {
             let hunt = scope.spawn(move || {
                 let options = Options {
                     sabotage: Some(sabotage),
+                    has_moves: sabotage.is_of_moves(),
                     ..Options::default()
                 };
                 (0..SEEDS).find_map(|seed| {

@@ -108,6 +108,22 @@ fn seeds_of_removals_and_old_copies_among_ten_thousand() {
 }
 
 #[test]
+fn three_hundred_seeds_in_which_shards_move_keep_every_promise() {
+    let options = Options {
+        has_moves: true,
+        ..Options::default()
+    };
+    let sum = sweep(0..300, options);
+    for finding in &sum.findings {
+        println!("seed {}: {:#?}", finding.seed, finding.wrong);
+    }
+    println!("{:?}", sum.total);
+    assert!(sum.findings.is_empty(), "{} seeds", sum.findings.len());
+    // Much moved.
+    assert!(sum.total.epochs > 2_500, "{}", sum.total.epochs);
+}
+
+#[test]
 fn one_seed_gives_one_course_of_things() {
     let options = Options {
         is_traced: true,

@@ -10,9 +10,11 @@
 //! node moves little more than that node's share.
 
 mod compute;
+mod transit;
 
 pub(crate) use compute::fair_shares;
 pub use compute::{LOAD_SLACK, place, rank};
+pub use transit::Transit;
 
 use crate::id::{NodeId, ShardId};
 use std::collections::BTreeMap;
@@ -28,6 +30,8 @@ pub struct Placement {
     ends: Vec<u32>,
     /// The shards of each node, ascending.
     shards_by_node: Vec<Vec<ShardId>>,
+    /// What lies on nodes beside that.
+    transit: Transit,
 }
 
 /// A replica that one placement has and another has not.
@@ -79,7 +83,20 @@ impl Placement {
             replicas,
             ends,
             shards_by_node,
+            transit: Transit::default(),
         }
+    }
+
+    /// The same replica sets, with what lies on nodes beside them.
+    #[must_use]
+    pub fn with_transit(self, transit: Transit) -> Self {
+        Self { transit, ..self }
+    }
+
+    /// What lies on nodes beside the replica sets.
+    #[must_use]
+    pub fn transit(&self) -> &Transit {
+        &self.transit
     }
 
     /// The number of shards.
@@ -129,6 +146,25 @@ impl Placement {
         self.replica_set(shard).any(|holder| holder == node)
     }
 
+    /// Whatever `node` may hold documents of, ascending: the shards it is asked for, those that are
+    /// joining and those that lie beside. A filter for some of its shards is made against these.
+    #[must_use]
+    pub fn held_by(&self, node: &NodeId) -> Vec<ShardId> {
+        let mut held = self.shards_of(node).to_vec();
+        if self.transit.is_at(node) {
+            held.extend(self.transit.held_at(node));
+            held.sort_unstable();
+            held.dedup();
+        }
+        held
+    }
+
+    /// Whether writes to `shard` go to `node`: it is in the replica set, or joins.
+    #[must_use]
+    pub fn is_written(&self, shard: ShardId, node: &NodeId) -> bool {
+        self.is_on(shard, node) || self.transit.is_joining(shard, node)
+    }
+
     /// What must be copied and dropped to come from here to `target`, by ascending shard.
     #[must_use]
     pub fn change_to(&self, target: &Self) -> PlacementChange {
@@ -158,10 +194,6 @@ impl Placement {
         &self.replicas[start as usize..*end as usize]
     }
 
-    /// The shards of the node at a position in [`Self::nodes`].
-    pub(crate) fn shards_of_idx(&self, node_idx: usize) -> &[ShardId] {
-        &self.shards_by_node[node_idx]
-    }
 }
 
 #[cfg(test)]

@@ -22,14 +22,15 @@ const STANDSTILL_MIN: Duration = Duration::from_secs(30);
 const STANDSTILL_SHARE: u32 = 4;
 
 impl Completer {
-    pub(super) fn decide(&self) -> Round {
+    pub(super) fn decide(&self, coming: &[Vec<NodeId>]) -> Round {
         let mut round = Round::default();
         let now = self.shared.ports.clock.now();
         let snapshot = self.shared.snapshot.load_full();
         let mut in_sync = snapshot.in_sync();
-        self.decide_leaving(&snapshot.nodes, &mut in_sync, &mut round);
-        self.decide_done(&mut in_sync, now, &mut round);
+        self.decide_leaving(&snapshot.nodes, coming, &mut in_sync, &mut round);
+        self.decide_done(&mut in_sync, coming, now, &mut round);
         self.decide_late_failures(&mut round);
+        self.decide_ill_joiners(&mut in_sync, coming, &mut round);
         self.decide_joining(&snapshot.nodes, &in_sync, &mut round);
         self.note_deliveries(&mut round);
         self.decide_closing(&mut round);
@@ -62,18 +63,22 @@ impl Completer {
         sets.extend(
             self.tallies
                 .values()
+                // What is done may have been moved elsewhere since.
+                .filter(|tally| tally.done.is_none())
                 .map(|tally| tally.batch.replica_sets.clone()),
         );
         sets
     }
 
-    fn may_leave(&self, node: &NodeId, in_sync: &BTreeSet<NodeId>) -> bool {
+    fn may_leave(
+        &self,
+        node: &NodeId,
+        in_sync: &BTreeSet<NodeId>,
+        coming: &[Vec<NodeId>],
+    ) -> bool {
         let sets = self.all_replica_sets();
-        may_leave(
-            node,
-            in_sync,
-            sets.iter().flat_map(|set| set.iter().map(Vec::as_slice)),
-        )
+        let sets = sets.iter().flat_map(|set| set.iter());
+        may_leave(node, in_sync, sets.chain(coming).map(Vec::as_slice))
     }
 
     /// How long a node has ended nothing that all its replicas in sync have ended, if that is longer
@@ -89,6 +94,7 @@ impl Completer {
         self.tallies.iter().find_map(|(uid, tally)| {
             let is_waited_for = tally.done.is_none()
                 && tally.batch.nodes.contains(node)
+                && tally.batch.has_say(node)
                 && !tally.outcomes.contains_key(node);
             if !is_waited_for {
                 return None;
@@ -96,6 +102,7 @@ impl Completer {
             let nodes = tally.batch.nodes.iter();
             let mut others = nodes
                 .filter(|other| *other != node && in_sync.contains(*other))
+                .filter(|other| tally.batch.has_say(other))
                 .peekable();
             others.peek()?;
             let mut last = tally.opened_at;
@@ -114,6 +121,7 @@ impl Completer {
     fn decide_leaving(
         &self,
         nodes: &BTreeMap<NodeId, crate::state::NodeView>,
+        coming: &[Vec<NodeId>],
         in_sync: &mut BTreeSet<NodeId>,
         round: &mut Round,
     ) {
@@ -139,9 +147,10 @@ impl Completer {
             let is_waited_for = self.tallies.values().any(|tally| {
                 tally.done.is_none()
                     && tally.batch.nodes.contains(id)
+                    && tally.batch.has_say(id)
                     && !tally.outcomes.contains_key(id)
             });
-            if (is_waited_for || lost.is_some()) && self.may_leave(id, in_sync) {
+            if (is_waited_for || lost.is_some()) && self.may_leave(id, in_sync, coming) {
                 in_sync.remove(id);
                 let reason = lost.or(still).unwrap_or_else(|| match &view.last_error {
                     Some(error) => format!("it did not answer while writes came: {error}"),
@@ -152,7 +161,13 @@ impl Completer {
         }
     }
 
-    fn decide_done(&self, in_sync: &mut BTreeSet<NodeId>, now: Timestamp, round: &mut Round) {
+    fn decide_done(
+        &self,
+        in_sync: &mut BTreeSet<NodeId>,
+        coming: &[Vec<NodeId>],
+        now: Timestamp,
+        round: &mut Round,
+    ) {
         // By the client's names and by the nodes': renaming and re-making an index keep their order
         // with what came before under any of them.
         let mut blocked: BTreeSet<&str> = BTreeSet::new();
@@ -169,7 +184,7 @@ impl Completer {
             }
             let required = required(tally, in_sync);
             let judged = judge_batch(tally, &required);
-            if !self.can_end(tally, &judged, in_sync) {
+            if !self.can_end(tally, &judged, in_sync, coming) {
                 // A node that failed it would be read on, and has not got it: it waits.
                 for node in &judged.must_try_again {
                     round.rulings.push((*uid, node.clone(), Ruling::TryAgain));
@@ -179,7 +194,7 @@ impl Completer {
             }
             self.end_batch(tally, &judged, now, round, *uid);
             for (node, error) in judged.ill {
-                if self.may_leave(&node, in_sync) {
+                if self.may_leave(&node, in_sync, coming) {
                     in_sync.remove(&node);
                     round
                         .left
@@ -194,7 +209,13 @@ impl Completer {
     /// without it would be missing from what it answers.
     ///
     /// A copy has no task that anybody was told of.
-    fn can_end(&self, tally: &Tally, judged: &Judged, in_sync: &BTreeSet<NodeId>) -> bool {
+    fn can_end(
+        &self,
+        tally: &Tally,
+        judged: &Judged,
+        in_sync: &BTreeSet<NodeId>,
+        coming: &[Vec<NodeId>],
+    ) -> bool {
         if judged.is_nobodys_fault {
             return false;
         }
@@ -203,7 +224,7 @@ impl Completer {
         }
         let mut left = in_sync.clone();
         judged.ill.keys().all(|node| {
-            let may_leave = self.may_leave(node, &left);
+            let may_leave = self.may_leave(node, &left, coming);
             left.remove(node);
             // Without a reply nobody would try again.
             may_leave || !tally.replies.contains_key(node)
@@ -301,6 +322,15 @@ impl Completer {
         for ((entry, task), error) in entries.zip(&judged.errors) {
             if error.is_some() {
                 failed_tasks.insert(entry.task);
+                if entry.error.is_none() {
+                    // One that joins may have carried out what a replica of the shard could not, since
+                    // that had more to do with it.
+                    let joiners = batch.nodes.iter();
+                    let joiners = joiners
+                        .filter(|node| batch.transit.joining_at(node).next().is_some())
+                        .map(|node| (node.clone(), batch.plan.physical.clone()));
+                    round.spoilt.extend(joiners);
+                }
             }
             let ended = self.end_task(tally, entry, task, error.clone(), &touched, now);
             round.changes.push(Change::UpdateTask(Box::new(ended)));
@@ -438,12 +468,14 @@ impl Completer {
     ) {
         let plan = &tally.batch.plan;
         let copy = &self.shared.copy;
-        let is_forgiven = copy.is_forgiven(node, uid, &plan.work);
+        let is_forgiven = self.shared.is_forgiven(node, &tally.batch);
         let ruling = if plan.work.is_copy() && !is_forgiven {
             // What others hold it can hold: it is ill, and nothing later may be applied before.
             Ruling::TryAgain
         } else {
-            let is_copying = copy.is_copying(node, &plan.physical);
+            // One that has no say is being copied to as well.
+            let is_copying =
+                copy.is_copying(node, &plan.physical) || !tally.batch.has_say(node);
             let ruling = tally.ruling(node, failed_tasks, is_copying || is_forgiven);
             if is_copying && tally.ruling(node, failed_tasks, false) != ruling {
                 round.spoilt.push((node.clone(), plan.physical.clone()));
@@ -495,6 +527,37 @@ impl Completer {
             }
         }
         round.joined = joined;
+    }
+
+    /// A node that cannot take in what is copied to it holds up whatever comes behind: it leaves, so
+    /// that no task waits for it, if every shard keeps a replica in sync.
+    fn decide_ill_joiners(
+        &self,
+        in_sync: &mut BTreeSet<NodeId>,
+        coming: &[Vec<NodeId>],
+        round: &mut Round,
+    ) {
+        let ill: Vec<(BatchUid, NodeId)> = round
+            .rulings
+            .iter()
+            .filter(|(_, _, ruling)| *ruling == Ruling::TryAgain)
+            .map(|(uid, node, _)| (*uid, node.clone()))
+            .collect();
+        for (uid, node) in ill {
+            let Some(tally) = self.tallies.get(&uid) else {
+                continue;
+            };
+            let is_joiner = !tally.batch.has_say(&node) && in_sync.contains(&node);
+            if is_joiner && self.may_leave(&node, in_sync, coming) {
+                in_sync.remove(&node);
+                let outcome = tally.outcomes.get(&node);
+                let error = outcome.and_then(|outcome| outcome.error.as_ref());
+                let text = error.and_then(|error| error.get("message"));
+                let text = text.and_then(Value::as_str).unwrap_or("no message");
+                let reason = format!("it failed what was copied to it: {text}");
+                round.left.push((node, reason));
+            }
+        }
     }
 
     fn note_deliveries(&self, round: &mut Round) {

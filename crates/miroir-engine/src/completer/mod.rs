@@ -13,7 +13,7 @@ use crate::port::{Change, Delivery, IndexRecord, PayloadRef, Timestamp};
 use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, Shared, exchange_names};
 use miroir_core::condition::Condition;
 use miroir_core::health::NodeHealth;
-use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, PhysicalIndex, ShardId, TaskUid};
+use miroir_core::id::{BatchUid, Epoch, NodeId, NodeTaskUid, PhysicalIndex, ShardId, TaskUid};
 use miroir_core::task::{Operation, TaskStatus};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +42,8 @@ pub(crate) struct NodeOutcome {
     pub(crate) error: Option<Value>,
     /// Single entries failed.
     pub(crate) task_errors: BTreeMap<TaskUid, Value>,
+    /// Documents of joining shards could not be written.
+    pub(crate) has_spoilt: bool,
     /// Nothing was sent, since a later batch removes the index, or the node is made anew: the node
     /// has no say.
     pub(crate) is_moot: bool,
@@ -104,6 +106,13 @@ pub(crate) enum Event {
     },
     /// A node is made anew from the others: it is owed no batch below this one.
     Forgiven { node: NodeId, below: BatchUid },
+    /// A node is no longer of the cluster: it is owed nothing.
+    Retired { node: NodeId },
+    /// Which is the oldest epoch of an index of which a batch is open?
+    OldestEpoch {
+        index: PhysicalIndex,
+        reply: oneshot::Sender<Option<Epoch>>,
+    },
     /// How many batches of an index has a node not applied?
     Owed {
         node: NodeId,
@@ -147,6 +156,7 @@ impl Tally {
                     details: delivery.details.clone(),
                     error: delivery.error.clone(),
                     task_errors: BTreeMap::new(),
+                    has_spoilt: false,
                     // What was noted as applied and made no task on the node was not sent.
                     is_moot: delivery.node_tasks.is_empty(),
                     witness: None,
@@ -195,6 +205,8 @@ pub(crate) struct Completer {
     shared: Arc<Shared>,
     events: mpsc::UnboundedReceiver<Event>,
     tallies: BTreeMap<BatchUid, Tally>,
+    /// Joining replicas that could not be written, to be stored.
+    spoilt: BTreeSet<(NodeId, PhysicalIndex)>,
     /// The newest witnesses of nodes, to be stored.
     witnesses: BTreeMap<NodeId, Change>,
     /// When it was last looked how much is kept for nodes that are away.
@@ -229,6 +241,7 @@ impl Completer {
             shared,
             events,
             tallies: BTreeMap::new(),
+            spoilt: BTreeSet::new(),
             witnesses: BTreeMap::new(),
             looked_at: Duration::ZERO,
             progressed_at: BTreeMap::new(),
@@ -317,6 +330,10 @@ impl Completer {
                         .clear(&node, &[full, still, Condition::FailingBatches]),
                     true => self.shared.ills.clear(&node, &[still]),
                 }
+                if outcome.has_spoilt {
+                    let copy = (node.clone(), tally.batch.plan.physical.clone());
+                    self.spoilt.insert(copy);
+                }
                 if let Some(witness) = &outcome.witness {
                     let change = self.shared.copy.note_witness(&node, witness);
                     self.witnesses.extend(change.map(|c| (node.clone(), c)));
@@ -327,7 +344,13 @@ impl Completer {
                 }
                 tally.touched.insert(node);
             }
-            Event::Forgiven { node, below } => self.forgive(&node, below),
+            Event::Forgiven { node, below } => self.forgive(&node, below, false),
+            Event::Retired { node } => self.forgive(&node, BatchUid(u64::MAX), true),
+            Event::OldestEpoch { index, reply } => {
+                let of_index = |tally: &&Tally| tally.batch.plan.physical == index;
+                let epochs = self.tallies.values().filter(of_index);
+                let _ = reply.send(epochs.map(|tally| tally.batch.plan.epoch).min());
+            }
             Event::Lags { reply } => drop(reply.send(self.lags())),
             Event::Owed { node, index, reply } => {
                 let is_owed = |tally: &&Tally| {
@@ -363,11 +386,11 @@ impl Completer {
         lags
     }
 
-    fn forgive(&mut self, node: &NodeId, below: BatchUid) {
+    fn forgive(&mut self, node: &NodeId, below: BatchUid, is_for_ever: bool) {
         for tally in self.tallies.range_mut(..below).map(|(_, tally)| tally) {
             let is_owed = tally.batch.nodes.contains(node)
                 && !tally.outcomes.contains_key(node)
-                && tally.batch.plan.work != Work::DeleteIndex;
+                && (is_for_ever || !tally.batch.plan.work.is_removal());
             if is_owed {
                 let moot = NodeOutcome {
                     is_moot: true,
@@ -375,6 +398,9 @@ impl Completer {
                 };
                 tally.outcomes.insert(node.clone(), moot);
                 tally.touched.insert(node.clone());
+            }
+            if is_for_ever {
+                tally.replies.remove(node);
             }
         }
     }
@@ -384,7 +410,12 @@ impl Completer {
     /// Readers come first, because a client that sees its task succeeded must find the write, and
     /// not a node that missed it. They lose nothing if the process dies in between.
     async fn round(&mut self) {
-        let mut round = self.decide();
+        let mut round = {
+            let coming = self.shared.movement.coming.lock();
+            let round = self.decide(&coming);
+            self.publish_before(&round);
+            round
+        };
         round
             .changes
             .extend(std::mem::take(&mut self.witnesses).into_values());
@@ -392,7 +423,14 @@ impl Completer {
             let change = self.shared.copy.note_unlike(&index, shards);
             round.changes.push(change);
         }
-        self.publish_before(&round);
+        let is_joiner =
+            |(node, index): &(NodeId, PhysicalIndex)| !self.shared.copy.is_copying(node, index);
+        let joiners: Vec<_> = round.spoilt.extract_if(.., |one| is_joiner(one)).collect();
+        self.spoilt.extend(joiners);
+        for (node, index) in std::mem::take(&mut self.spoilt) {
+            let change = self.shared.copy.note_spoilt(node, index);
+            round.changes.push(change);
+        }
         if !round.changes.is_empty() {
             let has_applied = self.tallies.values().any(|tally| !tally.touched.is_empty());
             if has_applied {
@@ -527,7 +565,7 @@ impl Completer {
             self.shared.nodes_changed.ring();
         }
         if !round.left.is_empty() || !round.joined.is_empty() {
-            for lane in self.shared.lanes.values() {
+            for lane in self.shared.lanes.read().values() {
                 let _ = lane.send(LaneMessage::Wake);
             }
         }
@@ -606,6 +644,11 @@ fn apply_effect(
         return;
     }
     let settings = settings_after(snapshot, batch, failed_tasks);
+    let shown = snapshot
+        .indexes
+        .values()
+        .find(|e| e.record.physical == batch.plan.physical)
+        .cloned();
     // Answers given before this batch was done are not to be given again: not even where the planned
     // record names an older batch, or one that comes after this one.
     let changed_by = Some(batch.uid);
@@ -615,7 +658,15 @@ fn apply_effect(
             changed_by,
             ..record.clone()
         };
-        Arc::new(IndexEntry::new(record, batch.replica_sets.clone()))
+        Arc::new(match shown {
+            // Where it lies may have changed since the batch was made.
+            Some(shown) => shown.with_record(IndexRecord {
+                epoch: shown.record.epoch,
+                replication_factor: shown.record.replication_factor,
+                ..record
+            }),
+            None => IndexEntry::new(record, batch.replica_sets.clone(), &batch.transit),
+        })
     };
     match &batch.effect {
         Effect::None => {

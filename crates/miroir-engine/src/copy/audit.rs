@@ -8,7 +8,7 @@
 use super::Pace;
 use super::barrier::{Answer, Ask, Unlike};
 use super::read::{ReadFailure, Replica, Walk};
-use super::refill::{HOLD_MAX, HOLD_MIN};
+use super::copier::{HOLD_MAX, HOLD_MIN};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::state::{IndexEntry, NodeView, Shared};
@@ -43,7 +43,7 @@ pub(crate) type AuditReport = admin::Verification;
 
 /// Why a comparison did not come to an end.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The index is gone.
     Gone,
     /// A replica did not answer, or the index did not come to rest.
@@ -59,26 +59,26 @@ impl From<ReadFailure> for Failure {
 }
 
 /// A comparison of one shard.
-pub(super) struct Comparison<'a> {
-    pub(super) shared: &'a Shared,
-    pub(super) entry: &'a IndexEntry,
-    pub(super) shard: ShardId,
+pub(crate) struct Comparison<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) entry: &'a IndexEntry,
+    pub(crate) shard: ShardId,
     /// Who is right.
-    pub(super) reference: &'a NodeId,
+    pub(crate) reference: &'a NodeId,
     /// Who is compared with it.
-    pub(super) nodes: &'a [NodeId],
+    pub(crate) nodes: &'a [NodeId],
     /// Nothing speaks for the reference but its place: a document that only one of two has is given
     /// to the other, since what is removed wrongly cannot be had back.
-    pub(super) is_even: bool,
+    pub(crate) is_even: bool,
     /// Copy what differs.
-    pub(super) is_repairing: bool,
+    pub(crate) is_repairing: bool,
 }
 
-type Found = Vec<(NodeId, String, Unlike)>;
+pub(crate) type Found = Vec<(NodeId, String, Unlike)>;
 
 impl Comparison<'_> {
     /// What differs, by node and id.
-    pub(super) async fn run(&self, pace: &mut Pace) -> Result<Found, Failure> {
+    pub(crate) async fn run(&self, pace: &mut Pace) -> Result<Found, Failure> {
         let expected = digest(self.shared, self.entry, self.shard, self.reference, pace).await?;
         let mut found = Vec::new();
         for node in self.nodes {

@@ -13,12 +13,16 @@ use crate::error::EngineError;
 use crate::plan::{BatchPlan, REQUEST_BYTES_MAX, Work};
 use crate::port::{BatchRecord, Change, Delivery, NodeSettingsVersion, PayloadRef};
 use crate::prepare::PlannedIndex;
+use crate::movement::turn::Turn;
+use crate::movement::{Group, group_change};
 use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, NodeView, shards_of};
 use bytes::Bytes;
-use miroir_core::id::{NodeId, PhysicalIndex, ShardId};
+use miroir_core::hash::shard_of;
+use miroir_core::id::{BatchUid, NodeId, PhysicalIndex, ShardId};
 use miroir_core::settings;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -37,12 +41,13 @@ pub(crate) enum Ask {
     Run { node: NodeId },
     /// Make the first index of the refill anew on the node.
     Recreate { node: NodeId, refill: Refill },
-    /// Copy these documents, of the first shard of the first index; then the refill stands as given.
+    /// Copy these documents; then the copy they are of stands as noted.
     Copy {
         node: NodeId,
+        index: PhysicalIndex,
         shard: ShardId,
         ids: Vec<String>,
-        refill: Refill,
+        note: CopyNote,
     },
     /// Compare these documents at one position with those of `reference`.
     Compare {
@@ -58,6 +63,22 @@ pub(crate) enum Ask {
     },
     /// Nothing is left to copy.
     Finish { node: NodeId },
+    /// A step of a movement.
+    Move(Turn),
+}
+
+/// Whose copy a piece is, and how it stands when the piece is on its way.
+#[derive(Debug)]
+pub(crate) enum CopyNote {
+    /// A refill's.
+    Refill(Refill),
+    /// A move's.
+    Move {
+        /// Of which group of the movement.
+        number: u64,
+        /// The group.
+        group: Group,
+    },
 }
 
 /// What became of it.
@@ -71,6 +92,10 @@ pub(crate) enum Answer {
     Compared(Vec<(NodeId, String, Unlike)>),
     /// The index is gone, or is not on that node.
     Gone,
+    /// The movement has this number.
+    Started(u64),
+    /// It will not be done, for this reason.
+    Refused(String),
     /// Not now; ask again.
     Busy,
     /// It cannot be done now, for this reason.
@@ -128,17 +153,16 @@ impl Ask {
     /// The index that must be at rest.
     fn index(&self) -> Option<&PhysicalIndex> {
         match self {
-            Self::Recreate { refill, .. } | Self::Copy { refill, .. } => {
-                refill.indexes.first().map(|copy| &copy.index)
-            }
-            Self::Compare { index, .. } => Some(index),
+            Self::Recreate { refill, .. } => refill.indexes.first().map(|copy| &copy.index),
+            Self::Compare { index, .. } | Self::Copy { index, .. } => Some(index),
+            Self::Move(turn) => turn.index(),
             Self::Start { .. } | Self::Run { .. } | Self::Finish { .. } => None,
         }
     }
 }
 
 /// `None` is: not yet.
-type Served = Result<Option<Answer>, EngineError>;
+pub(crate) type Served = Result<Option<Answer>, EngineError>;
 
 impl Dispatcher {
     /// Serves what can be served.
@@ -184,10 +208,12 @@ impl Dispatcher {
             Ask::Recreate { node, refill } => self.recreate(node, refill.clone()).await,
             Ask::Copy {
                 node,
+                index,
                 shard,
                 ids,
-                refill,
-            } => self.copy(node, *shard, ids, refill.clone()).await,
+                note,
+            } => self.copy(node, index, *shard, ids, note).await,
+            Ask::Move(turn) => Box::pin(self.turn_movement(turn)).await,
             Ask::Compare {
                 index,
                 shard,
@@ -208,17 +234,13 @@ impl Dispatcher {
         }
     }
 
-    fn planned(&self, index: &PhysicalIndex) -> Option<&PlannedIndex> {
+    pub(crate) fn planned(&self, index: &PhysicalIndex) -> Option<&PlannedIndex> {
         let mut indexes = self.preparer.indexes.values();
         indexes.find(|planned| planned.record.physical == *index)
     }
 
-    fn rested_entry(&self, index: &PhysicalIndex) -> Option<IndexEntry> {
-        let planned = self.planned(index)?;
-        Some(IndexEntry::new(
-            planned.record.clone(),
-            planned.replica_sets.clone(),
-        ))
+    pub(crate) fn rested_entry(&self, index: &PhysicalIndex) -> Option<IndexEntry> {
+        Some(self.planned(index)?.to_entry())
     }
 
     // -----------------------------------------------------------------------------------------
@@ -237,7 +259,15 @@ impl Dispatcher {
         if is_lost {
             changes.push(witness::change(node, None));
         }
+        // What is copied to it by a move is void too.
+        let withdrawal = self.plan_withdrawal_of(node).await?;
+        if let Some(withdrawal) = &withdrawal {
+            changes.extend(withdrawal.changes());
+        }
         self.commit(&changes).await?;
+        if let Some(withdrawal) = withdrawal {
+            self.adopt(withdrawal);
+        }
         shared.step("refill.started").await;
         if is_lost {
             shared.copy.forget_witness(node);
@@ -247,9 +277,9 @@ impl Dispatcher {
             node: node.clone(),
             below: refill.below,
         });
-        if is_lost && let Some(lane) = shared.lanes.get(node) {
+        if is_lost {
             // Before the node counts as up again: the lane must not take its new tasks for old ones.
-            let _ = lane.send(LaneMessage::Renewed);
+            shared.tell(node, LaneMessage::Renewed);
         }
         shared.quarantine.lock().remove(node);
         shared.update(|snapshot| {
@@ -276,7 +306,7 @@ impl Dispatcher {
         refill.is_running = true;
         let mut indexes = BTreeMap::new();
         for planned in self.preparer.indexes.values() {
-            let shards = shards_of(&planned.replica_sets, node);
+            let shards = shards_of(&planned.placing.replica_sets, node);
             if !shards.is_empty() {
                 refill.shard_count += shards.len() as u64;
                 let index = planned.record.physical.clone();
@@ -297,7 +327,7 @@ impl Dispatcher {
             let Some(version) = planned.record.settings_version else {
                 continue;
             };
-            if planned.patches.is_empty() && !shards_of(&planned.replica_sets, node).is_empty() {
+            if planned.patches.is_empty() && !shards_of(&planned.placing.replica_sets, node).is_empty() {
                 changes.push(Change::PutNodeSettingsVersion(NodeSettingsVersion {
                     index: planned.record.physical.clone(),
                     node: node.clone(),
@@ -337,48 +367,63 @@ impl Dispatcher {
                 "no replica is in sync and answers".into(),
             )));
         };
+        let work = match self.recreation(&entry, &source).await {
+            Ok(work) => work,
+            Err(cause) => return Ok(Some(Answer::Failed(cause))),
+        };
+        copy.is_begun = true;
+        copy.shards.clone_from(&shards);
+        let changes = vec![refill_change(node, Some(&refill))];
+        let piece = Piece::new(node, shards, work);
+        self.open_copies(&entry, vec![piece], changes).await?;
+        self.shared.copy.put(node, Some(refill));
+        Ok(Some(Answer::Done))
+    }
+
+    /// What makes an index anew, empty, with the settings that a replica has.
+    pub(crate) async fn recreation(
+        &self,
+        entry: &IndexEntry,
+        source: &NodeId,
+    ) -> Result<Work, String> {
         let replica = Replica {
             shared: &self.shared,
-            node: &source,
-            entry: &entry,
+            node: source,
+            entry,
         };
-        let shown = match replica.settings().await {
-            Ok(shown) => shown,
-            Err(error) => return Ok(Some(Answer::Failed(error.to_string()))),
-        };
+        let shown = replica.settings().await;
+        let shown = shown.map_err(|error| error.to_string())?;
         let facts = self.shared.facts();
         let logical = &entry.record.settings;
         let mut node_settings = settings::initial_node_settings(&facts);
         node_settings.extend(settings::to_node_settings(logical, logical, &facts));
-        let node_settings = as_shown(node_settings, &shown);
-        copy.is_begun = true;
-        copy.shards.clone_from(&shards);
-        let work = Work::RecreateIndex {
-            settings: node_settings,
-        };
-        let changes = vec![refill_change(node, Some(&refill))];
-        self.open_copy(&entry, node, shards, work, changes).await?;
-        self.shared.copy.put(node, Some(refill));
-        Ok(Some(Answer::Done))
+        Ok(Work::RecreateIndex {
+            settings: as_shown(node_settings, &shown),
+        })
     }
 
     async fn copy(
         &mut self,
         node: &NodeId,
+        index: &PhysicalIndex,
         shard: ShardId,
         ids: &[String],
-        mut refill: Refill,
+        note: &CopyNote,
     ) -> Served {
-        let Some(index) = refill.indexes.first().map(|copy| copy.index.clone()) else {
+        let Some(entry) = self.rested_entry(index) else {
             return Ok(Some(Answer::Gone));
         };
-        let Some(entry) = self.rested_entry(&index) else {
-            return Ok(Some(Answer::Gone));
+        let is_wanted = match note {
+            CopyNote::Refill(_) => entry.placement.is_on(shard, node),
+            CopyNote::Move { number, group } => {
+                entry.placement.transit().is_joining(shard, node)
+                    && self.shared.movement.is_at(*number, group.revision)
+            }
         };
-        if !entry.placement.is_on(shard, node) {
+        if !is_wanted {
             return Ok(Some(Answer::Gone));
         }
-        if self.shared.is_indexing(&index) {
+        if self.shared.is_indexing(index) {
             return Ok(None);
         }
         let mut cause = "no replica is in sync and answers".to_owned();
@@ -396,20 +441,33 @@ impl Dispatcher {
                 }
             };
             let (documents, bytes) = (shown.len() as u64, bytes_of(shown.values()));
-            refill.documents += documents;
-            refill.bytes += bytes;
             let work = self.copy_work(ids, &shown).await?;
-            let changes = vec![refill_change(node, Some(&refill))];
-            self.open_copy(&entry, node, vec![shard], work, changes)
-                .await?;
-            self.shared.copy.put(node, Some(refill));
+            let pieces = vec![Piece::new(node, vec![shard], work)];
+            match note {
+                CopyNote::Refill(refill) => {
+                    let mut refill = refill.clone();
+                    refill.documents += documents;
+                    refill.bytes += bytes;
+                    let changes = vec![refill_change(node, Some(&refill))];
+                    self.open_copies(&entry, pieces, changes).await?;
+                    self.shared.copy.put(node, Some(refill));
+                }
+                CopyNote::Move { number, group } => {
+                    let group = group.counted(shard, documents, bytes);
+                    let changes = vec![group_change(*number, &group)];
+                    self.open_copies(&entry, pieces, changes).await?;
+                    self.shared.movement.put(*number, group);
+                    let now = self.shared.ports.clock.monotonic();
+                    self.shared.movement.note_copied(now, documents, bytes);
+                }
+            }
             return Ok(Some(Answer::Copied { documents, bytes }));
         }
         Ok(Some(Answer::Failed(cause)))
     }
 
     /// In-sync replicas of a shard that answer, but for one node.
-    fn sources(&self, entry: &IndexEntry, shard: ShardId, but: &NodeId) -> Vec<NodeId> {
+    pub(crate) fn sources(&self, entry: &IndexEntry, shard: ShardId, but: &NodeId) -> Vec<NodeId> {
         let snapshot = self.shared.snapshot.load();
         let replicas = entry.placement.replica_set(shard).cloned();
         let is_source = |node: &NodeId| {
@@ -443,61 +501,69 @@ impl Dispatcher {
         Ok(Work::CopyDocuments { documents, absent })
     }
 
-    /// Puts a batch for one node into the order, durably.
-    async fn open_copy(
+    /// Puts batches for one node each into the order, durably, together with these changes. They
+    /// belong to the epoch of `entry`.
+    pub(crate) async fn open_copies(
         &mut self,
         entry: &IndexEntry,
-        node: &NodeId,
-        shards: Vec<ShardId>,
-        work: Work,
+        pieces: Vec<Piece>,
         mut changes: Vec<Change>,
     ) -> Result<(), EngineError> {
         let shared = self.shared.clone();
-        let uid = self.next_batch;
-        let plan = BatchPlan {
-            index_uid: entry.record.uid.clone(),
-            physical: entry.record.physical.clone(),
-            shard_count: entry.record.shard_count,
-            primary_key: entry.record.primary_key.clone(),
-            creation: None,
-            work,
-            entries: Vec::new(),
-            shards: Some(shards.into_iter().collect()),
-            request_bytes_max: REQUEST_BYTES_MAX,
-            exchanges: Vec::new(),
-            settings_step: None,
-        };
-        let stored = serde_json::to_value(&plan)
-            .map_err(|error| EngineError::Answer(format!("a plan cannot be written: {error}")))?;
-        let deliveries = BTreeMap::from([(node.clone(), Delivery::default())]);
-        changes.push(Change::PutBatch(Box::new(BatchRecord {
-            uid,
-            tasks: Vec::new(),
-            plan: stored,
-            deliveries: deliveries.clone(),
-            is_done: false,
-            started_at: shared.ports.clock.now(),
-            finished_at: None,
-        })));
+        let transit = Arc::new(entry.placement.transit().clone());
+        let mut opened = Vec::with_capacity(pieces.len());
+        for (uid, piece) in (self.next_batch.0..).map(BatchUid).zip(pieces) {
+            let plan = BatchPlan {
+                index_uid: entry.record.uid.clone(),
+                physical: entry.record.physical.clone(),
+                shard_count: entry.record.shard_count,
+                primary_key: entry.record.primary_key.clone(),
+                creation: None,
+                work: piece.work,
+                entries: Vec::new(),
+                shards: Some(piece.shards),
+                request_bytes_max: REQUEST_BYTES_MAX,
+                exchanges: Vec::new(),
+                settings_step: None,
+                epoch: entry.record.epoch,
+            };
+            let stored = serde_json::to_value(&plan).map_err(|error| {
+                EngineError::Answer(format!("a plan cannot be written: {error}"))
+            })?;
+            let deliveries = BTreeMap::from([(piece.node.clone(), Delivery::default())]);
+            changes.push(Change::PutBatch(Box::new(BatchRecord {
+                uid,
+                tasks: Vec::new(),
+                plan: stored,
+                deliveries: deliveries.clone(),
+                is_done: false,
+                started_at: shared.ports.clock.now(),
+                finished_at: None,
+            })));
+            let batch = LiveBatch {
+                uid,
+                plan,
+                tasks: Vec::new(),
+                inline: BTreeMap::new(),
+                replica_sets: entry.replica_sets.clone(),
+                transit: transit.clone(),
+                nodes: BTreeSet::from([piece.node]),
+                effect: Effect::None,
+                payload_bytes: 0,
+                window: parking_lot::Mutex::new(None),
+            };
+            opened.push((Arc::new(batch), deliveries));
+        }
         self.commit(&changes).await?;
-        self.next_batch.0 += 1;
+        self.next_batch.0 += opened.len() as u64;
         shared.step("copy.committed").await;
-        let batch = Arc::new(LiveBatch {
-            uid,
-            plan,
-            tasks: Vec::new(),
-            inline: BTreeMap::new(),
-            replica_sets: entry.replica_sets.clone(),
-            nodes: BTreeSet::from([node.clone()]),
-            effect: Effect::None,
-            payload_bytes: 0,
-            window: parking_lot::Mutex::new(None),
-        });
-        shared.in_flight.lock().insert(uid);
-        shared.live.lock().insert(uid, batch.clone());
-        let _ = self.events.send(Event::Opened(batch, deliveries));
-        if let Some(lane) = shared.lanes.get(node) {
-            let _ = lane.send(LaneMessage::Deliver(uid));
+        for (batch, deliveries) in opened {
+            shared.in_flight.lock().insert(batch.uid);
+            shared.live.lock().insert(batch.uid, batch.clone());
+            let _ = self.events.send(Event::Opened(batch.clone(), deliveries));
+            for node in &batch.nodes {
+                shared.tell(node, LaneMessage::Deliver(batch.uid));
+            }
         }
         Ok(())
     }
@@ -524,7 +590,7 @@ impl Dispatcher {
             let view = snapshot.nodes.get(pair.reference);
             entry.placement.is_on(shard, pair.reference) && view.is_some_and(NodeView::is_readable)
         };
-        if !is_readable || !entry.placement.is_on(shard, pair.node) {
+        if !is_readable || !entry.placement.is_written(shard, pair.node) {
             let cause = format!("{} cannot be read now", pair.reference);
             return Ok(Some(Answer::Failed(cause)));
         }
@@ -534,6 +600,11 @@ impl Dispatcher {
             Some(_) => return Ok(None),
             None => return Err(EngineError::ShuttingDown),
         }
+        // Of whoever listed them by an older placement: they are another shard's matter.
+        let shard_count = NonZeroU32::new(entry.record.shard_count).unwrap_or(NonZeroU32::MIN);
+        let is_of_shard = |id: &&String| shard_of(id, shard_count) == shard;
+        let ids: Vec<String> = ids.iter().filter(is_of_shard).cloned().collect();
+        let ids = ids.as_slice();
         let read = async |node: &NodeId| {
             let replica = Replica {
                 shared: &shared,
@@ -572,11 +643,32 @@ impl Dispatcher {
                     .filter_map(|id| Some((id.clone(), shown.get(id)?.clone())))
                     .collect();
                 let work = self.copy_work(&ids, &shown).await?;
-                self.open_copy(&entry, target, vec![shard], work, Vec::new())
-                    .await?;
+                let piece = Piece::new(target, vec![shard], work);
+                self.open_copies(&entry, vec![piece], Vec::new()).await?;
             }
         }
         Ok(Some(Answer::Compared(found)))
+    }
+}
+
+/// A batch for one node.
+pub(crate) struct Piece {
+    node: NodeId,
+    shards: BTreeSet<ShardId>,
+    work: Work,
+}
+
+impl Piece {
+    pub(crate) fn new(
+        node: &NodeId,
+        shards: impl IntoIterator<Item = ShardId>,
+        work: Work,
+    ) -> Self {
+        Self {
+            node: node.clone(),
+            shards: shards.into_iter().collect(),
+            work,
+        }
     }
 }
 

@@ -33,9 +33,10 @@
 //! - A node that fails a copy is ill: it is tried again and nothing later is applied before.
 //! - An index is done when the node's documents were compared with a replica's and are the same.
 
-mod audit;
+pub(crate) mod audit;
 pub(crate) mod barrier;
-mod read;
+pub(crate) mod copier;
+pub(crate) mod read;
 pub(crate) mod refill;
 pub(crate) mod witness;
 
@@ -142,7 +143,7 @@ pub(crate) struct IndexCopy {
 }
 
 impl IndexCopy {
-    fn new(index: PhysicalIndex) -> Self {
+    pub(crate) fn new(index: PhysicalIndex) -> Self {
         Self {
             index,
             is_begun: false,
@@ -180,6 +181,8 @@ struct Book {
     wanted: BTreeMap<NodeId, String>,
     /// Copies in which the node failed a write that its replicas carried out.
     spoilt: BTreeSet<(NodeId, PhysicalIndex)>,
+    /// The same of replicas that are joining, which are in sync for the rest.
+    spoilt_joins: BTreeSet<(NodeId, PhysicalIndex)>,
     witnesses: BTreeMap<NodeId, Witness>,
     /// Nodes that answered as if their data were lost.
     suspects: BTreeSet<NodeId>,
@@ -218,6 +221,7 @@ fn refill_key(node: &NodeId) -> String {
 }
 
 const UNLIKE_KEY: &str = "unlikeShards";
+const SPOILT_KEY: &str = "spoiltJoins";
 
 impl Desk {
     /// Reads what an earlier process left.
@@ -240,6 +244,11 @@ impl Desk {
             && let Ok(unlike) = serde_json::from_value(value)
         {
             self.book.lock().unlike = unlike;
+        }
+        if let Some(value) = store.load_fact(SPOILT_KEY).await?
+            && let Ok(spoilt) = serde_json::from_value(value)
+        {
+            self.book.lock().spoilt_joins = spoilt;
         }
         Ok(())
     }
@@ -287,7 +296,7 @@ impl Desk {
     /// The node is not owed this batch.
     pub(crate) fn is_forgiven(&self, node: &NodeId, batch: BatchUid, work: &Work) -> bool {
         let is_below = |refill: &Refill| batch < refill.below;
-        *work != Work::DeleteIndex && self.book.lock().refills.get(node).is_some_and(is_below)
+        !work.is_removal() && self.book.lock().refills.get(node).is_some_and(is_below)
     }
 
     /// The index is yet to be made anew on the node: no batch of it goes there.
@@ -323,6 +332,48 @@ impl Desk {
     fn is_spoilt(&self, node: &NodeId, index: &PhysicalIndex) -> bool {
         let book = self.book.lock();
         book.spoilt.contains(&(node.clone(), index.clone()))
+    }
+
+    /// What a joining replica was to be given did not become of it, or was kept from it: its
+    /// documents are to be looked at once more. Returns the change that stores it.
+    pub(crate) fn note_spoilt(&self, node: NodeId, index: PhysicalIndex) -> Change {
+        let mut book = self.book.lock();
+        book.spoilt_joins.insert((node, index));
+        spoilt_change(&book)
+    }
+
+    pub(crate) fn is_join_spoilt(&self, node: &NodeId, index: &PhysicalIndex) -> bool {
+        let book = self.book.lock();
+        book.spoilt_joins.contains(&(node.clone(), index.clone()))
+    }
+
+    /// A joining replica is looked at anew. Returns the change that stores it, if it was spoilt.
+    pub(crate) fn settle_spoilt(&self, node: &NodeId, index: &PhysicalIndex) -> Option<Change> {
+        let mut book = self.book.lock();
+        let was_there = book.spoilt_joins.remove(&(node.clone(), index.clone()));
+        was_there.then(|| spoilt_change(&book))
+    }
+
+    /// Names the completer to whoever tells it something.
+    pub(crate) fn events(&self) -> Option<mpsc::UnboundedSender<Event>> {
+        self.events.get().cloned()
+    }
+
+    /// What is known of a node that is no longer of the cluster is forgotten. Returns the changes
+    /// that store it.
+    pub(crate) fn forget_node(&self, node: &NodeId) -> Vec<Change> {
+        let mut book = self.book.lock();
+        book.refills.remove(node);
+        book.wanted.remove(node);
+        book.witnesses.remove(node);
+        book.suspects.remove(node);
+        book.spoilt.retain(|(spoilt, _)| spoilt != node);
+        book.spoilt_joins.retain(|(spoilt, _)| spoilt != node);
+        vec![
+            refill_change(node, None),
+            witness::change(node, None),
+            spoilt_change(&book),
+        ]
     }
 
     /// Asks for a refill of a node that is out of sync.
@@ -429,7 +480,7 @@ impl Desk {
     }
 
     /// Asks the dispatcher and waits for its answer; [`Answer::Busy`] when the engine shuts down.
-    async fn ask(&self, shared: &crate::state::Shared, ask: Ask, limit: Duration) -> Answer {
+    pub(crate) async fn ask(&self, shared: &crate::state::Shared, ask: Ask, limit: Duration) -> Answer {
         let (reply, answer) = oneshot::channel();
         let request = Request { ask, limit, reply };
         if self.requests.send(request).await.is_err() {
@@ -452,7 +503,7 @@ impl Desk {
 
     /// How many batches of the index the node has not applied, of those that the dispatcher had
     /// made when it was asked. `None` when the engine shuts down.
-    async fn owed(
+    pub(crate) async fn owed(
         &self,
         shared: &crate::state::Shared,
         node: &NodeId,
@@ -485,6 +536,13 @@ pub(crate) fn unlike_fact(unlike: &BTreeMap<PhysicalIndex, BTreeSet<ShardId>>) -
     }
 }
 
+fn spoilt_change(book: &Book) -> Change {
+    Change::PutFact {
+        key: SPOILT_KEY.into(),
+        value: serde_json::to_value(&book.spoilt_joins).unwrap_or(Value::Null),
+    }
+}
+
 /// The stored refill of a node.
 pub(crate) async fn load_refill(
     store: &dyn Store,
@@ -510,7 +568,7 @@ pub(crate) fn refill_change(node: &NodeId, refill: Option<&Refill>) -> Change {
 
 /// Keeps the average below the configured rates.
 #[derive(Debug, Default)]
-struct Pace {
+pub(crate) struct Pace {
     /// No sooner than this does the next piece go.
     free_at: Duration,
 }

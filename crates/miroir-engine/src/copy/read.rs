@@ -25,7 +25,7 @@ pub(super) const PAGE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Why a read did not succeed.
 #[derive(Debug)]
-pub(super) enum ReadFailure {
+pub(crate) enum ReadFailure {
     /// The node did not answer, or refused.
     Node(NodeError),
     /// It answered what cannot be understood.
@@ -72,10 +72,10 @@ struct Page<'a> {
 
 /// A replica of an index, to be read.
 #[derive(Clone, Copy)]
-pub(super) struct Replica<'a> {
-    pub(super) shared: &'a Shared,
-    pub(super) node: &'a NodeId,
-    pub(super) entry: &'a IndexEntry,
+pub(crate) struct Replica<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) node: &'a NodeId,
+    pub(crate) entry: &'a IndexEntry,
 }
 
 impl Replica<'_> {
@@ -85,8 +85,8 @@ impl Replica<'_> {
 
     /// The filter for one shard; `None` if the node holds no other.
     fn filter(&self, shard: ShardId) -> Option<String> {
-        let held = self.entry.placement.shards_of(self.node);
-        shard_filter(&[shard], held, self.entry.record.shard_count)
+        let held = self.entry.placement.held_by(self.node);
+        shard_filter(&[shard], &held, self.entry.record.shard_count)
     }
 
     async fn read(&self, body: &Value) -> Result<Bytes, ReadFailure> {
@@ -102,7 +102,7 @@ impl Replica<'_> {
     }
 
     /// The settings of the index on the node.
-    pub(super) async fn settings(&self) -> Result<Map<String, Value>, ReadFailure> {
+    pub(crate) async fn settings(&self) -> Result<Map<String, Value>, ReadFailure> {
         let read = NodeRead::Settings {
             index: self.entry.record.physical.clone(),
         };

@@ -4,14 +4,12 @@
 //! state is stored with it.
 
 use super::audit::{self, Comparison};
-use super::barrier::{Answer, Ask};
-use super::read::{Replica, fitted};
-use super::{IndexCopy, Pace, Refill, refill_change};
-use crate::deliver::{LineReader, PayloadReader};
+use super::barrier::{Answer, Ask, CopyNote};
+use super::copier::{Copier, OWED_MAX};
+use super::{IndexCopy, Refill, refill_change};
 use crate::error::EngineError;
 use crate::port::PayloadRef;
-use crate::state::{IndexEntry, NodeView, Shared};
-use bytes::Bytes;
+use crate::state::{IndexEntry, Shared};
 use miroir_core::id::{NodeId, PhysicalIndex, ShardId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,28 +20,13 @@ const IDLE: Duration = Duration::from_secs(1);
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// While the node works on what it was sent.
 const WORK_DELAY: Duration = Duration::from_millis(50);
-/// An index is held back for so long at first, ...
-pub(super) const HOLD_MIN: Duration = Duration::from_secs(2);
-/// ... and at most this long, however often it did not come to rest before: longer than any batch
-/// should take, since writes of other indexes wait behind.
-pub(super) const HOLD_MAX: Duration = Duration::from_mins(5);
-/// Batches of the index that the node may have before it. More would only fill the disk with
-/// copies that wait.
-const OWED_MAX: usize = 4;
-/// Documents in the first piece; then pieces are fitted to a size.
-const PIECE_FIRST: usize = 64;
-/// Documents in a piece at most: as many ids as a node looks up gladly.
-const PIECE_MAX: usize = 2_000;
-
 /// Works until the engine shuts down.
 pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
     let mut changed = shared.nodes_changed.listen();
     let mut worker = Worker {
         node,
         shared: shared.clone(),
-        pace: Pace::default(),
-        piece: PIECE_FIRST,
-        hold: HOLD_MIN,
+        copier: Copier::new(shared.clone()),
     };
     loop {
         let wait = match worker.step().await {
@@ -66,11 +49,7 @@ pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
 struct Worker {
     node: NodeId,
     shared: Arc<Shared>,
-    pace: Pace,
-    /// Documents in the next piece.
-    piece: usize,
-    /// How long the next request may hold its index back.
-    hold: Duration,
+    copier: Copier,
 }
 
 impl Worker {
@@ -114,34 +93,17 @@ impl Worker {
         self.advance(refill).await
     }
 
-    /// Asks the dispatcher; after a refusal for now the index may be held back for longer.
     async fn ask(&mut self, ask: Ask) -> Result<Answer, EngineError> {
-        let answer = self.shared.copy.ask(&self.shared, ask, self.hold).await;
-        if self.shared.shutdown.is_cancelled() {
-            return Err(EngineError::ShuttingDown);
-        }
-        match &answer {
-            Answer::Busy => self.hold = (self.hold * 2).min(HOLD_MAX),
-            _ => self.hold = HOLD_MIN,
-        }
-        Ok(answer)
+        self.copier.ask(ask).await
     }
 
     fn entry(&self, index: &PhysicalIndex) -> Option<Arc<IndexEntry>> {
-        let snapshot = self.shared.snapshot.load();
-        let mut indexes = snapshot.indexes.values();
-        indexes
-            .find(|entry| entry.record.physical == *index)
-            .cloned()
+        self.shared.shown(index)
     }
 
     /// A replica of a shard that can be read.
     fn source(&self, entry: &IndexEntry, shard: ShardId) -> Option<NodeId> {
-        let snapshot = self.shared.snapshot.load();
-        let is_source = |node: &&NodeId| {
-            **node != self.node && snapshot.nodes.get(*node).is_some_and(NodeView::is_readable)
-        };
-        entry.placement.replica_set(shard).find(is_source).cloned()
+        self.copier.source(entry, shard, &self.node)
     }
 
     async fn store(&self, refill: Refill) -> Result<(), EngineError> {
@@ -153,10 +115,7 @@ impl Worker {
     }
 
     async fn remove(&self, file: Option<PayloadRef>) -> Result<(), EngineError> {
-        if let Some(file) = file {
-            self.shared.ports.payloads.remove(&[file]).await?;
-        }
-        Ok(())
+        self.copier.remove(file).await
     }
 
     async fn advance(&mut self, mut refill: Refill) -> Result<Duration, EngineError> {
@@ -173,7 +132,11 @@ impl Worker {
                 let Some(entry) = self.entry(&copy.index) else {
                     return self.drop_index(refill).await;
                 };
-                let Some(list) = self.list(&entry, shard).await? else {
+                if !entry.placement.is_on(shard, &self.node) {
+                    return self.pass_over(refill).await;
+                }
+                let list = self.copier.list(&entry, shard, &self.node).await?;
+                let Some(list) = list else {
                     return Ok(RETRY_DELAY);
                 };
                 if let Some(copy) = refill.indexes.first_mut() {
@@ -211,16 +174,35 @@ impl Worker {
         }
     }
 
-    /// The index was removed, or its placement changed: nothing of it is to be copied.
+    /// The first shard was moved away from the node meanwhile.
+    async fn pass_over(&mut self, mut refill: Refill) -> Result<Duration, EngineError> {
+        let Some(copy) = refill.indexes.first_mut() else {
+            return Ok(Duration::ZERO);
+        };
+        if !copy.shards.is_empty() {
+            copy.shards.remove(0);
+        }
+        copy.offset = 0;
+        let list = copy.list.take();
+        self.store(refill).await?;
+        self.remove(list).await?;
+        Ok(Duration::ZERO)
+    }
+
+    /// The index was removed, or moved away: nothing of it is to be copied.
     async fn drop_index(&mut self, mut refill: Refill) -> Result<Duration, EngineError> {
         if refill.indexes.is_empty() {
             return Ok(Duration::ZERO);
         }
         // An index in the making is not shown to readers yet, and one being removed still is.
-        if let Some(copy) = refill.indexes.first()
-            && (self.shared.is_indexing(&copy.index) || self.entry(&copy.index).is_some())
-        {
-            return Ok(WORK_DELAY);
+        if let Some(copy) = refill.indexes.first() {
+            let entry = self.entry(&copy.index);
+            let is_there = |entry: &Arc<IndexEntry>| {
+                !entry.placement.shards_of(&self.node).is_empty()
+            };
+            if self.shared.is_indexing(&copy.index) || entry.as_ref().is_some_and(is_there) {
+                return Ok(WORK_DELAY);
+            }
         }
         let copy = refill.indexes.remove(0);
         self.store(refill).await?;
@@ -244,51 +226,6 @@ impl Worker {
         self.remove(list).await
     }
 
-    /// Writes the ids of a shard to a file; `None` if no replica answers.
-    async fn list(
-        &mut self,
-        entry: &IndexEntry,
-        shard: ShardId,
-    ) -> Result<Option<PayloadRef>, EngineError> {
-        let Some(source) = self.source(entry, shard) else {
-            return Ok(None);
-        };
-        let replica = Replica {
-            shared: &self.shared,
-            node: &source,
-            entry,
-        };
-        let mut file = self.shared.ports.payloads.create().await?;
-        // An empty file is nothing to a reader of lines, and a store need not know any.
-        file.append(Bytes::from_static(b"\n")).await?;
-        let mut offset = 0;
-        loop {
-            let ids = match replica.ids(shard, offset).await {
-                Ok(ids) => ids,
-                Err(error) => {
-                    tracing::debug!(%source, %error, "the ids of a shard cannot be listed");
-                    return Ok(None);
-                }
-            };
-            let mut lines = Vec::new();
-            for id in &ids {
-                serde_json::to_writer(&mut lines, id)
-                    .map_err(|error| EngineError::Answer(error.to_string()))?;
-                lines.push(b'\n');
-            }
-            offset += ids.len();
-            if ids.is_empty() {
-                break;
-            }
-            file.append(lines.into()).await?;
-            if ids.len() < super::read::IDS_PAGE {
-                break;
-            }
-        }
-        self.shared.step("refill.listed").await;
-        Ok(Some(file.finish().await?))
-    }
-
     /// Copies the next piece of the first shard.
     async fn copy(
         &mut self,
@@ -305,7 +242,7 @@ impl Worker {
             Some(_) => {}
             None => return Err(EngineError::ShuttingDown),
         }
-        let (ids, offset) = self.next_ids(list, copy.offset).await?;
+        let (ids, offset) = self.copier.next_ids(list, copy.offset).await?;
         copy.offset = offset;
         if ids.is_empty() {
             copy.shards.remove(0);
@@ -315,49 +252,29 @@ impl Worker {
             self.remove(Some(list.clone())).await?;
             return Ok(Duration::ZERO);
         }
+        let index = copy.index.clone();
         let ask = Ask::Copy {
             node: self.node.clone(),
+            index: index.clone(),
             shard,
             ids,
-            refill: refill.clone(),
+            note: CopyNote::Refill(refill.clone()),
         };
         match self.ask(ask).await? {
-            Answer::Copied { documents, bytes } => {
-                if documents > 0 {
-                    self.piece = fitted(documents, bytes, PIECE_MAX);
+            Answer::Copied { documents, bytes } => Ok(self.copier.note(documents, bytes)),
+            Answer::Gone => {
+                let entry = self.entry(&index);
+                match entry.filter(|entry| !entry.placement.is_on(shard, &self.node)) {
+                    Some(_) => self.pass_over(refill).await,
+                    None => self.drop_index(refill).await,
                 }
-                let now = shared.ports.clock.monotonic();
-                let config = &shared.config.copy;
-                Ok(self.pace.note(config, now, documents, bytes))
             }
-            Answer::Gone => self.drop_index(refill).await,
             Answer::Failed(cause) => {
                 tracing::debug!(node = %self.node, cause, "a piece cannot be copied now");
                 Ok(RETRY_DELAY)
             }
             _ => Ok(RETRY_DELAY),
         }
-    }
-
-    /// The next ids of a list, and where those behind them begin.
-    async fn next_ids(
-        &self,
-        list: &PayloadRef,
-        offset: u64,
-    ) -> Result<(Vec<String>, u64), EngineError> {
-        let payloads = &*self.shared.ports.payloads;
-        let mut lines = LineReader::over_from(PayloadReader::of_file(list.clone()), offset);
-        let mut ids = Vec::new();
-        while ids.len() < self.piece {
-            let Some(line) = lines.next(payloads).await? else {
-                break;
-            };
-            let id = serde_json::from_slice(&line).map_err(|error| {
-                EngineError::Answer(format!("a list of ids cannot be read: {error}"))
-            })?;
-            ids.push(id);
-        }
-        Ok((ids, lines.position()))
     }
 
     /// Compares what the node holds with the other replicas, and copies what differs; the index is
@@ -395,7 +312,7 @@ impl Worker {
                 is_even: false,
                 is_repairing: true,
             };
-            let found = match comparison.run(&mut self.pace).await {
+            let found = match comparison.run(&mut self.copier.pace).await {
                 Ok(found) => found,
                 Err(audit::Failure::Engine(error)) => return Err(error),
                 Err(audit::Failure::Gone) => return self.drop_index(refill).await,

@@ -2,6 +2,11 @@
 //!
 //! Law: the sequence of requests is a function of the plan and of the node's shards alone; request
 //! *r* is the same whenever it is built (see [`crate::plan`]).
+//!
+//! **Sections.** Where shards are joining at a node or lie beside, what concerns its own shards comes
+//! first and in requests of its own, and what concerns the joining ones behind: those documents are
+//! not all there yet, so what becomes of them says nothing of the write, and must not spoil what
+//! does.
 
 mod reader;
 
@@ -17,9 +22,10 @@ use miroir_core::edit;
 use miroir_core::hash::shard_of;
 use miroir_core::id::{DocumentSeq, NodeId, ShardId, TaskUid};
 use miroir_core::mark::{self, Origin};
-use miroir_core::reserved::shard_tag;
+use miroir_core::reserved::{shard_filter, shard_tag, shards_filter};
 use miroir_core::task::AdditionMethod;
 use reader::Cursor;
+use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -34,6 +40,19 @@ pub(crate) struct Request {
     pub write: NodeWrite,
     /// Its marker; unmarked kinds carry `None` and may be sent twice without harm.
     pub marker: Option<String>,
+    /// It is for shards that are not read from the node: what comes of it has no say.
+    pub is_joining: bool,
+}
+
+/// Which of a node's shards requests are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// Its own, then those that are joining.
+    Both,
+    /// Those it is read for.
+    Full,
+    /// Those that are joining.
+    Joining,
 }
 
 /// The requests of one batch for one node, in order.
@@ -41,7 +60,14 @@ pub(crate) struct Requests<'a> {
     payloads: &'a dyn PayloadStore,
     cluster: &'a str,
     batch: &'a Arc<LiveBatch>,
+    /// Those of the section at hand.
     shards: BTreeSet<ShardId>,
+    full: BTreeSet<ShardId>,
+    joining: BTreeSet<ShardId>,
+    /// All that the node may hold documents of.
+    held: Vec<ShardId>,
+    section: Section,
+    is_joining: bool,
     tags: HashMap<u32, String>,
     only: Option<TaskUid>,
     stage: Stage,
@@ -76,9 +102,14 @@ impl<'a> Requests<'a> {
         batch: &'a Arc<LiveBatch>,
         node: &NodeId,
         only: Option<TaskUid>,
+        section: Section,
     ) -> Self {
-        let shards: BTreeSet<ShardId> = shards_of(&batch.replica_sets, node).into_iter().collect();
-        let stage = if batch.plan.creation.is_some() {
+        let full: BTreeSet<ShardId> = shards_of(&batch.replica_sets, node).into_iter().collect();
+        let joining: BTreeSet<ShardId> = batch.transit.joining_at(node).collect();
+        let mut held: BTreeSet<ShardId> = batch.transit.held_at(node).collect();
+        held.extend(&full);
+        let is_joining = section == Section::Joining;
+        let stage = if batch.plan.creation.is_some() && !is_joining {
             Stage::Create
         } else {
             Stage::Work
@@ -87,7 +118,16 @@ impl<'a> Requests<'a> {
             payloads,
             cluster,
             batch,
-            shards,
+            shards: if is_joining {
+                joining.clone()
+            } else {
+                full.clone()
+            },
+            full,
+            joining,
+            held: held.into_iter().collect(),
+            section,
+            is_joining,
             tags: HashMap::new(),
             only,
             stage,
@@ -101,7 +141,10 @@ impl<'a> Requests<'a> {
 
     /// The key of the next request, and the mark that it carries.
     fn mark(&self) -> (String, String) {
-        let key = mark::key(self.cluster, self.batch.uid, self.request_idx, self.only);
+        let mut key = mark::key(self.cluster, self.batch.uid, self.request_idx, self.only);
+        if self.only.is_some() && self.section == Section::Joining {
+            key.push_str("/joining");
+        }
         let plan = self.plan();
         let origin = match plan.entries.last() {
             Some(entry) => Origin::Task(entry.task),
@@ -109,6 +152,41 @@ impl<'a> Requests<'a> {
         };
         let mark = format!("{key}{}", mark::note(origin, &plan.index_uid));
         (key, mark)
+    }
+
+    /// Something at the node is not read from there.
+    fn is_divided(&self) -> bool {
+        self.held.len() > self.full.len()
+    }
+
+    /// Turns to the joining shards, if this work is for them in requests of their own.
+    fn turn_to_joining(&mut self) -> bool {
+        if self.is_joining || self.section != Section::Both || !self.is_divided() {
+            return false;
+        }
+        let is_for_them = match self.plan().work {
+            Work::AddDocuments { .. }
+            | Work::DeleteDocuments
+            | Work::DeleteByFilter { .. }
+            | Work::EditDocuments { .. } => !self.joining.is_empty(),
+            Work::DeleteAllDocuments => true,
+            _ => false,
+        };
+        if is_for_them {
+            self.is_joining = true;
+            self.shards.clone_from(&self.joining);
+            self.stage = Stage::Work;
+        }
+        is_for_them
+    }
+
+    /// The filter that keeps the shards of the section; `None` if the node holds no others.
+    fn section_filter(&self) -> Option<String> {
+        if !self.is_divided() {
+            return None;
+        }
+        let shards: Vec<ShardId> = self.shards.iter().copied().collect();
+        shard_filter(&shards, &self.held, self.plan().shard_count)
     }
 
     /// The next request; `None` when there is no more.
@@ -153,11 +231,19 @@ impl<'a> Requests<'a> {
                     Some(unmarked(NodeWrite::CreateIndex { index, primary_key }))
                 }
                 Stage::Copies(_) => self.next_copies().await?,
-                Stage::Done => return Ok(None),
+                Stage::Done => {
+                    if !self.turn_to_joining() {
+                        return Ok(None);
+                    }
+                    None
+                }
             };
             if let Some(request) = request {
                 self.request_idx += 1;
-                return Ok(Some(request));
+                return Ok(Some(Request {
+                    is_joining: self.is_joining,
+                    ..request
+                }));
             }
         }
     }
@@ -171,8 +257,12 @@ impl<'a> Requests<'a> {
             Some(Request {
                 write,
                 marker: Some(marker),
+                is_joining: false,
             })
         };
+        let own = self.section_filter();
+        // Nothing of its own is here: the work is for others.
+        let is_for_others = self.is_divided() && self.shards.is_empty();
         match &plan.work {
             Work::AddDocuments { .. } => {
                 self.stage = Stage::Documents {
@@ -188,7 +278,20 @@ impl<'a> Requests<'a> {
                 };
                 None
             }
+            Work::DeleteByFilter { .. } | Work::EditDocuments { .. } if is_for_others => None,
             Work::DeleteByFilter { filter } => {
+                let filter = both(Some(filter), own);
+                let body = serde_json::json!({ "filter": filter }).to_string().into();
+                let write = NodeWrite::DeleteByFilter {
+                    index,
+                    body,
+                    marker: marker.clone(),
+                };
+                marked(write, marker)
+            }
+            Work::DeleteAllDocuments if self.is_divided() && !self.is_joining => {
+                // Those of its own are counted apart.
+                let filter = both(None, own).filter(|_| !is_for_others)?;
                 let body = serde_json::json!({ "filter": filter }).to_string().into();
                 let write = NodeWrite::DeleteByFilter {
                     index,
@@ -211,8 +314,8 @@ impl<'a> Requests<'a> {
             } => {
                 let mut body = serde_json::json!({ "function": edit::wrap(function) });
                 // Said only when it is meant: `null` is no context on a node.
-                if let Some(filter) = filter {
-                    body["filter"] = filter.clone();
+                if let Some(filter) = both(filter.as_ref(), own) {
+                    body["filter"] = filter;
                 }
                 if let Some(context) = context {
                     body["context"] = context.clone().into();
@@ -233,7 +336,19 @@ impl<'a> Requests<'a> {
                 let primary_key = primary_key.clone();
                 Some(unmarked(NodeWrite::UpdateIndex { index, primary_key }))
             }
-            Work::DeleteIndex => Some(unmarked(NodeWrite::DeleteIndex { index })),
+            Work::DeleteIndex | Work::DropIndex => {
+                Some(unmarked(NodeWrite::DeleteIndex { index }))
+            }
+            Work::DropShards { dropped } => {
+                let filter = shards_filter(dropped, plan.shard_count);
+                let body = serde_json::json!({ "filter": filter }).to_string().into();
+                let write = NodeWrite::DeleteByFilter {
+                    index,
+                    body,
+                    marker: marker.clone(),
+                };
+                marked(write, marker)
+            }
             Work::CreateIndex | Work::Nothing => None,
             Work::RecreateIndex { .. } => {
                 self.stage = Stage::Recreated;
@@ -288,6 +403,7 @@ impl<'a> Requests<'a> {
                 marker: mark,
             },
             marker: Some(marker),
+            is_joining: false,
         }))
     }
 
@@ -384,6 +500,7 @@ impl<'a> Requests<'a> {
                 marker: mark,
             },
             marker: Some(marker),
+            is_joining: false,
         }))
     }
 
@@ -440,6 +557,7 @@ impl<'a> Requests<'a> {
                 marker: mark,
             },
             marker: Some(marker),
+            is_joining: false,
         }))
     }
 }
@@ -448,6 +566,21 @@ fn unmarked(write: NodeWrite) -> Request {
     Request {
         write,
         marker: None,
+        is_joining: false,
+    }
+}
+
+/// What a client chose, and of it what the second filter keeps.
+fn both(chosen: Option<&Value>, kept: Option<String>) -> Option<Value> {
+    match (chosen, kept) {
+        (None, kept) => kept.map(Value::from),
+        (Some(chosen), None) => Some(chosen.clone()),
+        (Some(Value::Array(all)), Some(kept)) => {
+            let mut all = all.clone();
+            all.push(kept.into());
+            Some(Value::Array(all))
+        }
+        (Some(chosen), Some(kept)) => Some(serde_json::json!([chosen, kept])),
     }
 }
 

@@ -4,6 +4,7 @@ use super::{PlannedIndex, Prepared, Preparer, bare, error_value, index_not_found
 use crate::deliver::{LineReader, PayloadReader};
 use crate::error::EngineError;
 use crate::lookup::fetch_seqs;
+use crate::placing::Placing;
 use crate::overlay::{Known, Overlay};
 use crate::plan::{Cut, PlannedEntry, Source, Work};
 use crate::port::{Change, PayloadRef, PayloadWriter, StoreError, TaskRecord, Timestamp};
@@ -77,7 +78,6 @@ impl Preparer {
                 .overlay
                 .note(batch, hashes.into_iter().map(|hash| (hash, None)));
         }
-        let replica_sets = index.replica_sets.clone();
         let Some(index) = self.indexes.get(uid) else {
             return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
         };
@@ -86,7 +86,7 @@ impl Preparer {
             ..bare(task)
         };
         let mut prepared = self.broadcast(index, Work::DeleteDocuments, vec![entry]);
-        prepared.nodes = nodes_of(&replica_sets, &shards);
+        prepared.nodes = nodes_of(&index.placing, &shards);
         prepared.plan.shards = Some(shards);
         Ok(prepared)
     }
@@ -171,7 +171,7 @@ impl Preparer {
             if is_new {
                 prepared.plan.creation = Some(self.creation(&index.record));
             } else {
-                prepared.nodes = nodes_of(&index.replica_sets, &shards);
+                prepared.nodes = nodes_of(&index.placing, &shards);
                 prepared.plan.shards = Some(shards);
             }
             prepared.effect = Effect::Put(Box::new(index.record.clone()));
@@ -409,7 +409,7 @@ impl Preparer {
 
     /// The planned index as reads see one.
     pub(super) fn entry(&self, index: &PlannedIndex) -> IndexEntry {
-        IndexEntry::new(index.record.clone(), index.replica_sets.clone())
+        index.to_entry()
     }
 }
 
@@ -501,11 +501,15 @@ fn open_payload(task: &TaskRecord, payloads: &BTreeMap<TaskUid, Bytes>) -> (Sour
     }
 }
 
-fn nodes_of(replica_sets: &[Vec<NodeId>], shards: &BTreeSet<ShardId>) -> BTreeSet<NodeId> {
+/// The nodes that get writes of these shards.
+fn nodes_of(placing: &Placing, shards: &BTreeSet<ShardId>) -> BTreeSet<NodeId> {
     let sets = shards
         .iter()
-        .filter_map(|shard| replica_sets.get(shard.0 as usize));
-    sets.flatten().cloned().collect()
+        .filter_map(|shard| placing.replica_sets.get(shard.0 as usize));
+    let joiners = shards
+        .iter()
+        .flat_map(|shard| placing.transit.joiners(*shard));
+    sets.flatten().chain(joiners).cloned().collect()
 }
 
 /// The id of a document that may be indexed.

@@ -6,19 +6,21 @@ mod swap;
 
 use crate::error::EngineError;
 use crate::overlay::Overlay;
+use crate::placing::{FIRST_EPOCH, Placing, ReplicaSets};
 use crate::plan::{
     BatchPlan, Creation, Cut, PlannedEntry, REQUEST_BYTES_MAX, SettingsStep, Source, Work,
 };
 use crate::port::{Change, IndexRecord, TaskRecord, Timestamp};
 use crate::refusal::reserved_filter;
-use crate::state::{Effect, Shared};
+use crate::state::{Effect, IndexEntry, Shared};
 use bytes::Bytes;
 use miroir_api::code::Code;
 use miroir_api::error::ResponseError;
-use miroir_core::id::{BatchUid, DocumentSeq, Epoch, IndexUid, NodeId, PhysicalIndex, TaskUid};
+use miroir_core::id::{BatchUid, DocumentSeq, IndexUid, NodeId, PhysicalIndex, TaskUid};
+use miroir_core::placement::Transit;
 use miroir_core::settings;
 use miroir_core::task::Operation;
-use miroir_core::topology::{Node, Topology};
+use miroir_core::topology::{Node, NodeRole, Topology};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -27,7 +29,7 @@ use std::sync::Arc;
 /// An index as the dispatcher plans it, ahead of what readers see.
 pub(crate) struct PlannedIndex {
     pub(crate) record: IndexRecord,
-    pub(crate) replica_sets: Arc<Vec<Vec<NodeId>>>,
+    pub(crate) placing: Placing,
     pub(crate) overlay: Overlay,
     /// Changes of settings in flight, oldest first. The record supposes that they succeed.
     pub(crate) patches: Vec<(BatchUid, Map<String, Value>)>,
@@ -35,13 +37,23 @@ pub(crate) struct PlannedIndex {
 
 impl PlannedIndex {
     /// An index nothing of which is in flight.
-    pub(crate) fn new(record: IndexRecord, replica_sets: Arc<Vec<Vec<NodeId>>>) -> Self {
+    pub(crate) fn new(record: IndexRecord, placing: Placing) -> Self {
         Self {
             record,
-            replica_sets,
+            placing,
             overlay: Overlay::default(),
             patches: Vec::new(),
         }
+    }
+
+    /// The index as a reader would see it that reads by the planned placement.
+    pub(crate) fn to_entry(&self) -> IndexEntry {
+        let Placing {
+            replica_sets,
+            transit,
+            ..
+        } = &self.placing;
+        IndexEntry::new(self.record.clone(), replica_sets.clone(), transit)
     }
 
     /// Forgets what is done; settings that were refused are as they were before.
@@ -70,7 +82,8 @@ impl PlannedIndex {
 pub(crate) struct Prepared {
     pub(crate) plan: BatchPlan,
     pub(crate) nodes: BTreeSet<NodeId>,
-    pub(crate) replica_sets: Arc<Vec<Vec<NodeId>>>,
+    pub(crate) replica_sets: ReplicaSets,
+    pub(crate) transit: Arc<Transit>,
     pub(crate) effect: Effect,
     /// Changes of the catalog that go with it.
     pub(crate) changes: Vec<Change>,
@@ -235,7 +248,7 @@ impl Preparer {
             primary_key,
             shard_count: config.shard_count,
             replication_factor: config.replication_factor,
-            epoch: Epoch(1),
+            epoch: FIRST_EPOCH,
             settings: Map::new(),
             settings_version: None,
             next_seq: DocumentSeq(0),
@@ -252,28 +265,49 @@ impl Preparer {
         overlay.empty(batch);
         let planned = PlannedIndex {
             overlay,
-            ..PlannedIndex::new(record, replica_sets)
+            ..PlannedIndex::new(record, Placing::new(FIRST_EPOCH, replica_sets))
         };
         self.indexes.insert(uid.clone(), planned);
         Ok(vec![placement])
     }
 
+    /// Where a new index lies. Of each shard one replica is on a node in sync, as long as there are
+    /// enough of them: what all of its nodes lack could not be reported as done.
     fn place(&self, physical: &PhysicalIndex) -> Result<Vec<Vec<NodeId>>, EngineError> {
+        let snapshot = self.shared.snapshot.load();
+        let is_in_sync = |node: &NodeId| {
+            let view = snapshot.nodes.get(node);
+            view.is_some_and(|view| view.record.is_in_sync)
+        };
+        let sets = self.place_on(physical, |_| true)?;
+        if sets.iter().all(|set| set.iter().any(is_in_sync)) {
+            return Ok(sets);
+        }
+        Ok(self.place_on(physical, is_in_sync).unwrap_or(sets))
+    }
+
+    fn place_on(
+        &self,
+        physical: &PhysicalIndex,
+        is_open: impl Fn(&NodeId) -> bool,
+    ) -> Result<Vec<Vec<NodeId>>, EngineError> {
         let config = &self.shared.config;
-        let nodes = config
-            .nodes
-            .iter()
-            .map(|spec| {
-                let mut node = Node::new(spec.id.clone(), spec.url.clone());
-                node.zone.clone_from(&spec.zone);
-                node.weight_milli = spec.weight_milli;
-                node
-            })
-            .collect();
+        let snapshot = self.shared.snapshot.load();
+        let closed = self.shared.closed.lock().clone();
+        let records = snapshot.nodes.values().map(|view| &view.record);
+        let nodes = records.map(|record| {
+            let mut node = Node::new(record.id.clone(), record.url.clone());
+            node.zone.clone_from(&record.zone);
+            node.weight_milli = record.weight_milli;
+            if closed.contains(&record.id) || !is_open(&record.id) {
+                node.role = NodeRole::Draining;
+            }
+            node
+        });
         let unplaceable = |error: miroir_core::topology::TopologyError| {
             EngineError::Unsupported(format!("placing an index on these nodes: {error}"))
         };
-        let topology = Topology::new(nodes).map_err(unplaceable)?;
+        let topology = Topology::new(nodes.collect()).map_err(unplaceable)?;
         let shard_count = NonZeroU32::new(config.shard_count).unwrap_or(NonZeroU32::MIN);
         let placement = miroir_core::placement::place(
             physical.as_str(),
@@ -403,6 +437,9 @@ impl Preparer {
         prepared.effect = Effect::Remove(uid.clone());
         prepared.changes = vec![Change::RemoveIndex(uid.clone())];
         prepared
+            .changes
+            .extend(index.placing.removal(&index.record.physical));
+        prepared
     }
 
     // -----------------------------------------------------------------------------------------
@@ -481,10 +518,19 @@ impl Preparer {
     }
 
     fn broadcast(&self, index: &PlannedIndex, work: Work, entries: Vec<PlannedEntry>) -> Prepared {
-        let nodes = match work {
-            Work::Nothing => BTreeSet::new(),
-            _ => index.replica_sets.iter().flatten().cloned().collect(),
-        };
+        let Placing {
+            replica_sets,
+            transit,
+            ..
+        } = &index.placing;
+        let mut nodes = BTreeSet::new();
+        if work != Work::Nothing {
+            nodes.extend(replica_sets.iter().flatten().cloned());
+            nodes.extend(transit.joining().map(|(node, _)| node.clone()));
+        }
+        if work == Work::DeleteIndex {
+            nodes.extend(transit.beside().map(|(node, _)| node.clone()));
+        }
         Prepared {
             plan: BatchPlan {
                 index_uid: index.record.uid.clone(),
@@ -498,9 +544,11 @@ impl Preparer {
                 request_bytes_max: REQUEST_BYTES_MAX,
                 exchanges: Vec::new(),
                 settings_step: None,
+                epoch: index.placing.epoch,
             },
             nodes,
-            replica_sets: index.replica_sets.clone(),
+            replica_sets: replica_sets.clone(),
+            transit: transit.clone(),
             effect: Effect::None,
             changes: Vec::new(),
         }
@@ -524,9 +572,11 @@ impl Preparer {
                 request_bytes_max: REQUEST_BYTES_MAX,
                 exchanges: Vec::new(),
                 settings_step: None,
+                epoch: FIRST_EPOCH,
             },
             nodes: BTreeSet::new(),
             replica_sets: Arc::default(),
+            transit: Arc::default(),
             effect: Effect::None,
             changes: Vec::new(),
         }

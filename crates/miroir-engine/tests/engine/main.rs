@@ -13,6 +13,8 @@ mod features;
 mod gate;
 mod hooks;
 mod jobs;
+mod moves;
+mod nodes;
 mod order;
 mod outage;
 mod outcomes;

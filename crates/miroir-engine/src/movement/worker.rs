@@ -1,0 +1,451 @@
+//! Drives the movement: looks where it stands, waits for what must be, and asks the dispatcher for
+//! the next step. It holds nothing of its own but the pace, and what it has compared.
+
+use super::turn::Turn;
+use super::{After, Group, Header, Step};
+use crate::copy::audit::{Comparison, Failure};
+use crate::copy::barrier::{Answer, Ask, CopyNote};
+use crate::copy::copier::{Copier, OWED_MAX};
+use crate::copy::read::Replica;
+use crate::error::EngineError;
+use crate::state::{IndexEntry, NodeView, Shared};
+use miroir_core::id::{NodeId, PhysicalIndex, ShardId};
+use miroir_core::rebalance::movement::MovementState;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// With nothing to do it looks again after this, if nothing wakes it before.
+const IDLE: Duration = Duration::from_secs(1);
+/// Before what did not go is tried again.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// While nodes work on what they were sent, or readers end.
+const WORK_DELAY: Duration = Duration::from_millis(20);
+/// Reads by a placement that was replaced are waited for no longer than so many searches may take:
+/// one is several rounds at most.
+const SEARCHES_WAITED_FOR: u32 = 4;
+
+/// Works until the engine shuts down.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut worker = Worker {
+        copier: Copier::new(shared.clone()),
+        shared: shared.clone(),
+        compared: BTreeSet::new(),
+        compared_of: (0, 0),
+    };
+    loop {
+        let changed = shared.movement.changed.notified();
+        let wait = match worker.step().await {
+            Ok(wait) => wait,
+            Err(EngineError::ShuttingDown) => return,
+            Err(error) => {
+                tracing::warn!(%error, "a movement cannot go on; trying again");
+                shared.movement.wait_for("the store or a node", error.to_string());
+                RETRY_DELAY
+            }
+        };
+        if wait.is_zero() {
+            continue;
+        }
+        tokio::select! {
+            biased;
+            () = shared.shutdown.cancelled() => return,
+            () = shared.ports.clock.sleep(wait) => {}
+            () = changed, if wait == IDLE => {}
+        }
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    copier: Copier,
+    /// Replicas of the group at hand that were compared and agree.
+    compared: BTreeSet<(ShardId, NodeId)>,
+    /// The movement and the group that these are of.
+    compared_of: (u64, u64),
+}
+
+impl Worker {
+    /// Does one thing; returns how long to wait before the next.
+    async fn step(&mut self) -> Result<Duration, EngineError> {
+        let Some((header, group)) = self.shared.movement.current() else {
+            self.sweep().await?;
+            return Ok(IDLE);
+        };
+        if self.compared_of != (header.id, header.current) || group.step != Step::Copying {
+            self.compared_of = (header.id, header.current);
+            self.compared.clear();
+        }
+        let is_begun = matches!(group.step, Step::Leaving { .. } | Step::Dropping { .. });
+        match header.state {
+            MovementState::Cancelling if !is_begun => {
+                let turn = Turn::Withdraw(header.current, group, After::Cancelled);
+                return self.turn(turn).await;
+            }
+            MovementState::Paused if !is_begun => {
+                self.sweep().await?;
+                return Ok(IDLE);
+            }
+            _ => {}
+        }
+        match group.step {
+            Step::Waiting => self.announce(header, group).await,
+            Step::Announced => self.join(header, group).await,
+            Step::Copying => self.copy(header, group).await,
+            Step::Leaving { .. } => self.drop_beside(header, group).await,
+            Step::Dropping { then } => self.clear(header, group, then).await,
+            Step::Ended { .. } => Ok(IDLE),
+        }
+    }
+
+    /// Asks the dispatcher for a step; returns how long to wait before the next.
+    async fn turn(&mut self, turn: Turn) -> Result<Duration, EngineError> {
+        let index = turn.index().cloned();
+        match self.copier.ask(Ask::Move(turn)).await? {
+            Answer::Failed(cause) | Answer::Refused(cause) => {
+                self.shared.movement.wait_for("a step", cause);
+                Ok(RETRY_DELAY)
+            }
+            Answer::Busy => {
+                let what = index.map_or_else(|| "the log".into(), |index| format!("index {index}"));
+                let why = "it does not come to rest";
+                self.shared.movement.wait_for(what, why);
+                Ok(RETRY_DELAY)
+            }
+            Answer::Gone => Ok(WORK_DELAY),
+            _ => Ok(Duration::ZERO),
+        }
+    }
+
+    fn entry(&self, index: &PhysicalIndex) -> Option<Arc<IndexEntry>> {
+        self.shared.shown(index)
+    }
+
+    fn is_readable(&self, node: &NodeId) -> bool {
+        let snapshot = self.shared.snapshot.load();
+        snapshot.nodes.get(node).is_some_and(NodeView::is_readable)
+    }
+
+    /// The first target that cannot be worked with now.
+    fn missing_target(&self, group: &Group) -> Option<NodeId> {
+        let targets = group.targets().into_iter().map(|(_, node)| node);
+        let mut missing = targets.filter(|node| {
+            !self.is_readable(node) || !self.shared.is_up(node) || self.shared.copy.is_refilling(node)
+        });
+        missing.next()
+    }
+
+    /// The first shard to be copied that no replica can be read of now.
+    fn missing_source(&self, group: &Group, entry: &IndexEntry) -> Option<ShardId> {
+        let targets = group.targets().into_iter();
+        let mut missing =
+            targets.filter(|(shard, node)| self.copier.source(entry, *shard, node).is_none());
+        missing.next().map(|(shard, _)| shard)
+    }
+
+    /// What is in the way of a group that has targets, if anything is.
+    fn is_blocked(&self, group: &Group) -> bool {
+        let board = &self.shared.movement;
+        if let Some(node) = self.missing_target(group) {
+            board.wait_for(format!("node {node}"), "it does not answer or is not in sync");
+            return true;
+        }
+        let Some(entry) = self.entry(&group.index) else {
+            return false;
+        };
+        if let Some(shard) = self.missing_source(group, &entry) {
+            let what = format!("shard {shard} of {}", group.index);
+            board.wait_for(what, "no replica of it answers and is in sync");
+            return true;
+        }
+        false
+    }
+
+    fn have_readers_ended(&self) -> bool {
+        let now = self.shared.ports.clock.monotonic();
+        let limit = self.shared.config.search_timeout * SEARCHES_WAITED_FOR;
+        self.shared.movement.have_readers_ended(now, limit)
+    }
+
+    async fn announce(&mut self, header: Header, group: Group) -> Result<Duration, EngineError> {
+        if self.is_blocked(&group) {
+            self.sweep().await?;
+            return Ok(RETRY_DELAY);
+        }
+        let index = group.index.clone();
+        let wait = self.turn(Turn::Announce(header.current, group)).await?;
+        if !wait.is_zero() {
+            // What an earlier move left there may be in the way.
+            self.sweep_index(&index).await?;
+        }
+        Ok(wait)
+    }
+
+    async fn join(&mut self, header: Header, group: Group) -> Result<Duration, EngineError> {
+        if !self.have_readers_ended() {
+            return Ok(WORK_DELAY);
+        }
+        if self.is_blocked(&group) {
+            return Ok(RETRY_DELAY);
+        }
+        self.turn(Turn::Join(header.current, group)).await
+    }
+
+    async fn copy(&mut self, header: Header, group: Group) -> Result<Duration, EngineError> {
+        let Some(first) = group.copies.first() else {
+            return self.verify(header, group).await;
+        };
+        let Some(entry) = self.entry(&group.index) else {
+            // Gone: the dispatcher knows.
+            let turn = Turn::Note(header.current, group.revised());
+            return self.turn(turn).await.map(|_| WORK_DELAY);
+        };
+        if self.is_blocked(&group) {
+            return Ok(RETRY_DELAY);
+        }
+        let node = first.node.clone();
+        match (first.copy.shards.first().copied(), first.copy.list.clone()) {
+            (None, _) => {
+                let mut next = group.revised();
+                next.copies.remove(0);
+                self.turn(Turn::Note(header.current, next)).await
+            }
+            (Some(shard), None) => {
+                let Some(list) = self.copier.list(&entry, shard, &node).await? else {
+                    return Ok(RETRY_DELAY);
+                };
+                let mut next = group.revised();
+                if let Some(target) = next.copies.first_mut() {
+                    target.copy.list = Some(list);
+                    target.copy.offset = 0;
+                }
+                self.turn(Turn::Note(header.current, next)).await
+            }
+            (Some(shard), Some(list)) => self.copy_piece(header, group, &node, shard, list).await,
+        }
+    }
+
+    async fn copy_piece(
+        &mut self,
+        header: Header,
+        mut group: Group,
+        node: &NodeId,
+        shard: ShardId,
+        list: crate::port::PayloadRef,
+    ) -> Result<Duration, EngineError> {
+        let shared = self.shared.clone();
+        match shared.copy.owed(&shared, node, &group.index).await {
+            Some(owed) if owed > OWED_MAX => {
+                let what = format!("node {node}");
+                shared.movement.wait_for(what, "it has not taken in what was copied before");
+                return Ok(WORK_DELAY);
+            }
+            Some(_) => {}
+            None => return Err(EngineError::ShuttingDown),
+        }
+        let Some(target) = group.copies.first_mut() else {
+            return Ok(Duration::ZERO);
+        };
+        let (ids, offset) = self.copier.next_ids(&list, target.copy.offset).await?;
+        target.copy.offset = offset;
+        if ids.is_empty() {
+            let mut next = group.revised();
+            if let Some(target) = next.copies.first_mut() {
+                target.copy.shards.remove(0);
+                target.copy.list = None;
+            }
+            let wait = self.turn(Turn::Note(header.current, next)).await?;
+            if wait.is_zero() {
+                self.copier.remove(Some(list)).await?;
+            }
+            return Ok(wait);
+        }
+        let index = group.index.clone();
+        let ask = Ask::Copy {
+            node: node.clone(),
+            index: index.clone(),
+            shard,
+            ids,
+            note: CopyNote::Move {
+                number: header.current,
+                group,
+            },
+        };
+        match self.copier.ask(ask).await? {
+            Answer::Copied { documents, bytes } => Ok(self.copier.note(documents, bytes)),
+            Answer::Failed(cause) => {
+                let what = format!("shard {shard} of {index}");
+                shared.movement.wait_for(what, cause);
+                Ok(RETRY_DELAY)
+            }
+            Answer::Busy => {
+                let what = format!("index {index}");
+                shared.movement.wait_for(what, "it does not come to rest");
+                Ok(RETRY_DELAY)
+            }
+            // The group stands elsewhere, or the index is gone: looked at anew.
+            _ => Ok(WORK_DELAY),
+        }
+    }
+
+    /// Compares what the targets hold with their replicas, copies what differs, and switches when
+    /// nothing does.
+    async fn verify(&mut self, header: Header, group: Group) -> Result<Duration, EngineError> {
+        let shared = self.shared.clone();
+        let Some(entry) = self.entry(&group.index) else {
+            let turn = Turn::Note(header.current, group.revised());
+            return self.turn(turn).await.map(|_| WORK_DELAY);
+        };
+        if self.is_blocked(&group) {
+            return Ok(RETRY_DELAY);
+        }
+        let has_vectors = miroir_core::settings::has_embedders(&entry.record.settings);
+        for (shard, node) in group.targets() {
+            match shared.copy.owed(&shared, &node, &group.index).await {
+                Some(0) => {}
+                Some(_) => {
+                    let what = format!("node {node}");
+                    shared.movement.wait_for(what, "it has not taken in what was copied");
+                    return Ok(WORK_DELAY);
+                }
+                None => return Err(EngineError::ShuttingDown),
+            }
+            if shared.copy.is_join_spoilt(&node, &group.index) {
+                // What it lacks is found by a comparison, but for vectors, and for settings.
+                let Some(is_alike) = self.has_same_settings(&entry, shard, &node).await else {
+                    return Ok(RETRY_DELAY);
+                };
+                if has_vectors || !is_alike {
+                    tracing::warn!(%node, index = %group.index,
+                        "a write did not come to a joining replica; it is copied again");
+                    let turn = Turn::Withdraw(header.current, group, After::Again);
+                    return self.turn(turn).await;
+                }
+                if let Some(change) = shared.copy.settle_spoilt(&node, &group.index) {
+                    shared.ports.store.commit(vec![change]).await?;
+                }
+                self.compared.retain(|(_, compared)| *compared != node);
+                return Ok(Duration::ZERO);
+            }
+            if self.compared.contains(&(shard, node.clone())) {
+                continue;
+            }
+            if let Some(wait) = self.compare(&entry, shard, &node).await? {
+                return Ok(wait);
+            }
+            self.compared.insert((shard, node));
+            if !self.shared.movement.is_at(header.current, group.revision) {
+                return Ok(Duration::ZERO);
+            }
+        }
+        self.shared.step("move.verified").await;
+        self.turn(Turn::Switch(header.current, group)).await
+    }
+
+    /// Whether the node has the settings that a replica of the shard has; `None` if that cannot be
+    /// told now.
+    async fn has_same_settings(
+        &self,
+        entry: &IndexEntry,
+        shard: ShardId,
+        node: &NodeId,
+    ) -> Option<bool> {
+        let reference = self.copier.source(entry, shard, node)?;
+        let read = async |node: &NodeId| {
+            let replica = Replica {
+                shared: &self.shared,
+                node,
+                entry,
+            };
+            replica.settings().await.ok()
+        };
+        let expected = read(&reference).await?;
+        Some(read(node).await? == expected)
+    }
+
+    /// `None` if the replica is like the others; otherwise how long to wait before the next look.
+    async fn compare(
+        &mut self,
+        entry: &IndexEntry,
+        shard: ShardId,
+        node: &NodeId,
+    ) -> Result<Option<Duration>, EngineError> {
+        let Some(reference) = self.copier.source(entry, shard, node) else {
+            return Ok(Some(RETRY_DELAY));
+        };
+        let comparison = Comparison {
+            shared: &self.shared,
+            entry,
+            shard,
+            reference: &reference,
+            nodes: std::slice::from_ref(node),
+            is_even: false,
+            is_repairing: true,
+        };
+        match comparison.run(&mut self.copier.pace).await {
+            Ok(found) if found.is_empty() => Ok(None),
+            Ok(found) => {
+                tracing::info!(%node, index = %entry.record.physical, %shard, count = found.len(),
+                    "documents differed after the copy and are copied again");
+                Ok(Some(WORK_DELAY))
+            }
+            Err(Failure::Engine(error)) => Err(error),
+            Err(Failure::Gone) => Ok(Some(WORK_DELAY)),
+            Err(Failure::NotNow(cause)) => {
+                let what = format!("shard {shard} of {}", entry.record.physical);
+                self.shared.movement.wait_for(what, cause);
+                Ok(Some(RETRY_DELAY))
+            }
+        }
+    }
+
+    async fn drop_beside(&mut self, header: Header, group: Group) -> Result<Duration, EngineError> {
+        if !self.have_readers_ended() {
+            return Ok(WORK_DELAY);
+        }
+        self.turn(Turn::Drop(header.current, group)).await
+    }
+
+    async fn clear(
+        &mut self,
+        header: Header,
+        group: Group,
+        then: After,
+    ) -> Result<Duration, EngineError> {
+        let shared = self.shared.clone();
+        for (_, node) in group.leaving(then) {
+            // What is away removes it when it is back; the placement remembers it until then.
+            let is_away = !self.is_readable(&node) || !shared.is_up(&node);
+            if is_away && then != After::Again {
+                continue;
+            }
+            let is_awaiting = shared.copy.is_awaiting(&node, &group.index);
+            match shared.copy.owed(&shared, &node, &group.index).await {
+                Some(0) if !is_awaiting => {}
+                Some(_) => {
+                    let what = format!("node {node}");
+                    shared.movement.wait_for(what, "it has not removed what is no longer its own");
+                    return Ok(if is_away { RETRY_DELAY } else { WORK_DELAY });
+                }
+                None => return Err(EngineError::ShuttingDown),
+            }
+        }
+        self.turn(Turn::Clear(header.current, group)).await
+    }
+
+    /// Forgets what lies beside nowhere any more.
+    async fn sweep(&mut self) -> Result<(), EngineError> {
+        let snapshot = self.shared.snapshot.load_full();
+        for entry in snapshot.indexes.values() {
+            if entry.placement.transit().beside().next().is_some() {
+                self.sweep_index(&entry.record.physical).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep_index(&mut self, index: &PhysicalIndex) -> Result<(), EngineError> {
+        let ask = Ask::Move(Turn::Sweep(index.clone()));
+        self.copier.ask(ask).await.map(drop)
+    }
+}
