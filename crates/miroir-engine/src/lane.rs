@@ -976,9 +976,7 @@ fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
 fn is_harmless(work: &Work, error: &Value) -> bool {
     match error.get("code").and_then(Value::as_str) {
         Some("index_already_exists") => true,
-        Some("index_not_found") => {
-            work.is_removal() || matches!(work, Work::RecreateIndex { .. })
-        }
+        Some("index_not_found") => work.is_removal() || matches!(work, Work::RecreateIndex { .. }),
         _ => false,
     }
 }

@@ -137,8 +137,8 @@ async fn strangers(
     };
     let timeout = shared.config.node_timeout;
     let answer = shared.ports.nodes.read(node, read, timeout).await?;
-    let page: Value = serde_json::from_slice(&answer)
-        .map_err(|error| EngineError::Answer(error.to_string()))?;
+    let page: Value =
+        serde_json::from_slice(&answer).map_err(|error| EngineError::Answer(error.to_string()))?;
     let documents = page.get("total").and_then(Value::as_u64).unwrap_or(0);
     Ok((documents > 0).then(|| Orphan {
         node: node.clone(),

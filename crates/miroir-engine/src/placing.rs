@@ -232,7 +232,8 @@ mod tests {
     #[test]
     fn the_stored_form_is_pinned() {
         let [_, _, third, _] = moved();
-        let [_, Change::PutFact { key, value }] = third.changes(&PhysicalIndex::from_stored("m__1"))
+        let [_, Change::PutFact { key, value }] =
+            third.changes(&PhysicalIndex::from_stored("m__1"))
         else {
             panic!("two changes");
         };

@@ -4,8 +4,8 @@
 //! Law: the requests a node gets for a batch are a function of the plan and of the node's shards
 //! alone, so that request *r* of batch *b* means the same before and after a crash.
 
-use crate::port::PayloadRef;
 use crate::placing::FIRST_EPOCH;
+use crate::port::PayloadRef;
 use miroir_core::id::{Epoch, IndexUid, PhysicalIndex, ShardId, TaskUid};
 use miroir_core::task::AdditionMethod;
 use serde::{Deserialize, Serialize};
@@ -306,7 +306,10 @@ mod tests {
             ..plan
         };
         let text = serde_json::to_string(&later).expect("a plan serializes");
-        assert!(text.ends_with(r#""requestBytesMax":1024,"epoch":7}"#), "{text}");
+        assert!(
+            text.ends_with(r#""requestBytesMax":1024,"epoch":7}"#),
+            "{text}"
+        );
         let back: BatchPlan = serde_json::from_str(&text).expect("it reads back");
         assert_eq!(back, later);
     }

@@ -6,9 +6,7 @@ mod settings;
 use crate::error::EngineError;
 use crate::placing::Placing;
 use crate::plan::BatchPlan;
-use crate::port::{
-    BatchRecord, Change, IndexRecord, PayloadRef, StoreError, TaskRecord,
-};
+use crate::port::{BatchRecord, Change, IndexRecord, PayloadRef, StoreError, TaskRecord};
 use crate::state::{
     Config, Effect, IndexEntry, LiveBatch, Ports, Shared, Snapshot, exchange_names,
 };
@@ -28,11 +26,7 @@ pub(crate) struct Found {
 }
 
 /// An index as planned, where it lies, and the changes of its settings that are in flight.
-pub(crate) type FoundIndex = (
-    IndexRecord,
-    Placing,
-    Vec<(BatchUid, Map<String, Value>)>,
-);
+pub(crate) type FoundIndex = (IndexRecord, Placing, Vec<(BatchUid, Map<String, Value>)>);
 
 /// Reads the store and notes the configured nodes in it.
 pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, EngineError> {

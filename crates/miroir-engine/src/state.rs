@@ -421,12 +421,7 @@ pub struct Shared {
 impl Shared {
     /// Ties the parts together.
     #[must_use]
-    pub fn new(
-        ports: Ports,
-        config: Config,
-        cluster: String,
-        snapshot: Snapshot,
-    ) -> Arc<Self> {
+    pub fn new(ports: Ports, config: Config, cluster: String, snapshot: Snapshot) -> Arc<Self> {
         let metrics = Metrics::new();
         let gate = Gate::new(config.limits);
         let cache = SearchCache::new(config.search_cache_bytes);
@@ -529,7 +524,11 @@ impl Shared {
         let Some(record) = self.ports.store.load_batch(uid).await? else {
             return Ok(None);
         };
-        if record.deliveries.get(node).is_none_or(|delivery| delivery.is_applied) {
+        if record
+            .deliveries
+            .get(node)
+            .is_none_or(|delivery| delivery.is_applied)
+        {
             return Ok(None);
         }
         Ok(Some(Arc::new(crate::recover::revive(self, &record).await?)))

@@ -147,9 +147,7 @@ impl<'a> Judge<'a> {
     fn check(&self, read: &Read) -> Result<(), String> {
         match &read.target {
             Target::Name(name) => self.check_named(name, read),
-            Target::Replica(node, physical, sets) => {
-                self.check_replica(node, physical, sets, read)
-            }
+            Target::Replica(node, physical, sets) => self.check_replica(node, physical, sets, read),
         }
     }
 

@@ -615,8 +615,9 @@ fn read(node: &Node, name: &NodeId, read: NodeRead) -> Result<Bytes, NodeError> 
         NodeRead::Stats => {
             let indexes = node.indexes.iter();
             let of = |index: &Index| json!({"numberOfDocuments": index.documents.len()});
-            let indexes: Map<String, Value> =
-                indexes.map(|(name, index)| (name.clone(), of(index))).collect();
+            let indexes: Map<String, Value> = indexes
+                .map(|(name, index)| (name.clone(), of(index)))
+                .collect();
             Ok(answer(&json!({
                 "databaseSize": 0,
                 "usedDatabaseSize": 0,

@@ -4,15 +4,16 @@
 
 use crate::dice::Dice;
 use crate::node::Fleet;
+use crate::store::FlakyStore;
 use async_trait::async_trait;
 use bytes::Bytes;
 use miroir_core::id::{NodeId, NodeTaskUid, PhysicalIndex};
 use miroir_core::reserved::SHARD_FIELD;
 use miroir_core::task::TaskStatus;
 use miroir_engine::port::{
-    BatchRecord, Catalog, Change, NodeClient, NodeError, NodeRead, NodeTask, NodeTaskQuery, NodeWrite,
+    BatchRecord, Catalog, Change, NodeClient, NodeError, NodeRead, NodeTask, NodeTaskQuery,
+    NodeWrite,
 };
-use crate::store::FlakyStore;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -160,7 +161,11 @@ impl Liar {
 
     /// Shards of the index are joining at the node, or lie beside there.
     async fn is_in_transit(&self, node: &NodeId, index: &PhysicalIndex, how: &[&str]) -> bool {
-        let fact = self.store.inner().load_fact(&format!("placing/{index}")).await;
+        let fact = self
+            .store
+            .inner()
+            .load_fact(&format!("placing/{index}"))
+            .await;
         let fact = fact.unwrap_or_default().unwrap_or_default();
         how.iter()
             .any(|how| fact["transit"][how].get(node.as_str()).is_some())
@@ -218,8 +223,11 @@ impl NodeClient for Liar {
             *body = without_filter(body);
         }
         if self.sabotage == Sabotage::ForgetJoiningFilter
-            && let NodeRead::Search { index, body } | NodeRead::Documents { index, body } = &mut what
-            && self.is_in_transit(node, index, &["joining", "beside"]).await
+            && let NodeRead::Search { index, body } | NodeRead::Documents { index, body } =
+                &mut what
+            && self
+                .is_in_transit(node, index, &["joining", "beside"])
+                .await
         {
             *body = without_filter(body);
         }

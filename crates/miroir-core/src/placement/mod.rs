@@ -193,7 +193,6 @@ impl Placement {
             .map_or(0, |before| self.ends[before]);
         &self.replicas[start as usize..*end as usize]
     }
-
 }
 
 #[cfg(test)]

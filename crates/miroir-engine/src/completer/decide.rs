@@ -70,12 +70,7 @@ impl Completer {
         sets
     }
 
-    fn may_leave(
-        &self,
-        node: &NodeId,
-        in_sync: &BTreeSet<NodeId>,
-        coming: &[Vec<NodeId>],
-    ) -> bool {
+    fn may_leave(&self, node: &NodeId, in_sync: &BTreeSet<NodeId>, coming: &[Vec<NodeId>]) -> bool {
         let sets = self.all_replica_sets();
         let sets = sets.iter().flat_map(|set| set.iter());
         may_leave(node, in_sync, sets.chain(coming).map(Vec::as_slice))
@@ -474,8 +469,7 @@ impl Completer {
             Ruling::TryAgain
         } else {
             // One that has no say is being copied to as well.
-            let is_copying =
-                copy.is_copying(node, &plan.physical) || !tally.batch.has_say(node);
+            let is_copying = copy.is_copying(node, &plan.physical) || !tally.batch.has_say(node);
             let ruling = tally.ruling(node, failed_tasks, is_copying || is_forgiven);
             if is_copying && tally.ruling(node, failed_tasks, false) != ruling {
                 round.spoilt.push((node.clone(), plan.physical.clone()));

@@ -7,8 +7,8 @@
 
 use super::Pace;
 use super::barrier::{Answer, Ask, Unlike};
-use super::read::{ReadFailure, Replica, Walk};
 use super::copier::{HOLD_MAX, HOLD_MIN};
+use super::read::{ReadFailure, Replica, Walk};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::state::{IndexEntry, NodeView, Shared};

@@ -10,11 +10,11 @@ use super::{IndexCopy, Refill, refill_change, witness};
 use crate::completer::Event;
 use crate::dispatcher::Dispatcher;
 use crate::error::EngineError;
+use crate::movement::turn::Turn;
+use crate::movement::{Group, group_change};
 use crate::plan::{BatchPlan, REQUEST_BYTES_MAX, Work};
 use crate::port::{BatchRecord, Change, Delivery, NodeSettingsVersion, PayloadRef};
 use crate::prepare::PlannedIndex;
-use crate::movement::turn::Turn;
-use crate::movement::{Group, group_change};
 use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, NodeView, shards_of};
 use bytes::Bytes;
 use miroir_core::hash::shard_of;
@@ -327,7 +327,9 @@ impl Dispatcher {
             let Some(version) = planned.record.settings_version else {
                 continue;
             };
-            if planned.patches.is_empty() && !shards_of(&planned.placing.replica_sets, node).is_empty() {
+            if planned.patches.is_empty()
+                && !shards_of(&planned.placing.replica_sets, node).is_empty()
+            {
                 changes.push(Change::PutNodeSettingsVersion(NodeSettingsVersion {
                     index: planned.record.physical.clone(),
                     node: node.clone(),

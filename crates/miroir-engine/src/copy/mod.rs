@@ -480,7 +480,12 @@ impl Desk {
     }
 
     /// Asks the dispatcher and waits for its answer; [`Answer::Busy`] when the engine shuts down.
-    pub(crate) async fn ask(&self, shared: &crate::state::Shared, ask: Ask, limit: Duration) -> Answer {
+    pub(crate) async fn ask(
+        &self,
+        shared: &crate::state::Shared,
+        ask: Ask,
+        limit: Duration,
+    ) -> Answer {
         let (reply, answer) = oneshot::channel();
         let request = Request { ask, limit, reply };
         if self.requests.send(request).await.is_err() {

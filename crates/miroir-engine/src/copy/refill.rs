@@ -197,9 +197,8 @@ impl Worker {
         // An index in the making is not shown to readers yet, and one being removed still is.
         if let Some(copy) = refill.indexes.first() {
             let entry = self.entry(&copy.index);
-            let is_there = |entry: &Arc<IndexEntry>| {
-                !entry.placement.shards_of(&self.node).is_empty()
-            };
+            let is_there =
+                |entry: &Arc<IndexEntry>| !entry.placement.shards_of(&self.node).is_empty();
             if self.shared.is_indexing(&copy.index) || entry.as_ref().is_some_and(is_there) {
                 return Ok(WORK_DELAY);
             }

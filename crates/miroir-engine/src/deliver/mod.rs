@@ -336,9 +336,7 @@ impl<'a> Requests<'a> {
                 let primary_key = primary_key.clone();
                 Some(unmarked(NodeWrite::UpdateIndex { index, primary_key }))
             }
-            Work::DeleteIndex | Work::DropIndex => {
-                Some(unmarked(NodeWrite::DeleteIndex { index }))
-            }
+            Work::DeleteIndex | Work::DropIndex => Some(unmarked(NodeWrite::DeleteIndex { index })),
             Work::DropShards { dropped } => {
                 let filter = shards_filter(dropped, plan.shard_count);
                 let body = serde_json::json!({ "filter": filter }).to_string().into();

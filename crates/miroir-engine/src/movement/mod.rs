@@ -197,7 +197,9 @@ impl Group {
     fn state(&self, number: u64, header: &Header) -> MoveState {
         match self.step {
             Step::Waiting if header.state == MovementState::Cancelled => MoveState::Cancelled,
-            Step::Waiting if header.state == MovementState::Cancelling && number > header.current => {
+            Step::Waiting
+                if header.state == MovementState::Cancelling && number > header.current =>
+            {
                 MoveState::Cancelling
             }
             Step::Waiting => MoveState::Waiting,
@@ -208,7 +210,9 @@ impl Group {
             Step::Dropping { then: After::Done } => MoveState::Dropping,
             Step::Leaving { .. } | Step::Dropping { .. } => MoveState::Cancelling,
             Step::Ended { is_cancelled: true } => MoveState::Cancelled,
-            Step::Ended { is_cancelled: false } => MoveState::Done,
+            Step::Ended {
+                is_cancelled: false,
+            } => MoveState::Done,
         }
     }
 }
@@ -247,9 +251,7 @@ fn groups_of(moves: &[ShardMove]) -> Vec<Group> {
             bytes: 0,
         };
         match groups.last_mut() {
-            Some(last)
-                if last.index == shard_move.index && last.moves.len() < GROUP_SHARDS_MAX =>
-            {
+            Some(last) if last.index == shard_move.index && last.moves.len() < GROUP_SHARDS_MAX => {
                 last.moves.push(one);
             }
             _ => groups.push(Group {
@@ -342,9 +344,8 @@ impl Board {
 
     /// The group of that number is the current one and nothing was stored of it since.
     pub(crate) fn is_at(&self, number: u64, revision: u64) -> bool {
-        self.current().is_some_and(|(header, group)| {
-            header.current == number && group.revision == revision
-        })
+        self.current()
+            .is_some_and(|(header, group)| header.current == number && group.revision == revision)
     }
 
     /// A group is stored as given.

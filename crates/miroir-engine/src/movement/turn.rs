@@ -1,7 +1,9 @@
 //! The dispatcher's part in movements: it alone knows the order of batches, so it alone says from
 //! which batch on a node is written to, and when it may be read.
 
-use super::{After, Group, GroupMove, Header, Step, TargetCopy, group_change, groups_of, header_change};
+use super::{
+    After, Group, GroupMove, Header, Step, TargetCopy, group_change, groups_of, header_change,
+};
 use crate::completer::Event;
 use crate::copy::IndexCopy;
 use crate::copy::barrier::{Answer, Piece, Served};
@@ -195,7 +197,9 @@ impl Dispatcher {
             if set != from {
                 let listed: Vec<&str> = set.iter().map(NodeId::as_str).collect();
                 let listed = listed.join(", ");
-                return Err(format!("{name} is no longer where the plan found it: {listed}"));
+                return Err(format!(
+                    "{name} is no longer where the plan found it: {listed}"
+                ));
             }
             if to.is_empty() {
                 return Err(format!("{name} would be nowhere"));
@@ -266,7 +270,11 @@ impl Dispatcher {
         self.commit(&changes).await?;
         self.shared.step("move.ended").await;
         if header.state.is_final() {
-            tracing::info!(id = header.id, state = header.state.as_str(), "shards move no more");
+            tracing::info!(
+                id = header.id,
+                state = header.state.as_str(),
+                "shards move no more"
+            );
         }
         self.shared.movement.put(number, group);
         self.shared.movement.put_header(header);
@@ -393,13 +401,18 @@ impl Dispatcher {
         let mut transit = self.transit(&group.index);
         for (shard, node) in &targets {
             if transit.is_beside(*shard, node) {
-                return failed(format!("{node} has not removed what it held of shard {shard}"));
+                return failed(format!(
+                    "{node} has not removed what it held of shard {shard}"
+                ));
             }
             transit.put_beside(*shard, node);
         }
         let next = (number, group.at(Step::Announced));
         let none = BTreeMap::new();
-        let Some(replacement) = self.replace(&group.index, &none, transit, Some(next)).await? else {
+        let Some(replacement) = self
+            .replace(&group.index, &none, transit, Some(next))
+            .await?
+        else {
             return Ok(Some(Answer::Gone));
         };
         self.commit(&replacement.changes()).await?;
@@ -511,7 +524,10 @@ impl Dispatcher {
         }
         let lonely = |one: &&GroupMove| !one.to.iter().any(|node| self.is_fit(node));
         if let Some(one) = group.moves.iter().find(lonely) {
-            return Some(format!("no replica of shard {} would be in sync", one.shard));
+            return Some(format!(
+                "no replica of shard {} would be in sync",
+                one.shard
+            ));
         }
         *coming = group.moves.iter().map(|one| one.to.clone()).collect();
         None
@@ -721,7 +737,9 @@ impl Dispatcher {
             return Ok(Some(Answer::Done));
         }
         let changes = replacement.changes();
-        let answer = self.end(number, group, then == After::Cancelled, changes).await?;
+        let answer = self
+            .end(number, group, then == After::Cancelled, changes)
+            .await?;
         self.adopt(replacement);
         Ok(answer)
     }

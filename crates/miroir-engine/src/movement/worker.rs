@@ -40,7 +40,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             Err(EngineError::ShuttingDown) => return,
             Err(error) => {
                 tracing::warn!(%error, "a movement cannot go on; trying again");
-                shared.movement.wait_for("the store or a node", error.to_string());
+                shared
+                    .movement
+                    .wait_for("the store or a node", error.to_string());
                 RETRY_DELAY
             }
         };
@@ -130,7 +132,9 @@ impl Worker {
     fn missing_target(&self, group: &Group) -> Option<NodeId> {
         let targets = group.targets().into_iter().map(|(_, node)| node);
         let mut missing = targets.filter(|node| {
-            !self.is_readable(node) || !self.shared.is_up(node) || self.shared.copy.is_refilling(node)
+            !self.is_readable(node)
+                || !self.shared.is_up(node)
+                || self.shared.copy.is_refilling(node)
         });
         missing.next()
     }
@@ -147,7 +151,10 @@ impl Worker {
     fn is_blocked(&self, group: &Group) -> bool {
         let board = &self.shared.movement;
         if let Some(node) = self.missing_target(group) {
-            board.wait_for(format!("node {node}"), "it does not answer or is not in sync");
+            board.wait_for(
+                format!("node {node}"),
+                "it does not answer or is not in sync",
+            );
             return true;
         }
         let Some(entry) = self.entry(&group.index) else {
@@ -237,7 +244,9 @@ impl Worker {
         match shared.copy.owed(&shared, node, &group.index).await {
             Some(owed) if owed > OWED_MAX => {
                 let what = format!("node {node}");
-                shared.movement.wait_for(what, "it has not taken in what was copied before");
+                shared
+                    .movement
+                    .wait_for(what, "it has not taken in what was copied before");
                 return Ok(WORK_DELAY);
             }
             Some(_) => {}
@@ -305,7 +314,9 @@ impl Worker {
                 Some(0) => {}
                 Some(_) => {
                     let what = format!("node {node}");
-                    shared.movement.wait_for(what, "it has not taken in what was copied");
+                    shared
+                        .movement
+                        .wait_for(what, "it has not taken in what was copied");
                     return Ok(WORK_DELAY);
                 }
                 None => return Err(EngineError::ShuttingDown),
@@ -424,7 +435,9 @@ impl Worker {
                 Some(0) if !is_awaiting => {}
                 Some(_) => {
                     let what = format!("node {node}");
-                    shared.movement.wait_for(what, "it has not removed what is no longer its own");
+                    shared
+                        .movement
+                        .wait_for(what, "it has not removed what is no longer its own");
                     return Ok(if is_away { RETRY_DELAY } else { WORK_DELAY });
                 }
                 None => return Err(EngineError::ShuttingDown),

@@ -4,8 +4,8 @@ use super::{PlannedIndex, Prepared, Preparer, bare, error_value, index_not_found
 use crate::deliver::{LineReader, PayloadReader};
 use crate::error::EngineError;
 use crate::lookup::fetch_seqs;
-use crate::placing::Placing;
 use crate::overlay::{Known, Overlay};
+use crate::placing::Placing;
 use crate::plan::{Cut, PlannedEntry, Source, Work};
 use crate::port::{Change, PayloadRef, PayloadWriter, StoreError, TaskRecord, Timestamp};
 use crate::state::{Effect, IndexEntry};

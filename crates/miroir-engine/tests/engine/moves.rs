@@ -106,9 +106,9 @@ async fn assert_placed(world: &World, index: &str, expected: &BTreeMap<String, V
             .collect();
         assert_eq!(world.fleet.documents(&node, index), right, "on {node}");
         let holds_any = sets.iter().flatten().any(|other| other.as_str() == node);
-        let has_index = world.fleet.on(&node, |node| {
-            node.indexes.contains_key(physical.as_str())
-        });
+        let has_index = world
+            .fleet
+            .on(&node, |node| node.indexes.contains_key(physical.as_str()));
         assert_eq!(has_index, holds_any, "{node} has {physical}");
     }
     let fact = world.store.load_fact(&format!("placing/{physical}")).await;
@@ -148,10 +148,14 @@ impl Model {
     async fn one_of_every_kind(&self, engine: &Engine, round: u64) {
         let stamp = 1000 + round;
         let id = round % 40;
-        self.write(engine, add("m", &[doc(id, stamp), doc(200 + id, stamp)]), |all| {
-            all.insert(id.to_string(), doc(id, stamp));
-            all.insert((200 + id).to_string(), doc(200 + id, stamp));
-        })
+        self.write(
+            engine,
+            add("m", &[doc(id, stamp), doc(200 + id, stamp)]),
+            |all| {
+                all.insert(id.to_string(), doc(id, stamp));
+                all.insert((200 + id).to_string(), doc(200 + id, stamp));
+            },
+        )
         .await;
         let other = (round * 7) % 60;
         let partial = [json!({"id": other, "p": stamp})];
@@ -237,7 +241,11 @@ fn by_id(list: &Value) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
     for document in list.as_array().expect("a list") {
         let before = all.insert(document["id"].to_string(), document.clone());
-        assert!(before.is_none(), "document {} is shown twice", document["id"]);
+        assert!(
+            before.is_none(),
+            "document {} is shown twice",
+            document["id"]
+        );
     }
     all
 }
@@ -301,12 +309,7 @@ async fn populate(engine: &Engine, model: &Model) {
 }
 
 /// Writes and reads go on until the movement is over, and a little longer.
-async fn busy(
-    world: &World,
-    engine: &Engine,
-    model: &Model,
-    from_round: u64,
-) -> MovementState {
+async fn busy(world: &World, engine: &Engine, model: &Model, from_round: u64) -> MovementState {
     model.is_over.set(false);
     let writer = async {
         let mut round = from_round;
@@ -342,12 +345,18 @@ fn a_cluster_grows_from_one_node_to_three_while_it_is_written_and_read() {
         assert_placed(&world, "m", &model.now()).await;
         for (from_round, names) in [(100, &["a", "b"][..]), (200, &["a", "b", "c"])] {
             start(&world, &engine, spread(names, 1)).await;
-            assert_eq!(busy(&world, &engine, &model, from_round).await, MovementState::Done);
+            assert_eq!(
+                busy(&world, &engine, &model, from_round).await,
+                MovementState::Done
+            );
             world.settled().await;
             assert_placed(&world, "m", &model.now()).await;
             let status = engine.movement().unwrap();
             assert_eq!(status.moves_done, status.moves_total);
-            assert!(status.documents > 0 && status.waits_for.is_none(), "{status:?}");
+            assert!(
+                status.documents > 0 && status.waits_for.is_none(),
+                "{status:?}"
+            );
         }
         assert!(model.reads.get() > 50, "{} reads", model.reads.get());
         assert_eq!(world.payload_count().await, 0, "nothing is left over");
@@ -363,7 +372,9 @@ fn a_node_is_drained_and_a_dead_one_replaced() {
             populate(&engine, &model).await;
             start(&world, &engine, spread(&["a", "b", "c"], 2)).await;
             assert_eq!(over(&engine).await, MovementState::Done);
-            world.fleet.set("b", |faults| faults.is_unreachable = is_dead);
+            world
+                .fleet
+                .set("b", |faults| faults.is_unreachable = is_dead);
             let (_, sets) = placed(&world, "m").await;
             let without_b = |shard: u32| -> Vec<NodeId> {
                 let set = sets[shard as usize].iter().cloned();
@@ -397,7 +408,10 @@ fn the_number_of_copies_goes_up_and_down() {
         for (round, copies) in [(0, 2), (100, 3), (200, 1), (300, 2)] {
             let wanted = spread(&["a", "b", "c"], copies);
             start(&world, &engine, wanted).await;
-            assert_eq!(busy(&world, &engine, &model, round).await, MovementState::Done);
+            assert_eq!(
+                busy(&world, &engine, &model, round).await,
+                MovementState::Done
+            );
             world.settled().await;
             assert_placed(&world, "m", &model.now()).await;
             let record = world.index("m").await.unwrap();
@@ -493,8 +507,14 @@ fn a_movement_stands_still_while_paused_and_goes_on_when_resumed() {
         engine.resume_movement().await.unwrap();
         assert_eq!(busy(&world, &engine, &model, 2).await, MovementState::Done);
         assert_placed(&world, "m", &model.now()).await;
-        assert!(engine.resume_movement().await.is_err(), "nothing stands still");
-        assert!(engine.cancel_movement().await.is_err(), "nothing is under way");
+        assert!(
+            engine.resume_movement().await.is_err(),
+            "nothing stands still"
+        );
+        assert!(
+            engine.cancel_movement().await.is_err(),
+            "nothing is under way"
+        );
     });
 }
 
@@ -610,7 +630,10 @@ fn a_write_that_only_a_joining_replica_fails_fails_for_nobody() {
         start(&world, &engine, |_| nodes(&["b"])).await;
         let is_copying = || {
             let movement = engine.movement().unwrap();
-            movement.moves.iter().any(|one| one.state == MoveState::Copying)
+            movement
+                .moves
+                .iter()
+                .any(|one| one.state == MoveState::Copying)
         };
         until("it joins", is_copying).await;
         world.fleet.set("b", |faults| {
@@ -650,7 +673,10 @@ fn what_a_deletion_counts_is_what_one_node_would_count() {
         assert_eq!(edited.details["editedDocuments"], 36);
         let all = succeed(&engine, write("m", Operation::DeleteAllDocuments)).await;
         assert_eq!(all.details["deletedDocuments"], 36);
-        assert!(!engine.movement().unwrap().state.is_final(), "it was under way");
+        assert!(
+            !engine.movement().unwrap().state.is_final(),
+            "it was under way"
+        );
         over(&engine).await;
         world.settled().await;
         assert_placed(&world, "m", &BTreeMap::new()).await;
@@ -679,9 +705,9 @@ fn an_index_removed_renamed_or_made_anew_while_it_moves_is_as_it_should_be() {
             world.settled().await;
             pass(Duration::from_secs(3)).await;
             let names = |node: &str| {
-                world
-                    .fleet
-                    .on(node, |node| node.indexes.keys().cloned().collect::<Vec<_>>())
+                world.fleet.on(node, |node| {
+                    node.indexes.keys().cloned().collect::<Vec<_>>()
+                })
             };
             match what {
                 "drop" => assert_eq!([names("a"), names("b")].concat(), Vec::<String>::new()),
@@ -717,7 +743,10 @@ fn a_movement_is_refused_by_name_where_it_cannot_be() {
             engine.start_movement(moves).await.unwrap_err().to_string()
         };
         let text = refusal(&|moves| moves[2].from = nodes(&["b"])).await;
-        assert!(text.contains("shard 2 of m__0 is no longer where"), "{text}");
+        assert!(
+            text.contains("shard 2 of m__0 is no longer where"),
+            "{text}"
+        );
         let text = refusal(&|moves| moves[1].to = nodes(&["x"])).await;
         assert!(text.contains("x, which is no node"), "{text}");
         let text = refusal(&|moves| moves[1].to.clear()).await;
@@ -768,7 +797,9 @@ fn reads_that_take_long_see_nothing_of_a_move() {
         start(&world, &engine, spread(&["a", "b"], 1)).await;
         over(&engine).await;
         for node in ["a", "b"] {
-            world.fleet.set(node, |faults| faults.read_delay = Duration::from_millis(300));
+            world.fleet.set(node, |faults| {
+                faults.read_delay = Duration::from_millis(300)
+            });
         }
         start(&world, &engine, spread(&["b", "a"], 1)).await;
         let reader = async |number: u64| {
@@ -782,7 +813,9 @@ fn reads_that_take_long_see_nothing_of_a_move() {
         };
         futures::future::join_all((0..8).map(reader)).await;
         for node in ["a", "b"] {
-            world.fleet.set(node, |faults| faults.read_delay = Duration::ZERO);
+            world
+                .fleet
+                .set(node, |faults| faults.read_delay = Duration::ZERO);
         }
         world.settled().await;
         assert_placed(&world, "m", &model.now()).await;

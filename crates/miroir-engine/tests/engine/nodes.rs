@@ -22,7 +22,12 @@ fn grown() -> World {
 
 async fn move_all(world: &World, engine: &Engine, to: &str) {
     let physical = world.index("m").await.expect("an index").physical;
-    let (_, sets) = world.store.load_placement(&physical).await.unwrap().unwrap();
+    let (_, sets) = world
+        .store
+        .load_placement(&physical)
+        .await
+        .unwrap()
+        .unwrap();
     let moves = (0..).zip(sets).map(|(shard, from)| ShardMove {
         index: physical.clone(),
         shard: ShardId(shard),
@@ -50,7 +55,10 @@ fn a_node_admitted_at_run_time_takes_everything_and_the_first_one_goes() {
     world.run(async |engine| {
         succeed(&engine, add("m", &documents())).await;
         engine.admit_nodes(vec![spec("b")]).await.unwrap();
-        engine.admit_nodes(vec![spec("b")]).await.expect("once more is the same");
+        engine
+            .admit_nodes(vec![spec("b")])
+            .await
+            .expect("once more is the same");
         let early = engine.retire_nodes(vec![NodeId::new("a")]).await;
         let text = early.unwrap_err().to_string();
         assert!(text.contains("node a holds shards of index m"), "{text}");
@@ -67,7 +75,11 @@ fn a_node_admitted_at_run_time_takes_everything_and_the_first_one_goes() {
     world.run(async |engine| {
         pass(Duration::from_secs(1)).await;
         let topology = engine.topology().await.unwrap();
-        let names: Vec<&str> = topology.nodes.iter().map(|node| node.name.as_str()).collect();
+        let names: Vec<&str> = topology
+            .nodes
+            .iter()
+            .map(|node| node.name.as_str())
+            .collect();
         assert_eq!(names, ["b"]);
         assert_eq!(count(&engine).await, 41);
         // It comes back when it is asked to, empty.
@@ -113,7 +125,11 @@ fn what_is_said_of_a_node_at_run_time_outlives_a_start() {
             id: NodeId::new("c"),
             ..spec("a")
         };
-        let taken = engine.admit_nodes(vec![taken]).await.unwrap_err().to_string();
+        let taken = engine
+            .admit_nodes(vec![taken])
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(taken.contains("the same address"), "{taken}");
     });
     world.run(async |_| {
@@ -151,7 +167,14 @@ fn orphans_are_shown_and_removed_when_asked() {
         let orphans = engine.orphans().await.unwrap();
         let told: Vec<(&str, &str, bool, u64)> = orphans
             .iter()
-            .map(|o| (o.node.as_str(), o.index.as_str(), o.shards.is_some(), o.documents))
+            .map(|o| {
+                (
+                    o.node.as_str(),
+                    o.index.as_str(),
+                    o.shards.is_some(),
+                    o.documents,
+                )
+            })
             .collect();
         assert_eq!(
             told,
@@ -164,7 +187,9 @@ fn orphans_are_shown_and_removed_when_asked() {
         world.settled().await;
         assert_eq!(engine.orphans().await.unwrap(), []);
         assert_eq!(count(&engine).await, 40);
-        let names = world.fleet.on("a", |node| node.indexes.keys().cloned().collect::<Vec<_>>());
+        let names = world
+            .fleet
+            .on("a", |node| node.indexes.keys().cloned().collect::<Vec<_>>());
         assert_eq!(names, [name.as_str(), "not-ours"]);
     });
 }
