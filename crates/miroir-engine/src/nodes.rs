@@ -211,16 +211,17 @@ impl Engine {
             .shutdown
             .clone()
             .run_until_cancelled_owned(lane.run());
-        let lane = retired.clone().run_until_cancelled_owned(lane);
+        let lane = Box::pin(retired.clone().run_until_cancelled_owned(lane));
         self.spawn(async move {
             lane.await;
         });
         let refills = crate::copy::refill::run(node.clone(), shared.clone());
-        let refills = retired.clone().run_until_cancelled_owned(refills);
+        let refills = Box::pin(retired.clone().run_until_cancelled_owned(refills));
         self.spawn(async move {
             refills.await;
         });
-        let probes = retired.run_until_cancelled_owned(prober::run(node.clone(), shared));
+        let probes = prober::run(node.clone(), shared);
+        let probes = Box::pin(retired.run_until_cancelled_owned(probes));
         self.spawn(async move {
             probes.await;
         });
