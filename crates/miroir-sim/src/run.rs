@@ -57,6 +57,7 @@ impl Default for Options {
             sabotage: None,
             has_disk_loss: true,
             has_late_requests: true,
+            has_moves: false,
             is_traced: false,
         }
     }

@@ -111,6 +111,8 @@ fn seeds_of_removals_and_old_copies_among_ten_thousand() {
 fn three_hundred_seeds_in_which_shards_move_keep_every_promise() {
     let options = Options {
         has_moves: true,
+        has_disk_loss: false,
+        has_late_requests: false,
         ..Options::default()
     };
     let sum = sweep(0..300, options);

@@ -765,7 +765,7 @@ fn required<'a>(tally: &'a Tally, in_sync: &BTreeSet<NodeId>) -> BTreeSet<&'a No
     };
     let nodes = tally.batch.nodes.iter();
     nodes
-        .filter(|node| in_sync.contains(*node) || speaks(node))
+        .filter(|node| (in_sync.contains(*node) && tally.batch.has_say(node)) || speaks(node))
         .collect()
 }
 
