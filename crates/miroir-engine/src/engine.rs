@@ -217,6 +217,9 @@ impl Engine {
         engine.tasks.spawn(crate::copy::run_audits(shared.clone()));
         engine
             .tasks
+            .spawn(crate::topology::carry::run(engine.clone()));
+        engine
+            .tasks
             .spawn(Completer::new(shared.clone(), event_receiver).run());
         engine.tasks.spawn(courier::run(
             shared.clone(),

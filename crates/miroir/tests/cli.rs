@@ -46,6 +46,8 @@ fn the_help_is_the_reviewed_one() {
         ("node-replace", &["node", "replace", "--help"]),
         ("topology", &["topology", "--help"]),
         ("topology-plan", &["topology", "plan", "--help"]),
+        ("topology-apply", &["topology", "apply", "--help"]),
+        ("topology-cancel", &["topology", "cancel", "--help"]),
         ("explain", &["explain", "--help"]),
         ("explain-shard", &["explain", "shard", "--help"]),
         ("explain-query", &["explain", "query", "--help"]),

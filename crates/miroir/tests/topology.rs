@@ -239,3 +239,125 @@ fn json_of_any(cluster: &Cluster, args: &[&str]) -> Value {
     args.push("--json");
     serde_json::from_slice(&miroir(cluster, &args).stdout).unwrap()
 }
+
+/// Stages, shows, applies, waits.
+fn applied(cluster: &Cluster, staging: &[&str]) {
+    let staged = json_of(cluster, staging);
+    let epoch = staged["stagedEpoch"].to_string();
+    let plan = json_of(cluster, &["topology", "plan"]);
+    assert_eq!(plan["refusals"], json!([]), "{plan}");
+    let after = json_of(cluster, &["topology", "apply", "--epoch", &epoch, "--wait"]);
+    assert_eq!(after.get("underway"), None, "{after}");
+    assert_eq!(after["epoch"].to_string(), epoch);
+    let nothing_left = json_of(cluster, &["topology", "plan"]);
+    assert_eq!(nothing_left["moveCount"], 0, "{nothing_left}");
+}
+
+fn shards_of(cluster: &Cluster, name: &str) -> Option<u64> {
+    let topology = cluster
+        .client()
+        .get("/_miroir/topology")
+        .unwrap()
+        .ok()
+        .unwrap();
+    let nodes = topology["nodes"].as_array().unwrap().clone();
+    let node = nodes.into_iter().find(|node| node["name"] == name)?;
+    node["shardCount"].as_u64()
+}
+
+fn check_whole(cluster: &Cluster) {
+    let query = json!({"q": "", "limit": 1000});
+    let found = cluster
+        .client()
+        .search("things", &query)
+        .unwrap()
+        .ok()
+        .unwrap();
+    assert_eq!(found["estimatedTotalHits"], 600);
+    let mut ids: Vec<u64> = found["hits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hit| hit["id"].as_u64().unwrap())
+        .collect();
+    ids.sort_unstable();
+    assert!(ids.into_iter().eq(0..600));
+}
+
+fn start_empty() -> (NodeProcess, String) {
+    let node = node();
+    let url = node.url();
+    (node, url)
+}
+
+#[test]
+fn what_is_applied_is_carried_out_as_it_was_planned() {
+    let mut cluster = filled();
+    let topology = cluster
+        .client()
+        .get("/_miroir/topology")
+        .unwrap()
+        .ok()
+        .unwrap();
+    let names: Vec<String> = topology["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["name"].as_str().unwrap().to_owned())
+        .collect();
+
+    let (_d, url) = start_empty();
+    json_of(&cluster, &["node", "add", "d", "--node-url", &url]);
+    let other = refused(&cluster, &["topology", "apply", "--epoch", "7"]);
+    assert!(
+        other.contains("Epoch 7 is not what is staged, 1 is"),
+        "{other}"
+    );
+    said(&cluster, &["topology", "revert"]);
+    applied(&cluster, &["node", "add", "d", "--node-url", &url]);
+    assert_eq!(
+        shards_of(&cluster, "d"),
+        Some(6),
+        "a quarter of 24 replicas"
+    );
+    check_whole(&cluster);
+
+    applied(&cluster, &["node", "drain", &names[0]]);
+    assert_eq!(shards_of(&cluster, &names[0]), Some(0));
+    check_whole(&cluster);
+    applied(&cluster, &["node", "activate", &names[0]]);
+    assert!(shards_of(&cluster, &names[0]) >= Some(5));
+
+    applied(&cluster, &["node", "remove", "d"]);
+    assert_eq!(shards_of(&cluster, "d"), None);
+    check_whole(&cluster);
+
+    applied(&cluster, &["topology", "copies", "3"]);
+    assert_eq!(shards_of(&cluster, &names[1]), Some(12));
+    cluster.nodes[2].kill();
+    let (_e, url) = start_empty();
+    applied(
+        &cluster,
+        &[
+            "node",
+            "replace",
+            &names[2],
+            "--by",
+            "e",
+            "--node-url",
+            &url,
+        ],
+    );
+    assert_eq!(shards_of(&cluster, "e"), Some(12));
+    assert_eq!(shards_of(&cluster, &names[2]), None);
+    check_whole(&cluster);
+    applied(&cluster, &["topology", "copies", "1"]);
+    check_whole(&cluster);
+
+    let status = json_of(&cluster, &["topology", "status"]);
+    assert_eq!(status["state"], "done", "{status}");
+    cluster.proxy.kill();
+    cluster.proxy.restart(&[]).unwrap();
+    cluster.proxy.wait_ready().unwrap();
+    check_whole(&cluster);
+}

@@ -224,7 +224,7 @@ pub struct PlannedMove {
 }
 
 /// Answer of `GET` and `POST /_miroir/movement…`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Movement {
     /// Its number; absent if there was none yet.

@@ -62,6 +62,9 @@ impl Engine {
     }
 
     async fn steer(&self, state: MovementState) -> Result<(), EngineError> {
+        if self.shared().movement.header().is_none() {
+            return Err(refused("no movement is under way"));
+        }
         self.ask_dispatcher(Turn::Steer(state)).await.map(drop)
     }
 

@@ -39,7 +39,7 @@ impl Engine {
                 record.shard_count.saturating_sub(1)
             )));
         };
-        let topology = topology_of(&snapshot)?;
+        let topology = topology_of(shared, &snapshot)?;
         let observed = observe::observe(shared).await;
         // Planned without a change, for the shares and loads that it tells.
         let loads = plan(&observed, &Desired::unchanged(topology.clone()), None);
@@ -263,6 +263,22 @@ fn blocked_by(
         blocked.push("every node that takes shards holds it already".to_owned());
     } else if !others.iter().any(is_up) {
         blocked.push("no other node that takes shards is up and in sync".to_owned());
+    }
+    if let Some(movement) = shared
+        .movement
+        .status()
+        .filter(|movement| !movement.state.is_final())
+    {
+        let wait = movement
+            .waits_for
+            .as_ref()
+            .map(|wait| format!("; it waits for {}: {}", wait.what, wait.why));
+        blocked.push(format!(
+            "other shards move: movement {} is {}{}",
+            movement.id,
+            movement.state.as_str(),
+            wait.unwrap_or_default()
+        ));
     }
     if let Some(fault) = shared.gate.fault() {
         blocked.push(format!("Miroir's store cannot be written: {}", fault.cause));

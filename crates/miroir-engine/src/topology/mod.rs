@@ -1,11 +1,13 @@
-//! Changes of the topology: staged, planned, explained.
+//! Changes of the topology: staged, planned, applied, explained.
 //!
 //! Changes are staged one after the other and change nothing. A plan shows what would come of them;
 //! whoever applies them names the epoch that the plan showed, so what is carried out is what was
 //! seen. Each staged change takes a new epoch, and dropping what is staged gives none back.
 //!
-//! What is staged is one fact of the store: it survives restarts, and it is not part of the log.
+//! What is staged and what is being carried out is one fact of the store: it survives restarts, and it
+//! is not part of the log.
 
+pub(crate) mod carry;
 mod explain;
 mod newcomer;
 mod observe;
@@ -23,6 +25,7 @@ use miroir_core::topology::{Node, NodeRole, Topology};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
 
 /// The fact that holds the record.
 const TOPOLOGY_FACT: &str = "topology";
@@ -39,6 +42,9 @@ struct Record {
     last_epoch: u64,
     /// Changes that are not applied, in order.
     staged: Vec<StagedChange>,
+    /// What is being carried out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goal: Option<carry::Goal>,
 }
 
 /// The record, and who changes it.
@@ -46,6 +52,8 @@ struct Record {
 pub(crate) struct Desk {
     record: Mutex<Record>,
     is_taken: AtomicBool,
+    /// Wakes who carries goals out.
+    goal_changed: Notify,
 }
 
 impl Desk {
@@ -120,13 +128,17 @@ fn sentence(text: &str) -> String {
 }
 
 /// The nodes as a topology.
-fn topology_of(snapshot: &Snapshot) -> Result<Topology, EngineError> {
+fn topology_of(shared: &Shared, snapshot: &Snapshot) -> Result<Topology, EngineError> {
+    let closed = shared.closed.lock().clone();
     let nodes = snapshot.nodes.values().map(|view| Node {
         id: view.record.id.clone(),
         url: view.record.url.clone(),
         zone: view.record.zone.clone(),
         weight_milli: view.record.weight_milli,
-        role: NodeRole::Active,
+        role: match closed.contains(&view.record.id) {
+            true => NodeRole::Draining,
+            false => NodeRole::Active,
+        },
     });
     Topology::new(nodes.collect()).map_err(|error| wrong(sentence(&error.to_string())))
 }
@@ -139,7 +151,7 @@ impl Engine {
     /// What is in force and what is staged.
     #[must_use]
     pub fn staged(&self) -> admin::StagedTopology {
-        shown(&self.shared().topology.record())
+        self.shown(&self.shared().topology.record())
     }
 
     /// Stages one more change. Nothing happens before it is applied.
@@ -160,7 +172,7 @@ impl Engine {
             )));
         }
         let snapshot = shared.snapshot.load_full();
-        let topology = topology_of(&snapshot)?;
+        let topology = topology_of(shared, &snapshot)?;
         let change = words::from_wire(change, &topology, &record.staged)?;
         record.staged.push(change.clone());
         desire(&topology, &index_uids(&snapshot), &record.staged)
@@ -168,7 +180,7 @@ impl Engine {
         newcomer::check_change(shared, &change).await?;
         record.last_epoch = record.last_epoch.max(record.epoch) + 1;
         turn.put(shared, record.clone()).await?;
-        Ok(shown(&record))
+        Ok(self.shown(&record))
     }
 
     /// Drops what is staged.
@@ -183,17 +195,18 @@ impl Engine {
             record.staged.clear();
             turn.put(shared, record.clone()).await?;
         }
-        Ok(shown(&record))
+        Ok(self.shown(&record))
     }
-}
 
-fn shown(record: &Record) -> admin::StagedTopology {
-    admin::StagedTopology {
-        epoch: record.epoch,
-        staged_epoch: (!record.staged.is_empty()).then_some(record.last_epoch),
-        changes: record.staged.iter().map(words::to_wire).collect(),
-        descriptions: record.staged.iter().map(words::describe).collect(),
-        underway: None,
+    fn shown(&self, record: &Record) -> admin::StagedTopology {
+        let goal = record.goal.as_ref();
+        admin::StagedTopology {
+            epoch: record.epoch,
+            staged_epoch: (!record.staged.is_empty()).then_some(record.last_epoch),
+            changes: record.staged.iter().map(words::to_wire).collect(),
+            descriptions: record.staged.iter().map(words::describe).collect(),
+            underway: goal.map(|goal| goal.describe(record.epoch, self.movement().as_ref())),
+        }
     }
 }
 
@@ -210,6 +223,7 @@ mod tests {
             staged: vec![StagedChange::DrainNode {
                 node: NodeId::new("a"),
             }],
+            goal: None,
         };
         let stored = r#"{"epoch":3,"lastEpoch":5,"staged":[{"change":"drainNode","node":"a"}]}"#;
         assert_eq!(serde_json::to_string(&record).unwrap(), stored);

@@ -26,7 +26,7 @@ impl Engine {
         let shared = self.shared();
         let record = shared.topology.record();
         let snapshot = shared.snapshot.load_full();
-        let topology = topology_of(&snapshot)?;
+        let topology = topology_of(shared, &snapshot)?;
         let is_only_asked = !request.changes.is_empty();
         let mut changes = record.staged.clone();
         for change in request.changes {
@@ -63,7 +63,7 @@ impl Engine {
     /// The nodes make no topology.
     pub async fn advice(&self) -> Result<admin::TopologyAdvice, EngineError> {
         let shared = self.shared();
-        let topology = topology_of(&shared.snapshot.load_full())?;
+        let topology = topology_of(shared, &shared.snapshot.load_full())?;
         let observed = observe::observe(shared).await;
         let active_count = topology.active_nodes().count() as u64;
         let shards = shards_for(active_count, shared.config.replication_factor);
@@ -76,7 +76,7 @@ impl Engine {
 }
 
 /// Plans away from the threads that serve requests: a large cluster takes a good part of a second.
-async fn plan_of(observed: &Observed, desired: &Desired) -> Result<Plan, EngineError> {
+pub(super) async fn plan_of(observed: &Observed, desired: &Desired) -> Result<Plan, EngineError> {
     let (observed, desired) = (observed.clone(), desired.clone());
     let planned = tokio::task::spawn_blocking(move || plan(&observed, &desired, None)).await;
     planned.map_err(|error| EngineError::Answer(format!("the planner failed: {error}")))

@@ -1,4 +1,4 @@
-//! Changes of the topology: staged, planned, dropped.
+//! Changes of the topology: staged, planned, dropped, applied; and the movement that follows.
 
 use crate::app::AppState;
 use crate::error::ApiError;
@@ -6,8 +6,10 @@ use crate::extract::{JsonBody, Permit};
 use crate::response::Json;
 use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
-use miroir_api::admin::{PlanRequest, StagedTopology, TopologyAdvice, TopologyPlan};
+use axum::routing::{get, post};
+use miroir_api::admin::{
+    ApplyRequest, Movement, PlanRequest, StagedTopology, TopologyAdvice, TopologyPlan,
+};
 use miroir_api::error::{Code, ResponseError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -19,6 +21,11 @@ pub(super) fn routes() -> Router<AppState> {
             get(staged).post(stage).delete(revert),
         )
         .route("/_miroir/topology/plan", get(plan).post(plan_of))
+        .route("/_miroir/topology/apply", post(apply))
+        .route("/_miroir/movement", get(movement))
+        .route("/_miroir/movement/pause", post(pause))
+        .route("/_miroir/movement/resume", post(resume))
+        .route("/_miroir/movement/cancel", post(cancel))
         .route("/_miroir/advice", get(advice))
 }
 
@@ -57,6 +64,33 @@ async fn plan_of(
     JsonBody(body): JsonBody,
 ) -> Result<Json<TopologyPlan>, ApiError> {
     Ok(Json(app.engine.topology_plan(read(body)?).await?))
+}
+
+async fn apply(
+    _: Permit,
+    State(app): State<AppState>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<StagedTopology>, ApiError> {
+    let ApplyRequest { epoch } = read(body)?;
+    Ok(Json(Box::pin(app.engine.apply(epoch)).await?))
+}
+
+async fn movement(_: Permit, State(app): State<AppState>) -> Json<Movement> {
+    Json(app.engine.movement_shown())
+}
+
+async fn pause(_: Permit, State(app): State<AppState>) -> Result<Json<Movement>, ApiError> {
+    app.engine.pause_movement().await?;
+    Ok(Json(app.engine.movement_shown()))
+}
+
+async fn resume(_: Permit, State(app): State<AppState>) -> Result<Json<Movement>, ApiError> {
+    app.engine.resume_movement().await?;
+    Ok(Json(app.engine.movement_shown()))
+}
+
+async fn cancel(_: Permit, State(app): State<AppState>) -> Result<Json<Movement>, ApiError> {
+    Ok(Json(app.engine.cancel_topology().await?))
 }
 
 async fn advice(_: Permit, State(app): State<AppState>) -> Result<Json<TopologyAdvice>, ApiError> {

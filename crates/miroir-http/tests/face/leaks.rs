@@ -82,7 +82,7 @@ async fn no_key_leaves_in_an_answer_or_a_log() {
         let (url, server) = node(status, seen.clone()).await;
         let address = NodeAddress {
             id: NodeId::new("a"),
-            url,
+            url: url.clone(),
             key: Some(NODE_KEY.into()),
         };
         let nodes = Arc::new(HttpNodeClient::new(vec![address]));
@@ -91,7 +91,7 @@ async fn no_key_leaves_in_an_answer_or_a_log() {
             ..Options::default()
         };
         tracing::info!("{options:?}");
-        let face = Face::over(nodes, options, &["apples"]).await;
+        let face = Face::at(nodes, &url, options, &["apples"]).await;
         face.engine
             .make_default_api_keys()
             .await

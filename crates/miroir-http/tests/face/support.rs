@@ -181,6 +181,16 @@ impl Face {
         options: Options,
         indexes: &[&str],
     ) -> Self {
+        Self::at(nodes, "http://127.0.0.1:1", options, indexes).await
+    }
+
+    /// The same with the node at this address.
+    pub(crate) async fn at(
+        nodes: Arc<dyn NodeClient>,
+        url: &str,
+        options: Options,
+        indexes: &[&str],
+    ) -> Self {
         let clock = Arc::new(StillClock::default());
         let payloads = Arc::new(MemoryPayloads::new());
         let store = Arc::new(MemoryStore::new());
@@ -201,7 +211,7 @@ impl Face {
         }
         let node = NodeSpec {
             id: NodeId::new("a"),
-            url: "http://127.0.0.1:1".into(),
+            url: url.into(),
             zone: None,
             weight_milli: 1_000,
         };

@@ -13,7 +13,7 @@ use std::time::Duration;
 #[derive(Debug, ClapArgs)]
 #[command(
     after_help = "Changes are staged: nothing happens before they are applied. See what would be \
-    done with `miroir topology plan`, drop it with `miroir topology revert`."
+    done with `miroir topology plan`, begin with `miroir topology apply`, drop it with `miroir topology revert`."
 )]
 pub(super) struct Args {
     #[command(subcommand)]

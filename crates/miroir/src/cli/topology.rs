@@ -1,11 +1,13 @@
-//! `miroir topology`: what is staged, what would come of it, and dropping it.
+//! `miroir topology`: what is staged, what would come of it, dropping it, and carrying it out.
 
 use super::connection::Connection;
 use crate::screen::{self, bytes, grouped};
 use anyhow::Context;
 use clap::{Args as ClapArgs, Subcommand};
 use http::Method;
-use miroir_api::admin::{PlanRequest, StagedTopology, TopologyChange, TopologyPlan};
+use miroir_api::admin::{
+    ApplyRequest, Movement, PlanRequest, StagedTopology, TopologyChange, TopologyPlan,
+};
 use serde_json::Value;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,7 +17,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// Moves printed, unless all are asked for.
 const MOVES_PRINTED: usize = 10;
 
-/// Show, plan and drop staged changes of the nodes
+/// Show, plan, apply and drop staged changes of the nodes
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -43,6 +45,55 @@ enum Command {
         /// Print all moves that the proxy tells, not only the first
         #[arg(long)]
         moves: bool,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Begin to carry out what is staged
+    #[command(
+        after_help = "Exit codes: 0 begun (with --wait: done), 2 cancelled while waited for, 1 refused."
+    )]
+    Apply {
+        /// The epoch that `miroir topology plan` showed: nothing else than what was seen is applied
+        #[arg(long)]
+        epoch: u64,
+        /// Return when all is done
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        proxy: Connection,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how far the moves of shards are
+    Status {
+        #[command(flatten)]
+        proxy: Connection,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let the moves stand still
+    Pause {
+        #[command(flatten)]
+        proxy: Connection,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let the moves go on
+    Resume {
+        #[command(flatten)]
+        proxy: Connection,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take back what is not switched yet; nodes that were to leave stay
+    Cancel {
+        #[command(flatten)]
+        proxy: Connection,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -103,6 +154,19 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 .await?;
             say_staged(answer, json)
         }
+        Command::Apply {
+            epoch,
+            wait,
+            proxy,
+            json,
+        } => apply(&proxy, epoch, wait, json).await,
+        Command::Status { proxy, json } => {
+            let answer = proxy.client(ANSWER_MAX)?.get("/_miroir/movement").await?;
+            say_movement(answer, json)
+        }
+        Command::Pause { proxy, json } => steer(&proxy, "pause", json).await,
+        Command::Resume { proxy, json } => steer(&proxy, "resume", json).await,
+        Command::Cancel { proxy, json } => steer(&proxy, "cancel", json).await,
         Command::Plan {
             proxy,
             free,
@@ -131,6 +195,98 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Rebalance { staging } => stage(TopologyChange::Rebalance {}, &staging).await,
     }
+}
+
+/// The proxy is asked this often how far it is.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+async fn apply(proxy: &Connection, epoch: u64, wait: bool, json: bool) -> anyhow::Result<ExitCode> {
+    let client = proxy.client(ANSWER_MAX)?;
+    let body = serde_json::to_value(ApplyRequest { epoch })?;
+    let answer = client
+        .send_json(Method::POST, "/_miroir/topology/apply", &body)
+        .await?;
+    let mut staged: StagedTopology = understood(answer)?;
+    let mut told = String::new();
+    while let Some(underway) = staged.underway.take_if(|_| wait) {
+        if underway != told {
+            screen::note(&underway);
+            told = underway;
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+        staged = understood(client.get("/_miroir/topology/staged").await?)?;
+    }
+    let movement: Movement = understood(client.get("/_miroir/movement").await?)?;
+    let code = match wait && movement.state == "cancelled" {
+        true => ExitCode::from(2),
+        false => ExitCode::SUCCESS,
+    };
+    say_staged(serde_json::to_value(&staged)?, json)?;
+    Ok(code)
+}
+
+async fn steer(proxy: &Connection, verb: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let path = format!("/_miroir/movement/{verb}");
+    let answer = proxy
+        .client(ANSWER_MAX)?
+        .send(Method::POST, &path, None)
+        .await?;
+    say_movement(answer, json)
+}
+
+fn say_movement(answer: Value, json: bool) -> anyhow::Result<ExitCode> {
+    let movement: Movement = understood(answer)?;
+    screen::say(if json {
+        serde_json::to_string_pretty(&movement)?
+    } else {
+        movement_text(&movement)
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn movement_text(movement: &Movement) -> String {
+    let Some(id) = movement.id else {
+        return "No shard has been moved yet.".to_owned();
+    };
+    let mut text = format!(
+        "Movement {id} is {}: {} of {} moves, {} documents, {} copied",
+        movement.state,
+        grouped(movement.moves_done),
+        grouped(movement.moves_total),
+        grouped(movement.documents),
+        bytes(movement.bytes),
+    );
+    if let Some(rate) = movement.bytes_per_second {
+        text.push_str(&format!(", {} in a second", bytes(rate)));
+    }
+    if let Some(seconds) = movement.remaining_seconds {
+        text.push_str(&format!(", about {} left", duration(seconds)));
+    }
+    text.push('.');
+    if let Some(wait) = &movement.waits_for {
+        text.push_str(&format!("\nIt waits for {wait}."));
+    }
+    if !movement.moving.is_empty() {
+        let rows: Vec<Vec<String>> = movement
+            .moving
+            .iter()
+            .map(|one| {
+                vec![
+                    format!("{}/{}", one.index, one.shard),
+                    one.from.join(" "),
+                    one.to.join(" "),
+                    one.state.clone(),
+                    grouped(one.documents),
+                ]
+            })
+            .collect();
+        text.push_str("\n\n");
+        text.push_str(&screen::table(
+            &["shard", "from", "to", "state", "documents"],
+            &rows,
+        ));
+    }
+    text
 }
 
 fn read_free(text: &str) -> anyhow::Result<(String, u64)> {
@@ -183,7 +339,10 @@ fn staged_text(staged: &StagedTopology) -> String {
             for change in &staged.descriptions {
                 text.push_str(&format!("\n  {change}"));
             }
-            text.push_str("\n\nSee what would be done: miroir topology plan");
+            text.push_str(&format!(
+                "\n\nSee what would be done: miroir topology plan\nBegin:                  miroir \
+                 topology apply --epoch {epoch}"
+            ));
         }
     }
     text
