@@ -1,5 +1,5 @@
 //! Payloads of finished tasks that are kept on purpose, so that an index can be built again as it
-//! was at a task ([`crate::rewind`]): up to an age and a size, oldest dropped first.
+//! was at a task (`rewind`): up to an age and a size, oldest dropped first.
 //!
 //! What a node that is away still needs is not counted and never dropped here.
 

@@ -8,8 +8,9 @@ mod raw;
 mod transport;
 mod unit;
 
+pub(crate) use unit::parse_bytes;
 #[cfg(feature = "devnode")]
-pub(crate) use unit::{parse_bytes, parse_duration};
+pub(crate) use unit::parse_duration;
 
 pub(crate) use transport::{TlsOverrides, TransportConfig};
 
