@@ -122,8 +122,16 @@ fn decode_base64(text: &str) -> Result<Vec<u8>, TenantTokenError> {
         .map_err(|error| TenantTokenError::undecodable(format!("Base64 error: {error}")))
 }
 
+/// Reads a part of a token: a JSON object (RFC 7519 §2). Derived readers take a list of the fields'
+/// values too, which no node accepts.
 fn decode<T: DeserializeOwned>(part: &str) -> Result<T, TenantTokenError> {
-    serde_json::from_slice(&decode_base64(part)?)
+    let json = decode_base64(part)?;
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(TenantTokenError::undecodable(
+            "JSON error: expected an object",
+        ));
+    }
+    serde_json::from_slice(&json)
         .map_err(|error| TenantTokenError::undecodable(format!("JSON error: {error}")))
 }
 
@@ -448,6 +456,16 @@ mod tests {
         assert_eq!(fuse_filters(None, Some(json!("r"))), Some(json!("r")));
         assert_eq!(fuse_filters(Some(json!("q")), None), Some(json!("q")));
         assert_eq!(fuse_filters(None, None), None);
+    }
+
+    #[test]
+    fn claims_in_a_list_are_refused() {
+        for claims in [json!([["a"], null, UID]), json!([[], NOW + 60, UID])] {
+            let token = hs256(&claims);
+            let read = TenantToken::parse(&token).and_then(|token| token.verify(&key(), NOW));
+            let error = read.expect_err("no object");
+            assert!(error.to_string().contains("expected an object"), "{error}");
+        }
     }
 
     /// JSON of any form, with the names that matter among the keys.
