@@ -112,13 +112,30 @@ impl Engine {
             }));
         }
         // In the queries' order, so that the first error is that of the first query that fails.
-        let answers: Vec<QueryAnswers> = futures::stream::iter(searches)
+        let searching = futures::stream::iter(searches)
             .buffered(QUERIES_AT_ONCE)
-            .try_collect()
-            .await?;
+            .try_collect::<Vec<QueryAnswers>>();
+        // Counting asks for what the queries asked; only a vector has to be known first.
+        let is_counted_beside = plan
+            .query_plans()
+            .zip(&requests)
+            .all(|(search, (_, request))| {
+                matches!(search, QueryPlan::Plain(_)) && request.embedding_body().is_none()
+            });
+        let (answers, counts) = if is_counted_beside {
+            let meanings = vec![None; requests.len()];
+            let counting = self.count(&snapshot, &entries, &plan, &meanings);
+            let (answers, counts) = futures::join!(searching, Box::pin(counting));
+            (answers?, Some(counts?))
+        } else {
+            (searching.await?, None)
+        };
         let meanings: Vec<Option<&SearchPlan>> =
             answers.iter().map(|query| query.meaning.as_ref()).collect();
-        let counts = self.count(&snapshot, &entries, &plan, &meanings).await?;
+        let counts = match counts {
+            Some(counts) => counts,
+            None => self.count(&snapshot, &entries, &plan, &meanings).await?,
+        };
         let answered = clock.monotonic();
 
         let garbled = |error: &dyn std::error::Error| EngineError::Answer(error.to_string());
