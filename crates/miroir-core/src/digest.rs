@@ -7,29 +7,74 @@
 
 use crate::hash::document_hash;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// The field with a document's vectors. It is left out of digests: replicas may have computed theirs
-/// by separate calls of an embedder, which need not answer alike to the last bit.
+/// The field with a document's vectors.
 const VECTORS_FIELD: &str = "_vectors";
 
-/// The digest of one document as a node shows it, reserved fields included, `_vectors` not.
+/// The digest of one document as a node shows it, reserved fields included; of `_vectors` what
+/// clients gave for these embedders.
+///
+/// A node keeps such a vector as 32-bit numbers and shows just these (measured on 1.50), so replicas
+/// and copies agree to the last bit. Left out are vectors that nodes have computed: replicas did so
+/// by separate calls of an embedder, which need not answer alike to the last bit.
 ///
 /// ```
 /// use miroir_core::digest::document_digest;
-/// let one = document_digest(br#"{"id":1,"a":{"x":1,"y":2}}"#).unwrap();
-/// assert_eq!(one, document_digest(br#"{"a":{"y":2,"x":1},"id":1}"#).unwrap());
-/// assert_ne!(one, document_digest(br#"{"a":{"y":2,"x":1},"id":2}"#).unwrap());
+/// let digest = |text: &str| document_digest(text.as_bytes(), &["e".to_owned()].into()).unwrap();
+/// let one = digest(r#"{"id":1,"a":{"x":1,"y":2}}"#);
+/// assert_eq!(one, digest(r#"{"a":{"y":2,"x":1},"id":1}"#));
+/// assert_ne!(one, digest(r#"{"a":{"y":2,"x":1},"id":2}"#));
+/// let with = |vector| format!(r#"{{"_vectors":{{"e":{{"embeddings":[{vector}],"regenerate":false}}}}}}"#);
+/// assert_ne!(digest(&with("[0.5]")), digest(&with("[0.25]")));
 /// ```
 ///
 /// # Errors
 /// The text is no JSON.
-pub fn document_digest(document: &[u8]) -> Result<u64, serde_json::Error> {
+pub fn document_digest(
+    document: &[u8],
+    embedders: &BTreeSet<String>,
+) -> Result<u64, serde_json::Error> {
     let mut value: Value = serde_json::from_slice(document)?;
-    if let Value::Object(fields) = &mut value {
-        fields.remove(VECTORS_FIELD);
+    let Value::Object(fields) = &mut value else {
+        return Ok(digest(&value));
+    };
+    let vectors = fields.remove(VECTORS_FIELD);
+    let own = digest(&value);
+    let given = vectors.as_ref().and_then(Value::as_object).map(|vectors| {
+        let named = embedders
+            .iter()
+            .filter_map(|name| Some((name, vectors.get(name)?)));
+        named.fold(0u64, |sum, (name, shown)| {
+            sum.wrapping_add(given_digest(name, shown))
+        })
+    });
+    // A document without vectors is one whose lists of vectors are empty.
+    Ok(own.wrapping_add(given.unwrap_or(0)))
+}
+
+/// The digest of the vectors that a client gave for one embedder; 0 if there are none.
+fn given_digest(embedder: &str, shown: &Value) -> u64 {
+    let is_given = shown.get("regenerate") == Some(&Value::Bool(false));
+    let embeddings = shown.get("embeddings").and_then(Value::as_array);
+    let Some(embeddings) = embeddings.filter(|list| is_given && !list.is_empty()) else {
+        return 0;
+    };
+    let mut hasher = Xxh3::new();
+    hasher.update(embedder.as_bytes());
+    for embedding in embeddings {
+        hasher.update(b"v");
+        for number in embedding.as_array().into_iter().flatten() {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "nodes keep so many bits; what they show may have more digits"
+            )]
+            let kept = number.as_f64().unwrap_or_default() as f32;
+            hasher.update(&kept.to_bits().to_le_bytes());
+        }
     }
-    Ok(digest(&value))
+    hasher.digest()
 }
 
 /// Objects are sums over their members, so that order does not matter; everything else is a chain.
@@ -141,19 +186,51 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn vectors_are_left_out_and_reserved_fields_are_not() {
-        let digest = |text: &str| document_digest(text.as_bytes()).unwrap();
+    fn vectors_that_nodes_computed_are_left_out_and_reserved_fields_are_not() {
+        let embedders = ["e".to_owned()].into();
+        let digest = |text: &str| document_digest(text.as_bytes(), &embedders).unwrap();
         let plain = digest(r#"{"id":1,"_miroir_seq":"a"}"#);
-        assert_eq!(
-            plain,
-            digest(r#"{"id":1,"_vectors":{"e":[1.0]},"_miroir_seq":"a"}"#)
-        );
+        for vectors in [
+            r#"{"e":{"embeddings":[[1.0]],"regenerate":true}}"#,
+            r#"{"e":{"embeddings":[],"regenerate":false}}"#,
+            r#"{"other":{"embeddings":[[1.0]],"regenerate":false}}"#,
+            r#"{"e":[1.0]}"#,
+            "{}",
+        ] {
+            let text = format!(r#"{{"id":1,"_vectors":{vectors},"_miroir_seq":"a"}}"#);
+            assert_eq!(plain, digest(&text), "{text}");
+        }
         assert_ne!(plain, digest(r#"{"id":1,"_miroir_seq":"b"}"#));
     }
 
     #[test]
+    fn vectors_that_clients_gave_count_to_the_bits_that_nodes_keep() {
+        let embedders = ["e".to_owned()].into();
+        let digest = |list: &str| {
+            let text = format!(
+                r#"{{"id":1,"_vectors":{{"e":{{"embeddings":{list},"regenerate":false}}}}}}"#
+            );
+            document_digest(text.as_bytes(), &embedders).unwrap()
+        };
+        assert_eq!(digest("[[0.1]]"), digest("[[0.10000000149011612]]"));
+        let all = [
+            "[]",
+            "[[0.1,0.2]]",
+            "[[0.1],[0.2]]",
+            "[[0.2,0.1]]",
+            "[[0.1,-0.2]]",
+            "[[0.1]]",
+        ];
+        for (i, one) in all.iter().enumerate() {
+            for other in &all[i + 1..] {
+                assert_ne!(digest(one), digest(other), "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
     fn what_looks_alike_differs() {
-        let digest = |text: &str| document_digest(text.as_bytes()).unwrap();
+        let digest = |text: &str| document_digest(text.as_bytes(), &BTreeSet::new()).unwrap();
         let all = [
             r#"{"a":1}"#,
             r#"{"a":"1"}"#,

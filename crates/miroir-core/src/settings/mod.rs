@@ -29,9 +29,10 @@ pub use features::{FilterFeatures, facet_search_refusal, filter_features};
 pub use kept::take_masked_secrets;
 pub use node::{from_node_settings, initial_node_settings, recover_logical, to_node_settings};
 pub use read::{
-    allows_filtering, displayed_attributes, distinct_attribute, filterable_patterns, has_embedders,
-    index_view, is_filterable, is_geo_checked, is_geojson_checked, matches_pattern, max_total_hits,
-    max_values_per_facet, ranking_rules, sort_facet_values_by,
+    allows_filtering, displayed_attributes, distinct_attribute, exact_embedders,
+    filterable_patterns, has_embedders, index_view, is_filterable, is_geo_checked,
+    is_geojson_checked, matches_pattern, max_total_hits, max_values_per_facet, ranking_rules,
+    sort_facet_values_by,
 };
 pub use template::{guarded, revealed};
 

@@ -6,7 +6,7 @@
 use super::{Settings, default_ranking_rules};
 use crate::merge::{FacetOrder, IndexView};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The displayed attributes; `None` when all are.
 #[must_use]
@@ -159,6 +159,21 @@ pub fn has_embedders(logical: &Settings) -> bool {
         .get("embedders")
         .and_then(Value::as_object)
         .is_some_and(|e| !e.is_empty())
+}
+
+/// The embedders whose vectors every node shows as it was given them, to the bits that it keeps. Of
+/// binary quantised ones nodes of different versions show signs differently.
+#[must_use]
+pub fn exact_embedders(logical: &Settings) -> BTreeSet<String> {
+    let embedders = logical.get("embedders").and_then(Value::as_object);
+    let is_exact = |embedder: &Value| {
+        embedder.is_object() && embedder.get("binaryQuantized") != Some(&true.into())
+    };
+    let exact = embedders.into_iter().flatten();
+    exact
+        .filter(|(_, embedder)| is_exact(embedder))
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 /// What the merge must know of an index. The names, the primary key and the node's way to count

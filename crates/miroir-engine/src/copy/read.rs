@@ -9,10 +9,11 @@ use miroir_core::document::{PrimaryKey, document_id};
 use miroir_core::id::{NodeId, ShardId};
 use miroir_core::merge::{strip_document, without_empty_vectors};
 use miroir_core::reserved::shard_filter;
+use miroir_core::settings::exact_embedders;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Ids on one page of a list: some hundred kilobytes.
 pub(super) const IDS_PAGE: usize = 20_000;
@@ -152,11 +153,12 @@ impl Replica<'_> {
         let body = json!({"ids": ids, "limit": ids.len(), "retrieveVectors": true});
         let answer = self.read(&body).await?;
         let page: Page<'_> = serde_json::from_slice(&answer).map_err(|e| odd(&e))?;
+        let embedders = exact_embedders(&self.entry.record.settings);
         let mut shown = BTreeMap::new();
         for raw in page.results {
             let raw = raw.get().as_bytes();
             let id = id_of(raw, &primary_key)?;
-            let digest = document_digest(raw).map_err(|e| odd(&e))?;
+            let digest = document_digest(raw, &embedders).map_err(|e| odd(&e))?;
             let raw = without_empty_vectors(raw).map_err(|e| odd(&e))?;
             shown.insert(id, Shown { raw, digest });
         }
@@ -180,6 +182,8 @@ pub(super) struct Walk<'a> {
     offset: usize,
     limit: usize,
     is_at_end: bool,
+    /// Whose vectors count.
+    embedders: BTreeSet<String>,
 }
 
 /// A page of a [`Walk`].
@@ -191,6 +195,7 @@ pub(super) struct WalkPage {
 impl<'a> Walk<'a> {
     pub(super) fn new(replica: Replica<'a>, shard: ShardId) -> Self {
         Self {
+            embedders: exact_embedders(&replica.entry.record.settings),
             replica,
             shard,
             offset: 0,
@@ -208,6 +213,9 @@ impl<'a> Walk<'a> {
             return Ok(None);
         }
         let mut body = json!({"offset": self.offset, "limit": self.limit});
+        if !self.embedders.is_empty() {
+            body["retrieveVectors"] = json!(true);
+        }
         if let Some(filter) = self.replica.filter(self.shard) {
             body["filter"] = json!(filter);
         }
@@ -216,7 +224,7 @@ impl<'a> Walk<'a> {
         let mut documents = Vec::with_capacity(page.results.len());
         for raw in page.results {
             let raw = raw.get().as_bytes();
-            let digest = document_digest(raw).map_err(|e| odd(&e))?;
+            let digest = document_digest(raw, &self.embedders).map_err(|e| odd(&e))?;
             documents.push((id_of(raw, &primary_key)?, digest));
         }
         self.is_at_end = documents.len() < self.limit;

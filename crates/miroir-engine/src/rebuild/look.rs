@@ -244,7 +244,8 @@ impl Look<'_> {
             let count = page.results.len();
             for raw in page.results {
                 let raw = raw.get().as_bytes();
-                let digest = document_digest(raw).map_err(|error| self.odd(&error))?;
+                let digest =
+                    document_digest(raw, &BTreeSet::new()).map_err(|error| self.odd(&error))?;
                 let hidden: Hidden =
                     serde_json::from_slice(raw).map_err(|error| self.odd(&error))?;
                 let plain = strip_document(raw).map_err(|error| self.odd(&error))?;
