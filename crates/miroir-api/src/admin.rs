@@ -93,6 +93,9 @@ pub struct Node {
     /// The age of the oldest of them.
     #[serde(default)]
     pub lag_seconds: f64,
+    /// New writes to its indexes are slowed, so that it gets level.
+    #[serde(default)]
+    pub slows_writes: bool,
     /// Shard replicas placed on it, over all indexes.
     pub shard_count: u64,
     /// Those of them that hold all that was reported done.

@@ -42,6 +42,8 @@ const GATHER_MAX: Duration = Duration::from_millis(100);
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The log is looked at this often even if nobody rang.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// What waits for a node that comes back is looked at this often: the node may have stopped.
+const CONVOY_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A deletion of tasks waits so long for those that are being done. No new batch is begun meanwhile.
 const DELETION_WAIT: Duration = Duration::from_secs(2);
 /// Tasks handled by one cancelation or deletion at a time.
@@ -173,7 +175,11 @@ impl Dispatcher {
     fn look_interval(&self) -> Duration {
         let now = self.shared.ports.clock.monotonic();
         let retry = self.line.next_retry().map(|at| at.saturating_sub(now));
-        retry.map_or(LOOK_INTERVAL, |delay| delay.min(LOOK_INTERVAL))
+        let longest = match self.shared.convoy.is_holding(now) {
+            true => CONVOY_LOOK_INTERVAL,
+            false => LOOK_INTERVAL,
+        };
+        retry.map_or(longest, |delay| delay.min(longest))
     }
 
     /// Handles what waits; returns whether there is more to do at once.
@@ -311,6 +317,7 @@ impl Dispatcher {
             window: parking_lot::Mutex::new(Some(place)),
         });
         shared.live.lock().insert(uid, batch.clone());
+        shared.convoy.admitted(batch.nodes.iter());
         let _ = self.events.send(Event::Opened(batch.clone(), deliveries));
         for node in &batch.nodes {
             shared.tell(node, LaneMessage::Deliver(uid));

@@ -326,6 +326,7 @@ impl Lane {
         // Batches come in order. Where an older one lies above a newer one it was delivered again
         // with care, and the newer one has to be sent once more behind it.
         let mut oldest_above = u64::MAX;
+        let mut newest_overtaken = None;
         for _ in 0..RECONCILE_PAGES_MAX {
             let query = NodeTaskQuery {
                 uids: Vec::new(),
@@ -348,6 +349,7 @@ impl Lane {
                 let Some(batch) = batch else { continue };
                 has_seen_older |= batch < first.0;
                 if batch > oldest_above {
+                    newest_overtaken = newest_overtaken.max(Some(BatchUid(batch)));
                     continue;
                 }
                 oldest_above = batch;
@@ -361,8 +363,17 @@ impl Lane {
                 break;
             }
         }
+        if let Some(last) = newest_overtaken {
+            self.tell_mixed(last);
+        }
         self.has_its_place = true;
         Ok(())
+    }
+
+    /// Batches up to this one are sent once more over documents that have seen them.
+    fn tell_mixed(&self, last: BatchUid) {
+        let node = self.node.clone();
+        self.emit(Event::Mixed { node, last });
     }
 
     async fn fetch_tasks(&self, query: NodeTaskQuery) -> Result<Vec<NodeTask>, NodeError> {
@@ -741,6 +752,9 @@ impl Lane {
     /// Delivers a batch entry by entry, each alone on the node, then sends again what had been
     /// sent after it, so that the node ends with the newest.
     async fn deliver_with_care(&mut self, batch: &Arc<LiveBatch>) -> Result<NodeOutcome, Failure> {
+        if let Some(last) = self.sent.back() {
+            self.tell_mixed(last.batch.uid);
+        }
         while let Some(later) = self.sent.pop_back() {
             // Owed before anything is awaited: a call that fails must not lose it.
             self.pending.push_front(later.batch.uid);

@@ -12,6 +12,7 @@
 //! end, whatever crashes; readers see one immutable snapshot; what changes has one owner.
 
 pub mod bell;
+pub mod convoy;
 pub mod coordination;
 pub mod engine;
 pub mod error;

@@ -427,6 +427,21 @@ impl Engine {
             gauge.set(node.lag_seconds);
         }
         reading.put(
+            "miroir_node_slows_writes",
+            "Whether new writes are slowed so that this node, which comes back, gets level",
+            &["node"],
+            each(|node| u64::from(node.slows_writes)),
+        );
+        let holds = self.shared().convoy.holds();
+        reading.put(
+            "miroir_node_write_waits",
+            "How often new writes had to wait for this node, which came back",
+            &["node"],
+            holds
+                .iter()
+                .map(|(node, count)| (vec![node.as_str()], *count)),
+        );
+        reading.put(
             "miroir_node_shards",
             "Shard replicas placed on the node",
             &["node"],

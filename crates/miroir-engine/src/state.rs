@@ -3,6 +3,7 @@
 
 use crate::bell::Bell;
 use crate::cache::SearchCache;
+use crate::convoy::Convoy;
 use crate::coordination::{ApiKeys, InstanceSettings};
 use crate::copy::{CopyConfig, Desk};
 use crate::error::EngineError;
@@ -394,6 +395,8 @@ pub struct Shared {
     pub nodes_changed: Bell,
     /// Bounds the memory of request bodies being built, in KiB.
     pub body_budget: Arc<Semaphore>,
+    /// Nodes that come back, for which writes wait a little.
+    pub(crate) convoy: Convoy,
     /// Copies under way.
     pub(crate) copy: Desk,
     /// The movement under way.
@@ -425,6 +428,7 @@ impl Shared {
         let metrics = Metrics::new();
         let gate = Gate::new(config.limits);
         let cache = SearchCache::new(config.search_cache_bytes);
+        let convoy = Convoy::new(config.copy.catch_up_share);
         let known = snapshot.nodes.keys();
         let health = known
             .map(|node| (node.clone(), HealthMachine::default()))
@@ -450,6 +454,7 @@ impl Shared {
             control_waits: std::sync::atomic::AtomicBool::new(true),
             nodes_changed: Bell::default(),
             body_budget: Arc::new(Semaphore::new(BODY_BUDGET_KIB)),
+            convoy,
             copy: Desk::default(),
             movement: Board::default(),
             gate,

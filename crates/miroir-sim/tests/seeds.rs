@@ -108,6 +108,16 @@ fn seeds_of_removals_and_old_copies_among_ten_thousand() {
 }
 
 #[test]
+fn seed_5303_a_node_that_lost_its_disk_and_one_that_left_just_before_do_not_wait_for_each_other() {
+    check(5303, Options::default());
+}
+
+#[test]
+fn seed_929_a_node_that_redid_work_joins_when_its_documents_are_of_one_moment() {
+    check(929, Options::default());
+}
+
+#[test]
 fn three_hundred_seeds_in_which_shards_move_keep_every_promise() {
     let options = Options {
         has_moves: true,

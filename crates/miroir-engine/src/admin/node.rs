@@ -96,6 +96,7 @@ fn one(
         lag_seconds: lag.since.map_or(0.0, |since| {
             ((now - since).as_seconds_f64().max(0.0) * 1000.0).round() / 1000.0
         }),
+        slows_writes: shared.convoy.is_slowing(id, shared.ports.clock.monotonic()),
         shard_count,
         in_sync_shards: if is_level { shard_count } else { 0 },
         last_error: view.last_error.clone(),
@@ -158,8 +159,19 @@ fn waits_for(
     match (view.record.is_in_sync, lag.batches) {
         (true, _) => None,
         (false, 0) => Some("the next look at it".into()),
-        (false, 1) => Some("1 batch to be applied".into()),
-        (false, batches) => Some(format!("{batches} batches to be applied")),
+        (false, batches) => {
+            let count = match batches {
+                1 => "1 batch".to_owned(),
+                batches => format!("{batches} batches"),
+            };
+            let now = shared.ports.clock.monotonic();
+            Some(match shared.convoy.is_slowing(id, now) {
+                true => {
+                    format!("{count} to be applied; new writes to its indexes are slowed for it")
+                }
+                false => format!("{count} to be applied"),
+            })
+        }
     }
 }
 

@@ -1,25 +1,17 @@
 //! What one round decides: who leaves and joins the in-sync set, which tasks end and how, which
 //! payloads are needed no more. Nothing here changes anything.
 
+use super::judge::{Judged, judge_batch, touched};
 use super::{Completer, NodeOutcome, Round, Ruling, Tally};
-use crate::ills::is_nodes_own;
 use crate::plan::{PlannedEntry, Source, Work};
 use crate::port::{Change, NodeSettingsVersion, PayloadRef, TaskRecord, Timestamp};
 use crate::translate::translate_error;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{BatchUid, NodeId, PhysicalIndex, ShardId, TaskUid};
-use miroir_core::rollup::{Verdict, is_heard, judge, logical_count, may_leave};
+use miroir_core::rollup::logical_count;
 use miroir_core::task::{Operation, TaskStatus};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
-
-/// A node may end a batch so much later than the last of its replicas, ...
-const STANDSTILL_MIN: Duration = Duration::from_secs(30);
-/// ... or this many times the time they took, if that is longer, before it is called still. It has
-/// the same work on a machine much like theirs.
-const STANDSTILL_SHARE: u32 = 4;
 
 impl Completer {
     pub(super) fn decide(&self, coming: &[Vec<NodeId>]) -> Round {
@@ -51,65 +43,6 @@ impl Completer {
             }
         }
         round
-    }
-
-    fn all_replica_sets(&self) -> Vec<Arc<Vec<Vec<NodeId>>>> {
-        let snapshot = self.shared.snapshot.load();
-        let mut sets: Vec<_> = snapshot
-            .indexes
-            .values()
-            .map(|e| e.replica_sets.clone())
-            .collect();
-        sets.extend(
-            self.tallies
-                .values()
-                // What is done may have been moved elsewhere since.
-                .filter(|tally| tally.done.is_none())
-                .map(|tally| tally.batch.replica_sets.clone()),
-        );
-        sets
-    }
-
-    fn may_leave(&self, node: &NodeId, in_sync: &BTreeSet<NodeId>, coming: &[Vec<NodeId>]) -> bool {
-        let sets = self.all_replica_sets();
-        let sets = sets.iter().flat_map(|set| set.iter());
-        may_leave(node, in_sync, sets.chain(coming).map(Vec::as_slice))
-    }
-
-    /// How long a node has ended nothing that all its replicas in sync have ended, if that is longer
-    /// than it may be. A node may well be slower than its replicas; but one whose disk is full accepts
-    /// for ever.
-    fn stands_still(
-        &self,
-        node: &NodeId,
-        in_sync: &BTreeSet<NodeId>,
-        now: Duration,
-    ) -> Option<(BatchUid, Duration)> {
-        let progressed_at = self.progressed_at.get(node).copied().unwrap_or_default();
-        self.tallies.iter().find_map(|(uid, tally)| {
-            let is_waited_for = tally.done.is_none()
-                && tally.batch.nodes.contains(node)
-                && tally.batch.has_say(node)
-                && !tally.outcomes.contains_key(node);
-            if !is_waited_for {
-                return None;
-            }
-            let nodes = tally.batch.nodes.iter();
-            let mut others = nodes
-                .filter(|other| *other != node && in_sync.contains(*other))
-                .filter(|other| tally.batch.has_say(other))
-                .peekable();
-            others.peek()?;
-            let mut last = tally.opened_at;
-            for other in others {
-                tally.outcomes.get(other)?;
-                last = last.max(tally.reported_at.get(other).copied().unwrap_or_default());
-            }
-            let took = last.saturating_sub(tally.opened_at);
-            let patience = STANDSTILL_MIN.max(took * STANDSTILL_SHARE);
-            let silent = now.saturating_sub(last.max(progressed_at));
-            (silent > patience).then_some((*uid, silent))
-        })
     }
 
     /// Nodes that are down and waited for leave, if every shard keeps a replica in sync.
@@ -177,8 +110,21 @@ impl Completer {
                 blocked.extend(names);
                 continue;
             }
-            let required = required(tally, in_sync);
-            let judged = judge_batch(tally, &required);
+            let mut judged = judge_batch(tally, &self.required(tally, in_sync));
+            while let Some((node, error)) = self.outvoted(tally, &judged, in_sync, coming) {
+                in_sync.remove(&node);
+                let reason =
+                    format!("it failed what its replicas did, and they what it did: {error}");
+                round.left.push((node.clone(), reason));
+                // What it carried out and they did not is undone when it is back.
+                let held = touched(tally).into_iter();
+                let held = held.filter(|(_, replica_set)| replica_set.contains(&node));
+                let shards = held.map(|(shard, _)| shard).collect();
+                round
+                    .unlike
+                    .push((tally.batch.plan.physical.clone(), shards));
+                judged = judge_batch(tally, &self.required(tally, in_sync));
+            }
             if !self.can_end(tally, &judged, in_sync, coming) {
                 // A node that failed it would be read on, and has not got it: it waits.
                 for node in &judged.must_try_again {
@@ -197,41 +143,6 @@ impl Completer {
                 }
             }
         }
-    }
-
-    /// Whether the tasks of a batch may end as they were judged: every node that failed what its
-    /// replicas did can leave the set. The last replica of some shard cannot; a task that ended
-    /// without it would be missing from what it answers.
-    ///
-    /// A copy has no task that anybody was told of.
-    fn can_end(
-        &self,
-        tally: &Tally,
-        judged: &Judged,
-        in_sync: &BTreeSet<NodeId>,
-        coming: &[Vec<NodeId>],
-    ) -> bool {
-        if judged.is_nobodys_fault {
-            return false;
-        }
-        if tally.batch.plan.work.is_copy() {
-            return true;
-        }
-        let mut left = in_sync.clone();
-        judged.ill.keys().all(|node| {
-            let may_leave = self.may_leave(node, &left, coming);
-            left.remove(node);
-            // Without a reply nobody would try again.
-            may_leave || !tally.replies.contains_key(node)
-        })
-    }
-
-    /// Every replica in sync that the batch touches has reported.
-    fn is_ready(&self, tally: &Tally, in_sync: &BTreeSet<NodeId>) -> bool {
-        self.is_heard(tally, in_sync)
-            && required(tally, in_sync)
-                .iter()
-                .all(|node| tally.outcomes.contains_key(*node))
     }
 
     /// Batches that were not carried out since a later one removes their index, and must not end before
@@ -268,7 +179,7 @@ impl Completer {
                 let removal = removals.get(&tally.batch.plan.physical);
                 if let Some(removal) = removal
                     && removal > uid
-                    && required(tally, in_sync).iter().any(is_moot)
+                    && self.required(tally, in_sync).iter().any(is_moot)
                 {
                     moot.push((*uid, *removal));
                 }
@@ -279,22 +190,6 @@ impl Completer {
                 None => return untimely,
             };
         }
-    }
-
-    /// Nobody ends a batch that no replica of some shard has carried out; but for copies, which have
-    /// no say, and for indexes that are being removed. Where none is in sync, one that is not may
-    /// speak: it cannot come back before it has the ruling about what it failed.
-    fn is_heard(&self, tally: &Tally, in_sync: &BTreeSet<NodeId>) -> bool {
-        let plan = &tally.batch.plan;
-        tally.batch.nodes.is_empty()
-            || plan.work.is_copy()
-            || plan.work == Work::DeleteIndex
-            || self.shared.removed.lock().contains(&plan.physical)
-            || {
-                let mut speaking = in_sync.clone();
-                speaking.extend(tally.outcomes.keys().cloned());
-                is_heard(&tally.batch.touched(), &speaking)
-            }
     }
 
     /// Ends the tasks of one batch.
@@ -449,7 +344,28 @@ impl Completer {
             for node in tally.replies.keys() {
                 self.rule(*uid, tally, node, failed_tasks, round);
             }
+            let has_exceeded = |node: &&NodeId| self.has_exceeded(tally, node, failed_tasks);
+            if tally.touched.iter().any(|node| has_exceeded(&node)) {
+                let shards = tally.batch.touched().into_iter().map(|(shard, _)| shard);
+                round
+                    .unlike
+                    .push((tally.batch.plan.physical.clone(), shards.collect()));
+            }
         }
+    }
+
+    /// The node carried out, after the tasks ended, what all that were in sync had failed.
+    fn has_exceeded(&self, tally: &Tally, node: &NodeId, failed_tasks: &BTreeSet<TaskUid>) -> bool {
+        let Some(outcome) = tally.outcomes.get(node).filter(|outcome| !outcome.is_moot) else {
+            return false;
+        };
+        let plan = &tally.batch.plan;
+        let mut entries = plan.entries.iter().filter(|entry| entry.error.is_none());
+        tally.batch.has_say(node)
+            && !self.shared.copy.is_copying(node, &plan.physical)
+            && entries.any(|entry| {
+                failed_tasks.contains(&entry.task) && outcome.error_of(entry.task).is_none()
+            })
     }
 
     /// Decides about a node's failure.
@@ -505,12 +421,15 @@ impl Completer {
                 continue;
             }
             let waits_for_ruling = self.tallies.values().any(|t| t.replies.contains_key(id));
+            // Beyond what ended, too, if it was sent some of that twice.
+            let mixed = self.mixed.get(id).filter(|_| !waits_for_ruling);
             let is_level = self.tallies.iter().all(|(uid, tally)| {
                 // What a removal under way made needless was not sent to it; readers still see the
                 // index, so it has to be gone there first. A node that waits for a ruling is sent
                 // no removal before, and the ruling may wait for this node to join.
                 let is_owed = tally.done.is_some()
                     || done_now.contains(uid)
+                    || mixed.is_some_and(|last| uid <= last)
                     || tally.batch.plan.work == Work::DeleteIndex && !waits_for_ruling;
                 !is_owed
                     || !tally.batch.nodes.contains(id)
@@ -654,134 +573,4 @@ impl Completer {
             .map(|entry| (entry.task, &entry.source))
             .collect()
     }
-}
-
-/// What the reports of a batch come to, before anything is made of it.
-struct Judged {
-    /// The error with which each entry ends, in order.
-    errors: Vec<Option<Value>>,
-    /// Nodes that failed what their replicas did, with what they said.
-    ill: BTreeMap<NodeId, String>,
-    /// Shards of which one replica carried out what another refused.
-    unlike: BTreeSet<ShardId>,
-    /// It would fail, and by the nodes' own word for a reason of theirs: a full disk, not the
-    /// client's request. It waits until they are well.
-    is_nobodys_fault: bool,
-    /// If it cannot end: who has to try again.
-    must_try_again: Vec<NodeId>,
-}
-
-/// The shards that a batch touches, with their replica sets.
-fn touched(tally: &Tally) -> Vec<(ShardId, Vec<NodeId>)> {
-    let batch = &tally.batch;
-    let mut touched = batch.touched();
-    if touched.is_empty() {
-        // The index is gone, and its placement with it: one shard stands for what there was.
-        touched.push((ShardId(0), batch.nodes.iter().cloned().collect()));
-    }
-    touched
-}
-
-/// Judges one batch that all `required` nodes have reported.
-fn judge_batch(tally: &Tally, required: &BTreeSet<&NodeId>) -> Judged {
-    let batch = &tally.batch;
-    let touched = touched(tally);
-    let mut judged = Judged {
-        errors: Vec::with_capacity(batch.plan.entries.len()),
-        ill: BTreeMap::new(),
-        unlike: BTreeSet::new(),
-        is_nobodys_fault: false,
-        must_try_again: Vec::new(),
-    };
-    for entry in &batch.plan.entries {
-        if let Some(error) = &entry.error {
-            judged.errors.push(Some(error.clone()));
-            continue;
-        }
-        let has_failed: BTreeMap<NodeId, bool> = required
-            .iter()
-            .filter(|node| !tally.outcomes.get(**node).is_some_and(|o| o.is_moot))
-            .map(|node| {
-                let outcome = tally.outcomes.get(*node);
-                let failed = outcome.is_some_and(|o| o.error_of(entry.task).is_some());
-                ((*node).clone(), failed)
-            })
-            .collect();
-        let error_of = |node: &NodeId| {
-            let outcome = tally.outcomes.get(node);
-            outcome.and_then(|outcome| outcome.error_of(entry.task))
-        };
-        let error = match judge(&touched, &has_failed) {
-            Verdict::Failed { blamed } => {
-                judged.unlike.extend(unlike_shards(&touched, &has_failed));
-                let error = error_of(&blamed).cloned();
-                judged.is_nobodys_fault |=
-                    error.as_ref().is_some_and(is_nodes_own) && tally.replies.contains_key(&blamed);
-                error
-            }
-            Verdict::Succeeded { ill } => {
-                for node in ill {
-                    let text = error_of(&node)
-                        .and_then(|error| error.get("message"))
-                        .and_then(Value::as_str)
-                        .unwrap_or("no message");
-                    judged.ill.insert(node.clone(), text.to_owned());
-                }
-                None
-            }
-        };
-        judged.errors.push(error);
-    }
-    if batch.plan.work.is_copy() {
-        for node in required {
-            let error = tally.outcomes.get(*node).and_then(|o| o.error.as_ref());
-            if let Some(error) = error {
-                judged.ill.insert((*node).clone(), error.to_string());
-            }
-        }
-    }
-    let speaks_of_itself = |node: &NodeId| {
-        tally.outcomes.get(node).is_some_and(|outcome| {
-            let mut errors = outcome.task_errors.values().chain(&outcome.error);
-            errors.any(is_nodes_own)
-        })
-    };
-    let waited_for = tally.replies.keys();
-    judged.must_try_again = waited_for
-        .filter(|node| judged.ill.contains_key(*node) || speaks_of_itself(node))
-        .cloned()
-        .collect();
-    judged
-}
-
-/// The nodes whose reports a batch waits for; and those that have reported of a shard of which no
-/// replica is in sync, and so speak for it.
-fn required<'a>(tally: &'a Tally, in_sync: &BTreeSet<NodeId>) -> BTreeSet<&'a NodeId> {
-    let touched = tally.batch.touched();
-    let is_unheard = |set: &[NodeId]| !set.iter().any(|node| in_sync.contains(node));
-    let speaks = |node: &NodeId| {
-        let mut sets = touched.iter().map(|(_, set)| set.as_slice());
-        tally.outcomes.contains_key(node) && sets.any(|set| set.contains(node) && is_unheard(set))
-    };
-    let nodes = tally.batch.nodes.iter();
-    nodes
-        .filter(|node| (in_sync.contains(*node) && tally.batch.has_say(node)) || speaks(node))
-        .collect()
-}
-
-/// The shards of which one replica carried out what another refused.
-fn unlike_shards(
-    touched: &[(ShardId, Vec<NodeId>)],
-    has_failed: &BTreeMap<NodeId, bool>,
-) -> Vec<ShardId> {
-    let is_unlike = |(_, replica_set): &&(ShardId, Vec<NodeId>)| {
-        let mut said = replica_set.iter().filter_map(|node| has_failed.get(node));
-        let first = said.next();
-        first.is_some_and(|first| said.any(|other| other != first))
-    };
-    touched
-        .iter()
-        .filter(is_unlike)
-        .map(|(shard, _)| *shard)
-        .collect()
 }

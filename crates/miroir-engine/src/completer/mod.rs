@@ -6,16 +6,20 @@
 //! log order; readers are shown what the nodes have before any task is reported as ended.
 
 mod decide;
+mod effect;
+mod judge;
+mod retention;
+mod voice;
 
 use crate::copy::witness::Witness;
 use crate::plan::Work;
-use crate::port::{Change, Delivery, IndexRecord, PayloadRef, Timestamp};
-use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, Shared, exchange_names};
+use crate::port::{Change, Delivery, PayloadRef, Timestamp};
+use crate::state::{LaneMessage, LiveBatch, Shared};
+use effect::apply_effect;
 use miroir_core::condition::Condition;
-use miroir_core::health::NodeHealth;
 use miroir_core::id::{BatchUid, Epoch, NodeId, NodeTaskUid, PhysicalIndex, ShardId, TaskUid};
-use miroir_core::task::{Operation, TaskStatus};
-use serde_json::{Map, Value};
+use miroir_core::task::TaskStatus;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,6 +30,8 @@ use tokio::sync::{mpsc, oneshot};
 const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
 /// How often it is looked at what is kept for nodes that are away.
 const RETENTION_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// A node that has ended nothing for so long, though it answers, does not go on.
+const GOING_ON_MAX: Duration = Duration::from_mins(1);
 /// Events taken in before one commit.
 const EVENTS_MAX: usize = 4096;
 
@@ -104,6 +110,8 @@ pub(crate) enum Event {
         outcome: Box<NodeOutcome>,
         reply: Option<oneshot::Sender<Ruling>>,
     },
+    /// A node is sent again, over documents that have seen them, batches up to this one.
+    Mixed { node: NodeId, last: BatchUid },
     /// A node is made anew from the others: it is owed no batch below this one.
     Forgiven { node: NodeId, below: BatchUid },
     /// A node is no longer of the cluster: it is owed nothing.
@@ -138,6 +146,8 @@ struct Tally {
     opened_at: Duration,
     /// When each node reported its end.
     reported_at: BTreeMap<NodeId, Duration>,
+    /// Since when a node has to try again, so that its tasks cannot end.
+    contested_at: Option<Duration>,
 }
 
 impl Tally {
@@ -173,6 +183,7 @@ impl Tally {
             touched: BTreeSet::new(),
             opened_at,
             reported_at: BTreeMap::new(),
+            contested_at: None,
         }
     }
 
@@ -213,6 +224,11 @@ pub(crate) struct Completer {
     looked_at: Duration,
     /// When each node last ended a batch, or this began.
     progressed_at: BTreeMap<NodeId, Duration>,
+    /// When each node last ended one for good: not one that it has to try again.
+    went_on_at: BTreeMap<NodeId, Duration>,
+    /// Up to which batch a node is being sent what it was sent before: until then its documents are
+    /// those of no moment.
+    mixed: BTreeMap<NodeId, BatchUid>,
 }
 
 /// One round's decision: what to write, and what follows once it is written.
@@ -245,6 +261,8 @@ impl Completer {
             witnesses: BTreeMap::new(),
             looked_at: Duration::ZERO,
             progressed_at: BTreeMap::new(),
+            went_on_at: BTreeMap::new(),
+            mixed: BTreeMap::new(),
         }
     }
 
@@ -297,6 +315,12 @@ impl Completer {
                 let failed: BTreeSet<TaskUid> = failed.map(|task| task.uid).collect();
                 let mut tally = Tally::new(batch, deliveries, now);
                 tally.done = is_done.then_some(failed);
+                // What an earlier process had sent may be sent again.
+                let sent = tally.deliveries.iter();
+                for (node, _) in sent.filter(|(_, d)| d.is_sent && !d.is_applied) {
+                    let last = self.mixed.entry(node.clone()).or_insert(tally.batch.uid);
+                    *last = (*last).max(tally.batch.uid);
+                }
                 self.tallies.insert(tally.batch.uid, tally);
             }
             Event::Sent {
@@ -322,6 +346,9 @@ impl Completer {
                 };
                 tally.reported_at.insert(node.clone(), now);
                 self.progressed_at.insert(node.clone(), now);
+                if !outcome.is_failure() {
+                    went_on(&mut self.went_on_at, &self.shared, &node, now);
+                }
                 let (full, still) = (Condition::Full, Condition::StandingStill);
                 match outcome.is_failure() {
                     false => self
@@ -344,8 +371,22 @@ impl Completer {
                 }
                 tally.touched.insert(node);
             }
-            Event::Forgiven { node, below } => self.forgive(&node, below, false),
-            Event::Retired { node } => self.forgive(&node, BatchUid(u64::MAX), true),
+            Event::Mixed { node, last } => {
+                let known = self.mixed.entry(node).or_insert(last);
+                *known = (*known).max(last);
+            }
+            Event::Forgiven { node, below } => {
+                // It begins anew, and so does its time.
+                self.mixed.remove(&node);
+                self.went_on_at.insert(node.clone(), now);
+                self.forgive(&node, below, false);
+            }
+            Event::Retired { node } => {
+                self.mixed.remove(&node);
+                self.went_on_at.remove(&node);
+                self.shared.convoy.leave(&node);
+                self.forgive(&node, BatchUid(u64::MAX), true);
+            }
             Event::OldestEpoch { index, reply } => {
                 let of_index = |tally: &&Tally| tally.batch.plan.physical == index;
                 let epochs = self.tallies.values().filter(of_index);
@@ -514,6 +555,10 @@ impl Completer {
             tracing::warn!(%node, reason, "node left the in-sync set; it catches up when it returns");
         }
         for node in &round.joined {
+            self.mixed.remove(node);
+            if self.shared.convoy.leave(node) {
+                self.shared.batch_ended.notify_waiters();
+            }
             tracing::info!(%node, "node is level and in sync again");
         }
         for (uid, failed) in round.done {
@@ -538,10 +583,15 @@ impl Completer {
             let Some(tally) = self.tallies.get_mut(&uid) else {
                 continue;
             };
-            if ruling == Ruling::TryAgain
-                && let Some(outcome) = tally.outcomes.remove(&node)
-            {
-                note_illness(&self.shared, &node, &outcome);
+            let now = self.shared.ports.clock.monotonic();
+            match ruling {
+                Ruling::Accepted => went_on(&mut self.went_on_at, &self.shared, &node, now),
+                Ruling::TryAgain => {
+                    tally.contested_at.get_or_insert(now);
+                    if let Some(outcome) = tally.outcomes.remove(&node) {
+                        note_illness(&self.shared, &node, &outcome);
+                    }
+                }
             }
             if let Some(reply) = tally.replies.remove(&node) {
                 let _ = reply.send(ruling);
@@ -572,45 +622,6 @@ impl Completer {
         self.trim_live();
     }
 
-    /// A node for which too much is kept, or for too long, is to be copied anew instead.
-    fn bound_retention(&mut self) {
-        let now = self.shared.ports.clock.monotonic();
-        if now.saturating_sub(self.looked_at) < RETENTION_LOOK_INTERVAL {
-            return;
-        }
-        self.looked_at = now;
-        let config = &self.shared.config.copy;
-        let snapshot = self.shared.snapshot.load();
-        let wall_now = self.shared.ports.clock.now();
-        for (node, view) in &snapshot.nodes {
-            if view.record.is_in_sync || view.health != NodeHealth::Down {
-                continue;
-            }
-            let owed = self.tallies.values().filter(|tally| {
-                tally.done.is_some()
-                    && tally.batch.nodes.contains(node)
-                    && !tally.outcomes.contains_key(node)
-            });
-            let mut kept_bytes = 0u64;
-            let mut oldest = None;
-            for tally in owed {
-                kept_bytes = kept_bytes.saturating_add(tally.batch.payload_bytes);
-                let started_at = tally.batch.tasks.iter().filter_map(|task| task.started_at);
-                oldest = oldest.or(started_at.min());
-            }
-            let age = oldest.map_or(time::Duration::ZERO, |oldest| wall_now - oldest);
-            let reason = if kept_bytes > config.retention_bytes {
-                format!("it was away while {kept_bytes} bytes of writes came: more than are kept")
-            } else if age > config.retention_age {
-                "it was away for longer than writes are kept".to_owned()
-            } else {
-                continue;
-            };
-            self.shared.copy.want(node.clone(), reason);
-            self.shared.nodes_changed.ring();
-        }
-    }
-
     /// Batches done but not applied by some absent node are read from the store when it returns.
     fn trim_live(&self) {
         let mut live = self.shared.live.lock();
@@ -619,6 +630,19 @@ impl Completer {
                 .get(uid)
                 .is_none_or(|tally| tally.done.is_none())
         });
+    }
+}
+
+/// A node has ended a batch for good: what waits for it may go on, too.
+fn went_on(
+    went_on_at: &mut BTreeMap<NodeId, Duration>,
+    shared: &Shared,
+    node: &NodeId,
+    now: Duration,
+) {
+    went_on_at.insert(node.clone(), now);
+    if shared.convoy.applied(node, now) {
+        shared.batch_ended.notify_waiters();
     }
 }
 
@@ -632,93 +656,6 @@ fn note_illness(shared: &Shared, node: &NodeId, outcome: &NodeOutcome) {
     shared
         .ills
         .note(node, condition, words, shared.ports.clock.now());
-}
-
-fn apply_effect(
-    snapshot: &mut crate::state::Snapshot,
-    batch: &LiveBatch,
-    failed_tasks: &BTreeSet<TaskUid>,
-) {
-    if batch.plan.work.is_copy() {
-        // What readers see is the same on the nodes they are shown.
-        return;
-    }
-    let settings = settings_after(snapshot, batch, failed_tasks);
-    let shown = snapshot
-        .indexes
-        .values()
-        .find(|e| e.record.physical == batch.plan.physical)
-        .cloned();
-    // Answers given before this batch was done are not to be given again: not even where the planned
-    // record names an older batch, or one that comes after this one.
-    let changed_by = Some(batch.uid);
-    let entry = |record: &IndexRecord| {
-        let record = IndexRecord {
-            settings,
-            changed_by,
-            ..record.clone()
-        };
-        Arc::new(match shown {
-            // Where it lies may have changed since the batch was made.
-            Some(shown) => shown.with_record(IndexRecord {
-                epoch: shown.record.epoch,
-                replication_factor: shown.record.replication_factor,
-                ..record
-            }),
-            None => IndexEntry::new(record, batch.replica_sets.clone(), &batch.transit),
-        })
-    };
-    match &batch.effect {
-        Effect::None => {
-            let mut indexes = snapshot.indexes.values_mut();
-            if let Some(index) = indexes.find(|e| e.record.physical == batch.plan.physical) {
-                *index = entry(&index.record);
-            }
-        }
-        Effect::Put(record) => {
-            snapshot.indexes.insert(record.uid.clone(), entry(record));
-        }
-        Effect::Remove(uid) => {
-            snapshot.indexes.remove(uid);
-        }
-        Effect::Exchange { names, record } => {
-            for pair in names {
-                exchange_names(&mut snapshot.indexes, pair);
-            }
-            if let Some(record) = record {
-                snapshot.indexes.insert(record.uid.clone(), entry(record));
-            }
-        }
-    }
-}
-
-/// The plan supposes that all settings in flight succeed; readers see those that did.
-fn settings_after(
-    snapshot: &crate::state::Snapshot,
-    batch: &LiveBatch,
-    failed_tasks: &BTreeSet<TaskUid>,
-) -> Map<String, Value> {
-    let shown = snapshot
-        .indexes
-        .values()
-        .find(|e| e.record.physical == batch.plan.physical);
-    let mut settings = shown
-        .map(|entry| entry.record.settings.clone())
-        .unwrap_or_default();
-    for task in batch
-        .tasks
-        .iter()
-        .filter(|task| !failed_tasks.contains(&task.uid))
-    {
-        if let Operation::UpdateSettings {
-            settings: Value::Object(patch),
-            ..
-        } = &task.operation
-        {
-            settings = miroir_core::settings::merge_patch(&settings, patch);
-        }
-    }
-    settings
 }
 
 impl Shared {

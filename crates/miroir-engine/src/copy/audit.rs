@@ -212,6 +212,14 @@ async fn digest(
 // ---------------------------------------------------------------------------------------------
 // Audits
 
+/// Replicas of a shard that can be compared.
+fn readable(shared: &Shared, entry: &IndexEntry, shard: ShardId) -> Vec<NodeId> {
+    let snapshot = shared.snapshot.load();
+    let is_readable = |node: &&NodeId| snapshot.nodes.get(*node).is_some_and(NodeView::is_readable);
+    let replicas = entry.placement.replica_set(shard);
+    replicas.filter(is_readable).cloned().collect()
+}
+
 /// Replicas of a shard that can be compared, with the one that is held to be right first: one of the
 /// most that agree, or the first of the replica set if there is no such majority.
 async fn order_replicas(
@@ -220,15 +228,8 @@ async fn order_replicas(
     shard: ShardId,
     pace: &mut Pace,
 ) -> Result<Replicas, Failure> {
-    let nodes: Vec<NodeId> = {
-        let snapshot = shared.snapshot.load();
-        let is_readable =
-            |node: &&NodeId| snapshot.nodes.get(*node).is_some_and(NodeView::is_readable);
-        let replicas = entry.placement.replica_set(shard);
-        replicas.filter(is_readable).cloned().collect()
-    };
     let mut digests = Vec::new();
-    for node in nodes {
+    for node in readable(shared, entry, shard) {
         let buckets = digest(shared, entry, shard, &node, pace).await?;
         digests.push((node, buckets));
     }
@@ -501,14 +502,17 @@ fn note_shard(
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut pace = Pace::default();
     let mut audited_at = shared.ports.clock.monotonic();
+    let mut alike = Alike::new();
     loop {
         tokio::select! {
             biased;
             () = shared.shutdown.cancelled() => return,
             () = shared.ports.clock.sleep(LOOK_INTERVAL) => {}
         }
-        for (index, shards) in shared.copy.unlike() {
-            repair(&shared, &index, &shards, &mut pace).await;
+        let unlike = shared.copy.unlike();
+        alike.retain(|(index, _), _| unlike.iter().any(|(other, _)| other == index));
+        for (index, shards) in unlike {
+            repair(&shared, &index, &shards, &mut alike, &mut pace).await;
         }
         let now = shared.ports.clock.monotonic();
         let is_due = |interval: Duration| now.saturating_sub(audited_at) >= interval;
@@ -520,17 +524,34 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
+/// The replicas of shards that were found alike, while others could not be read.
+type Alike = BTreeMap<(PhysicalIndex, ShardId), Vec<NodeId>>;
+
+/// Makes alike what can be compared now. A shard is settled when all its replicas were.
 async fn repair(
     shared: &Shared,
     index: &PhysicalIndex,
     shards: &BTreeSet<ShardId>,
+    alike: &mut Alike,
     pace: &mut Pace,
 ) {
     let mut settled = BTreeSet::new();
     for shard in shards {
+        let entry = shared.shown(index);
+        let present = entry.as_ref().map(|entry| readable(shared, entry, *shard));
+        let key = (index.clone(), *shard);
+        if present.is_some() && alike.get(&key) == present.as_ref() {
+            continue;
+        }
+        let all = entry.map_or(0, |entry| entry.placement.replica_set(*shard).count());
         match audit_with_patience(shared, index, *shard, true, pace).await {
             // Found alike, or gone; what was copied is looked at once more.
-            Ok(audit) if audit.found.is_empty() => drop(settled.insert(*shard)),
+            Ok(audit) if audit.found.is_empty() && audit.replica_count >= all => {
+                settled.insert(*shard);
+            }
+            Ok(audit) if audit.found.is_empty() => {
+                alike.extend(present.map(|present| (key, present)));
+            }
             Ok(audit) => {
                 tracing::warn!(%index, %shard, count = audit.found.len(), "replicas were made alike");
             }

@@ -71,6 +71,9 @@ pub struct CopyConfig {
     pub retention_bytes: u64,
     /// The age up to which they are kept.
     pub retention_age: Duration,
+    /// While a node comes back, so many new batches of its indexes are made for a hundred that it
+    /// applies; 100 and more is no bound. See [`crate::convoy`].
+    pub catch_up_share: u32,
     /// Between two audits of all replicas; `None` for none.
     pub audit_interval: Option<Duration>,
     /// How much of the log is kept beyond what nodes need, so that an index can be built again as it
@@ -85,6 +88,7 @@ impl Default for CopyConfig {
             bytes_per_second: 32 * 1024 * 1024,
             retention_bytes: 16 * 1024 * 1024 * 1024,
             retention_age: Duration::from_hours(72),
+            catch_up_share: 50,
             audit_interval: None,
             log: None,
         }
@@ -382,6 +386,22 @@ impl Desk {
         if book.refills.get(&node).is_none_or(|r| r.is_running) {
             book.wanted.entry(node).or_insert(reason);
         }
+    }
+
+    /// The node is being refilled, or is to be.
+    pub(crate) fn is_to_be_refilled(&self, node: &NodeId) -> bool {
+        let book = self.book.lock();
+        book.refills.contains_key(node) || book.wanted.contains_key(node)
+    }
+
+    /// Of a node being refilled: the copy of this index is done but for the look whether it is right,
+    /// for which the node has to be level.
+    pub(crate) fn is_being_verified(&self, node: &NodeId, index: &PhysicalIndex) -> bool {
+        let book = self.book.lock();
+        let first = book.refills.get(node).map(|refill| refill.indexes.first());
+        first.is_some_and(|first| {
+            first.is_none_or(|copy| copy.index == *index && copy.is_begun && copy.shards.is_empty())
+        })
     }
 
     fn take_wanted(&self, node: &NodeId) -> Option<String> {

@@ -8,6 +8,8 @@ use super::{PAGE, is_control};
 use crate::dispatcher::Dispatcher;
 use crate::error::EngineError;
 use crate::port::TaskRecord;
+use crate::state::NodeView;
+use miroir_core::health::NodeHealth;
 use miroir_core::id::{BatchUid, IndexUid, PhysicalIndex, TaskUid};
 use miroir_core::task::Operation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -276,8 +278,32 @@ impl Dispatcher {
             .iter()
             .any(|left| left.names.contains(name) || physical == Some(&left.index));
         !is_inherited
-            && physical
-                .is_none_or(|index| self.window.has_room(index) && !self.barrier.is_held(index))
+            && physical.is_none_or(|index| {
+                self.window.has_room(index)
+                    && !self.barrier.is_held(index)
+                    && !self.waits_for_a_node(index)
+            })
+    }
+
+    /// A node that comes back has to get nearer first.
+    fn waits_for_a_node(&self, index: &PhysicalIndex) -> bool {
+        let shared = &self.shared;
+        let snapshot = shared.snapshot.load();
+        let comes_back = |view: &NodeView| {
+            !view.record.is_in_sync && !view.is_apart && view.health == NodeHealth::Up
+        };
+        let mut coming = snapshot.nodes.iter().filter(|(_, view)| comes_back(view));
+        let Some(planned) = self.planned(index) else {
+            return false;
+        };
+        let now = shared.ports.clock.monotonic();
+        coming.any(|(node, _)| {
+            let is_filled = shared.copy.is_refilling(node);
+            let mut sets = planned.placing.replica_sets.iter();
+            sets.any(|set| set.contains(node))
+                && (!is_filled || shared.copy.is_being_verified(node, index))
+                && !shared.convoy.lets_pass(node, now)
+        })
     }
 
     /// The entry has to wait for the end of a batch.

@@ -486,6 +486,66 @@ fn payloads_for_a_node_that_is_away_are_kept_up_to_the_bound_in_bytes_and_no_fur
 }
 
 #[test]
+fn payloads_for_a_node_that_answers_and_does_not_go_on_are_kept_up_to_the_bound_too() {
+    for is_failing in [true, false] {
+        let mut world = World::mirrored();
+        world.copy.retention_bytes = 2_000;
+        world.run(async |engine| {
+            populate(&engine).await;
+            world.settled().await;
+            world.fleet.set("b", |faults| match is_failing {
+                true => faults.is_disk_full = true,
+                false => faults.is_holding = true,
+            });
+            for id in 0..10u64 {
+                let text = "x".repeat(1000);
+                let write = add_file(&engine, "m", &[json!({"id": id, "t": text})]).await;
+                succeed(&engine, write).await;
+            }
+            assert!(!world.node("b").await.is_in_sync);
+            assert!(world.payload_count().await >= 10);
+            pass(Duration::from_secs(90)).await;
+            let refill = engine.topology().await.unwrap().nodes[1].refill.clone();
+            let reason = refill.expect("it is made anew").reason;
+            assert!(reason.contains("did not go on"), "{reason}");
+            assert!(world.payload_count().await <= 2);
+            world.fleet.set("b", |faults| {
+                faults.is_disk_full = false;
+                faults.is_holding = false;
+            });
+            is_whole(&world).await;
+        });
+        assert_alike(&world);
+    }
+}
+
+#[test]
+fn nothing_is_dropped_for_a_node_whose_replicas_are_lost() {
+    let mut world = World::mirrored();
+    world.copy.retention_age = Duration::from_secs(20);
+    world.run(async |engine| {
+        populate(&engine).await;
+        world.settled().await;
+        world.fleet.set("b", |faults| faults.is_unreachable = true);
+        let write = add_file(&engine, "m", &[doc(600)]).await;
+        succeed(&engine, write).await;
+        // Before b is back a loses all it has: what the log keeps for b is all there is.
+        world.fleet.set("a", |faults| faults.is_unreachable = true);
+        world.fleet.on("a", crate::node::Node::wipe);
+        pass(Duration::from_secs(3)).await;
+        world.fleet.set("a", |faults| faults.is_unreachable = false);
+        pass(Duration::from_secs(60)).await;
+        let topology = engine.topology().await.unwrap();
+        assert_eq!(topology.nodes[1].refill, None);
+        world.fleet.set("b", |faults| faults.is_unreachable = false);
+        world.in_sync_is("a", false).await;
+        is_whole(&world).await;
+    });
+    assert_alike(&world);
+    assert!(world.fleet.documents("a", "m").contains_key("600"));
+}
+
+#[test]
 fn payloads_for_a_node_that_is_away_are_kept_up_to_an_age() {
     let mut world = World::mirrored();
     world.copy.retention_age = Duration::from_secs(60);
@@ -534,6 +594,34 @@ async fn verified(engine: &Engine, repair: bool) -> miroir_api::admin::Verificat
         pass(Duration::from_millis(20)).await;
     }
     panic!("it never ends");
+}
+
+#[test]
+fn a_verification_finds_vectors_that_differ_where_clients_gave_them() {
+    let world = World::mirrored();
+    let vectors = |number: f64, is_computed: bool| json!({"e": {"embeddings": [[number, 0.5]], "regenerate": is_computed}});
+    world.run(async |engine| {
+        let embedders = json!({"e": {"source": "userProvided", "dimensions": 2}});
+        succeed(&engine, settings("m", json!({"embedders": embedders}))).await;
+        let documents = (0..4u64).map(|id| json!({"id": id, "_vectors": vectors(0.25, id == 3)}));
+        succeed(&engine, add("m", &documents.collect::<Vec<_>>())).await;
+        world.settled().await;
+        assert_eq!(verified(&engine, false).await.difference_count, 0);
+        world.fleet.on("b", |b| {
+            let index = b.indexes.values_mut().next().unwrap();
+            for (id, is_computed) in [("1", false), ("3", true)] {
+                let document = index.documents.get_mut(id).unwrap();
+                document.insert("_vectors".into(), vectors(0.75, is_computed));
+            }
+        });
+        let report = verified(&engine, true).await;
+        let found: Vec<_> = report.differences.iter().map(|d| d.id.as_str()).collect();
+        assert_eq!(found, ["1"], "what nodes compute is not compared");
+        world.settled().await;
+        assert_eq!(verified(&engine, false).await.difference_count, 0);
+    });
+    let held = |node: &str| world.fleet.documents(node, "m")["1"]["_vectors"].clone();
+    assert_eq!(held("a"), held("b"));
 }
 
 #[test]

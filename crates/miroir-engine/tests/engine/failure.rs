@@ -1,5 +1,6 @@
 //! Whose failure it is, and what becomes of the innocent.
 
+use crate::node;
 use crate::world::{
     World, add, create, delete_ids, drop_index, ended, pass, register, settings, succeed, uid,
     until, write,
@@ -480,4 +481,97 @@ fn a_store_that_fails_for_a_while_loses_nothing() {
     });
     world.assert_mirrored("m");
     assert_eq!(world.documents("m").len(), 10);
+}
+
+#[test]
+fn replicas_of_which_each_fails_what_the_other_carries_out_do_not_wait_for_ever() {
+    let world = World::mirrored();
+    world.run(async |engine| {
+        succeed(&engine, create("m")).await;
+        world.settled().await;
+        // a fails two of the entries, b one: they travel as one batch.
+        for (node, ids) in [("a", &["1", "2"][..]), ("b", &["3"])] {
+            world.fleet.set(node, |faults| {
+                faults.allergies.extend(ids.iter().map(ToString::to_string));
+            });
+        }
+        let mut tasks = Vec::new();
+        for id in 1..=4 {
+            tasks.push(register(&engine, add("m", &[json!({"id": id})])).await);
+        }
+        pass(Duration::from_secs(15)).await;
+        let status = engine.task(tasks[0]).await.unwrap().status;
+        assert!(!status.is_final(), "they have time to get well");
+        // Then it goes on without the one that fails more; what the other fails has failed.
+        for (task, expected) in tasks.iter().zip([true, true, false, true]) {
+            let ended = ended(&engine, *task).await;
+            assert_eq!(ended.status == TaskStatus::Succeeded, expected, "{ended:?}");
+        }
+        assert!(!world.node("a").await.is_in_sync);
+        assert!(world.node("b").await.is_in_sync);
+        // When it is well it is made like the other, which lacks what failed.
+        for node in ["a", "b"] {
+            world.fleet.set(node, |faults| faults.allergies.clear());
+        }
+        world.in_sync_is("a", true).await;
+        world.settled().await;
+        let held = |node: &str| {
+            world
+                .fleet
+                .documents(node, "m")
+                .into_keys()
+                .collect::<Vec<_>>()
+        };
+        until("they are alike", || held("a") == held("b")).await;
+        for id in ["1", "2", "4"] {
+            assert!(
+                held("b").contains(&id.to_owned()),
+                "{id} of {:?}",
+                held("b")
+            );
+        }
+    });
+}
+
+#[test]
+fn a_node_that_lost_its_data_does_not_hold_up_one_that_left_just_before() {
+    let world = World::new(&["a", "b", "c"], 8, 2);
+    let poison = world.run(async |engine| {
+        succeed(&engine, create("m")).await;
+        succeed(&engine, create("other")).await;
+        let poison = world.id_on("m", ["a", "b"]).await;
+        let elsewhere = world.id_on("other", ["b", "c"]).await;
+        world.settled().await;
+        // a and b are sent what both fail; a works on nothing, so b waits for the ruling.
+        world.fleet.set("a", |faults| faults.is_holding = true);
+        let doomed = add("m", &[json!({"id": poison, "poison": true})]);
+        let doomed = register(&engine, doomed).await;
+        pass(Duration::from_secs(1)).await;
+        // b goes away while a write comes that c has, too; and a loses its data.
+        world.fleet.set("b", |faults| faults.is_unreachable = true);
+        succeed(&engine, add("other", &[json!({"id": elsewhere})])).await;
+        assert!(!world.node("b").await.is_in_sync);
+        world.fleet.set("a", |faults| faults.is_unreachable = true);
+        world.fleet.on("a", node::Node::wipe);
+        pass(Duration::from_secs(3)).await;
+        assert!(
+            world.node("a").await.is_in_sync,
+            "it is the last of its shards"
+        );
+        doomed
+    });
+    for name in ["a", "b"] {
+        world.fleet.set(name, |faults| {
+            faults.is_holding = false;
+            faults.is_unreachable = false;
+        });
+    }
+    world.run(async |engine| {
+        assert_eq!(ended(&engine, poison).await.status, TaskStatus::Failed);
+        world.in_sync_is("b", true).await;
+        world.in_sync_is("a", true).await;
+        world.settled().await;
+        let topology = engine.topology().await.unwrap();
+        assert!(topology.nodes.iter().all(|node| node.in_sync));
+    });
 }

@@ -4,6 +4,7 @@
 
 mod chaos;
 mod compaction;
+mod convoy;
 mod copies;
 mod denial;
 mod editing;

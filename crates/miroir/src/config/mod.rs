@@ -15,6 +15,7 @@ pub(crate) use unit::parse_duration;
 pub(crate) use transport::{TlsOverrides, TransportConfig};
 
 use crate::import::Wish;
+use miroir_engine::convoy::SHARES;
 use miroir_engine::copy::CopyConfig;
 use miroir_engine::gate::Limits;
 use miroir_engine::kept::LogRetention;
@@ -358,6 +359,7 @@ impl Check {
                     "retention_age",
                     CopyConfig::default().retention_age,
                 ),
+                catch_up_share: self.catch_up_share(raw.catch_up_share),
                 audit_interval: self.optional_duration(raw.audit_interval, "audit_interval"),
                 log: self.log_retention(raw.log_retention, raw.log_retention_size),
             },
@@ -494,6 +496,25 @@ impl Check {
             Err(text) => self.add(line, format!("`{key}`: {text}")),
         }
         default
+    }
+
+    fn catch_up_share(&mut self, raw: Option<At<i64>>) -> u32 {
+        let default = CopyConfig::default().catch_up_share;
+        let Some(At { value, line }) = raw else {
+            return default;
+        };
+        let share = u32::try_from(value).ok();
+        share
+            .filter(|share| SHARES.contains(share))
+            .unwrap_or_else(|| {
+                let text = format!(
+                    "`catch_up_share` must be a number from {} to {}, not {value}",
+                    SHARES.start(),
+                    SHARES.end()
+                );
+                self.add(line, text);
+                default
+            })
     }
 
     fn copy_documents(&mut self, raw: Option<At<i64>>) -> u64 {
