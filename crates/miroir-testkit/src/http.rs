@@ -8,12 +8,16 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A chunk of a streamed body: large enough to make system calls rare.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Longer than any single answer of a dev build on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// Servers close a connection that is idle for some seconds, Meilisearch after five. One that is
+/// used again just then meets the close half-way, and on a busy machine "just then" is long; so it
+/// is left alone well before.
+const IDLE_MAX: Duration = Duration::from_secs(1);
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +67,14 @@ impl Answer {
 pub struct Http {
     address: SocketAddr,
     bearer: Option<String>,
-    idle: Mutex<Vec<BufReader<TcpStream>>>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// A connection that waits for its next request.
+#[derive(Debug)]
+struct Idle {
+    since: Instant,
+    connection: BufReader<TcpStream>,
 }
 
 impl Clone for Http {
@@ -116,7 +127,10 @@ impl Http {
             self.idle
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .push(connection);
+                .push(Idle {
+                    since: Instant::now(),
+                    connection,
+                });
         }
         Ok(answer)
     }
@@ -129,8 +143,10 @@ impl Http {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .pop();
-            let Some(connection) = idle else { break };
-            if is_open(connection.get_ref()) {
+            let Some(Idle { since, connection }) = idle else {
+                break;
+            };
+            if since.elapsed() < IDLE_MAX && is_open(connection.get_ref()) {
                 return Ok(connection);
             }
         }
@@ -361,4 +377,40 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
+
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    #[test]
+    fn a_connection_that_was_idle_for_long_is_not_used_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let http = Http::new(listener.local_addr().unwrap(), None);
+        // Each connection is good for one request, and stays open as if it were for more.
+        let server = thread::spawn(move || {
+            let mut kept = Vec::new();
+            for _ in 0..2 {
+                let mut reader = BufReader::new(listener.accept().unwrap().0);
+                read_head(&mut reader).unwrap();
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                reader.get_mut().write_all(answer).unwrap();
+                kept.push(reader);
+            }
+        });
+        let get = Request {
+            method: "GET",
+            path: "/health",
+            headers: &[],
+        };
+        assert_eq!(http.send(get, Body::Empty).unwrap().status, 200);
+        let past = Instant::now().checked_sub(IDLE_MAX).unwrap();
+        http.idle.lock().unwrap()[0].since = past;
+        assert_eq!(http.send(get, Body::Empty).unwrap().status, 200);
+        server.join().unwrap();
+    }
 }
