@@ -11,6 +11,9 @@ use crate::id::{DocumentSeq, ShardId};
 pub const SHARD_FIELD: &str = "_miroir_shard";
 /// The field that holds a document's place in the insertion order.
 pub const SEQ_FIELD: &str = "_miroir_seq";
+/// Names no field; in the pattern list of a filterable rule it says that the rule is Miroir's, made
+/// for the index's distinct attribute.
+pub const DISTINCT_MARK: &str = "_miroir_distinct";
 /// What the names of all reserved fields begin with; clients may not use such names.
 pub const RESERVED_PREFIX: &str = "_miroir_";
 

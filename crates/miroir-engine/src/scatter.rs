@@ -11,14 +11,14 @@ use crate::port::{NodeError, NodeRead};
 use crate::reads::{ReadKind, Standing};
 use crate::refusal::hidden_rule_count;
 use crate::state::{IndexEntry, Shared, Snapshot};
-use crate::translate::{hide_attributes, renumber_rules, translate_error};
+use crate::translate::{hide_attributes, hide_distinct, renumber_rules, translate_error};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use miroir_core::cover::{BestCover, CoverPart, CoverPolicy, choose_cover_sparing};
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{NodeId, ShardId};
-use miroir_core::settings::displayed_attributes;
+use miroir_core::settings::{displayed_attributes, distinct_attribute};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -295,6 +295,7 @@ impl<F: Fn(&CoverPart) -> NodeRead + Sync> Round<'_, '_, F> {
                 let mut body = translate_error(body, &record.physical, &record.uid);
                 let hidden = hidden_rule_count(&record.settings, &shared.facts());
                 renumber_rules(&mut body, hidden);
+                hide_distinct(&mut body, distinct_attribute(&record.settings));
                 hide_attributes(&mut body, displayed_attributes(&record.settings).as_deref());
                 return Err(EngineError::Refused { status, body });
             }

@@ -1,7 +1,7 @@
 //! Takes our names out of what nodes say, so that clients read of their index and their fields.
 
 use miroir_core::id::{IndexUid, PhysicalIndex};
-use miroir_core::reserved::{SEQ_FIELD, SHARD_FIELD};
+use miroir_core::reserved::{DISTINCT_MARK, SEQ_FIELD, SHARD_FIELD};
 use serde_json::Value;
 
 /// A node's error object with the client's index name and without reserved fields.
@@ -44,6 +44,38 @@ pub(crate) fn translate_text(text: &str, physical: &PhysicalIndex, uid: &IndexUi
         }
     }
     text
+}
+
+/// Takes the distinct attribute out of a proposal of filterable attributes where it stands only
+/// because Miroir made it filterable on nodes, which the mark beside it tells.
+pub(crate) fn hide_distinct(error: &mut Value, attribute: Option<&str>) {
+    if let Some(Value::String(message)) = error.get_mut("message") {
+        *message = without_distinct(message, attribute);
+    }
+}
+
+fn without_distinct(text: &str, attribute: Option<&str>) -> String {
+    let shorten = || {
+        let opening = "Available filterable attribute";
+        let (before, proposal) = text.split_once(opening)?;
+        let (kind, list) = proposal.split_once(" are: `")?;
+        let (list, after) = list.split_once("`.")?;
+        // By the server's version each has its own signs or all have one pair.
+        let between = if list.contains("`, `") { "`, `" } else { ", " };
+        if list.split(between).all(|name| name != DISTINCT_MARK) {
+            return None;
+        }
+        let is_own = |name: &&str| *name != DISTINCT_MARK && Some(*name) != attribute;
+        let own: Vec<&str> = list.split(between).filter(is_own).collect();
+        if own.is_empty() {
+            return Some(format!(
+                "{before}This index does not have configured filterable attributes.{after}"
+            ));
+        }
+        let own = own.join(between);
+        Some(format!("{before}{opening}{kind} are: `{own}`.{after}"))
+    };
+    shorten().unwrap_or_else(|| text.to_owned())
 }
 
 /// Takes Miroir's condition out of the filter that a message shows below itself as
@@ -161,6 +193,36 @@ pub(crate) fn renumber_rules(error: &mut Value, hidden: usize) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_attribute_that_only_miroir_made_filterable_is_not_proposed() {
+        let check = |list: &str, expected: &str| {
+            let text = format!("Attribute `x` is not filterable. {list}\n2:3 \"x\"");
+            let expected = format!("Attribute `x` is not filterable. {expected}\n2:3 \"x\"");
+            assert_eq!(without_distinct(&text, Some("author")), expected);
+        };
+        let nothing = "This index does not have configured filterable attributes.";
+        check(
+            "Available filterable attribute patterns are: `_miroir_distinct`, `author`, `code`.",
+            "Available filterable attribute patterns are: `code`.",
+        );
+        check(
+            "Available filterable attribute patterns are: `Code`, `_miroir_distinct`, `authors`, `author`.",
+            "Available filterable attribute patterns are: `Code`, `authors`.",
+        );
+        check(
+            "Available filterable attributes patterns are: `_miroir_distinct, author, code`.",
+            "Available filterable attributes patterns are: `code`.",
+        );
+        check(
+            "Available filterable attribute patterns are: `_miroir_distinct`, `author`.",
+            nothing,
+        );
+        // The client's own.
+        let own = "Available filterable attribute patterns are: `author`, `code`.";
+        check(own, own);
+        check(nothing, nothing);
+    }
 
     #[test]
     fn what_is_not_displayed_is_not_proposed() {

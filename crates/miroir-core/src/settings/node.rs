@@ -5,12 +5,10 @@ use super::read::{distinct_attribute, is_filterable, max_values_per_facet};
 use super::template::{guard_embedders, reveal_embedders};
 use super::{Settings, SettingsFacts, default_ranking_rules, filter_features, view};
 use crate::reserved::{
-    RESERVED_PREFIX, SEQ_FIELD, SEQ_RULE, SHARD_FIELD, is_reserved, is_reserved_character,
+    DISTINCT_MARK, RESERVED_PREFIX, SEQ_FIELD, SEQ_RULE, SHARD_FIELD, is_reserved,
+    is_reserved_character,
 };
 use serde_json::{Map, Value, json};
-
-/// Names no field; in the pattern list of a rule it says that the rule is Miroir's.
-const DISTINCT_MARK: &str = "_miroir_distinct";
 
 /// The facet limit on nodes for facets in alphabetical order. Up to 3,000 candidates a node sorts
 /// numbers as text, above by value; a node in the first regime must cut nothing, or the merge of
