@@ -52,6 +52,7 @@ mod edit;
 mod facet_search;
 pub mod federated;
 mod fields;
+mod frequency;
 mod hybrid;
 mod ills;
 mod import;

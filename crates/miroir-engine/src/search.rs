@@ -76,8 +76,16 @@ impl Engine {
                     Planned::Plain(plan) => {
                         let before = shared.ports.clock.monotonic();
                         let plan = Box::pin(asker.embedded(&request, *plan)).await?;
+                        let counted = Box::pin(asker.by_frequency(&request)).await;
                         nodes += shared.ports.clock.monotonic().saturating_sub(before);
-                        Box::pin(scatter_search(&asker, &plan, &mut nodes)).await?
+                        match counted {
+                            Some((template, node_count)) => Merged {
+                                template,
+                                node_count,
+                                missing: Vec::new(),
+                            },
+                            None => Box::pin(scatter_search(&asker, &plan, &mut nodes)).await?,
+                        }
                     }
                 };
                 let Merged {
@@ -272,7 +280,7 @@ async fn scatter_search(
 
 /// The nodes' oldest documents with facet values that they spell differently; nothing where they do
 /// not tell, for it is only a spelling.
-async fn ask_spellings(
+pub(crate) async fn ask_spellings(
     asker: &Asker<'_>,
     plan: &SearchPlan,
     disputed: &[DisputedValue],

@@ -416,6 +416,49 @@ fn a_search_by_words_and_meaning_answers_as_one_node_does() {
 }
 
 #[test]
+fn words_are_dropped_by_how_often_they_occur_on_all_nodes() {
+    let pair = Pair::start();
+    let queries = [
+        "green tea garden",
+        "tea stone",
+        "gren montain rivers",
+        "nowhere tea garden",
+        "river stone mountain tea",
+        "stone river gar",
+        "team greens ",
+        "tea tea mountain",
+    ];
+    let ways = [
+        json!({}),
+        json!({"limit": 7, "offset": 12}),
+        json!({"page": 2, "hitsPerPage": 15}),
+        json!({"limit": 0}),
+        json!({"sort": ["price:desc"], "filter": "price < 20", "facets": ["genre", "price"]}),
+        json!({"limit": 200, "attributesToRetrieve": ["id"]}),
+    ];
+    for q in queries {
+        for way in &ways {
+            let mut body = way.clone();
+            body["q"] = json!(q);
+            body["matchingStrategy"] = json!("frequency");
+            let [(_, mut expected), (status, mut found)] = pair.ask("/indexes/a/search", &body);
+            assert_eq!(status, 200, "{body} {found}");
+            // The spelling of a value is the oldest document's.
+            for answer in [&mut expected, &mut found] {
+                answer["facetDistribution"]["genre"].take();
+            }
+            assert_eq!(found, expected, "{body}");
+        }
+    }
+    for refused in [
+        json!({"q": "tea garden", "matchingStrategy": "frequency", "filter": "nothing = 1"}),
+        json!({"q": "tea garden", "matchingStrategy": "frequency", "sort": ["title:asc"]}),
+    ] {
+        pair.check_refused("/indexes/a/search", &refused);
+    }
+}
+
+#[test]
 fn facet_values_are_found_as_in_one_node() {
     let pair = Pair::start();
     for index in ["a", "b"] {

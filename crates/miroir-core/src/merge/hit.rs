@@ -8,11 +8,11 @@ use crate::reserved::is_reserved;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-const DETAILS: &str = "_rankingScoreDetails";
-const SCORE: &str = "_rankingScore";
-const FORMATTED: &str = "_formatted";
+pub(super) const DETAILS: &str = "_rankingScoreDetails";
+pub(super) const SCORE: &str = "_rankingScore";
+pub(super) const FORMATTED: &str = "_formatted";
 const VECTORS: &str = "_vectors";
-const MATCHES_POSITION: &str = "_matchesPosition";
+pub(super) const MATCHES_POSITION: &str = "_matchesPosition";
 const EMPTY_OBJECT: &str = "{}";
 
 /// A hit of a node, placed but not yet shown.

@@ -4,7 +4,7 @@
 //! fields), so the logical values are applied here, on the merged answer.
 
 use super::attribute::matches_pattern;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The order in which the values of a facet are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,6 +41,9 @@ pub struct IndexView {
     pub ranks_by_fields: bool,
     /// The primary key, if it is known.
     pub primary_key: Option<String>,
+    /// The index's stop words in small letters, if words are what stands between spaces and count
+    /// before every other rule; `None` if the client changed that.
+    pub stop_words: Option<BTreeSet<String>>,
     /// Whether totals stop at `max_total_hits`, as they did before Meilisearch 1.47; later servers
     /// show the number of all candidates.
     pub totals_capped: bool,
@@ -60,6 +63,7 @@ impl Default for IndexView {
             distinct_attribute: None,
             ranks_by_fields: false,
             primary_key: None,
+            stop_words: Some(BTreeSet::new()),
             totals_capped: false,
         }
     }

@@ -189,8 +189,33 @@ pub fn index_view(logical: &Settings) -> IndexView {
         distinct_attribute: distinct_attribute(logical).map(str::to_owned),
         ranks_by_fields: texts(logical.get("rankingRules"))
             .is_some_and(|rules| rules.iter().any(|rule| rule.contains(':'))),
+        stop_words: stop_words(logical),
         ..IndexView::default()
     }
+}
+
+/// Rules that rank by words; before the first of them a node counts the words that match.
+const WORD_RULES: &[&str] = &[
+    "words",
+    "typo",
+    "proximity",
+    "attribute",
+    "attributeRank",
+    "wordPosition",
+    "exactness",
+];
+
+/// The stop words in small letters; `None` where words are told apart in a way of the client's or
+/// do not count first.
+fn stop_words(logical: &Settings) -> Option<BTreeSet<String>> {
+    let is_set = |name: &&str| texts(logical.get(*name)).is_some_and(|texts| !texts.is_empty());
+    let tokenizing = ["dictionary", "separatorTokens", "nonSeparatorTokens"];
+    let first_rule = texts(logical.get("rankingRules")).and_then(|r| r.into_iter().next());
+    let is_plain = first_rule.is_none_or(|rule| WORD_RULES.contains(&rule.as_str()));
+    (is_plain && !tokenizing.iter().any(|name| is_set(name))).then(|| {
+        let words = texts(logical.get("stopWords")).unwrap_or_default();
+        words.iter().map(|word| word.to_lowercase()).collect()
+    })
 }
 
 fn texts(value: Option<&Value>) -> Option<Vec<String>> {
