@@ -41,6 +41,7 @@ mod workload;
 
 // Judgement.
 mod compare;
+pub mod crowd;
 mod explain;
 pub mod fuzz;
 mod report;

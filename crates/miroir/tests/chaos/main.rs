@@ -12,17 +12,10 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
-mod book;
-mod ledger;
 mod nemesis;
-mod reader;
-mod replicas;
-mod watch;
-mod writer;
 
-use book::Book;
-use ledger::Ledger;
-use miroir_testkit::{Client, Cluster, ClusterOptions, Programs, poll};
+use miroir_testkit::crowd::{self, Book, BookOptions};
+use miroir_testkit::{Client, Cluster, ClusterOptions, Programs};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,8 +29,8 @@ const READERS: u64 = 3;
 const DISK_BYTES: u64 = 384 * 1024 * 1024;
 /// What a search may take, whatever happens to single nodes.
 const SEARCH_DEADLINE: Duration = Duration::from_secs(6);
-/// By which everything accepted must have ended once nothing is broken any more.
-const END_LIMIT: Duration = Duration::from_secs(180);
+/// Between two writes of a writer, at most.
+const WRITE_PAUSE: Duration = Duration::from_millis(150);
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -63,22 +56,17 @@ fn survive(replication_factor: u32) {
     }
 
     let address = cluster.client().http().address();
-    let book = Book::new(
+    let book = Book::new(BookOptions {
         replication_factor,
-        NODES,
-        INDEXES,
-        programs.has_real_nodes(),
-    );
+        indexes: (0..INDEXES).map(|index| format!("chaos-{index}")).collect(),
+        has_real_nodes: programs.has_real_nodes(),
+        suspects_all: true,
+        write_pause: WRITE_PAUSE,
+    });
     let until = Instant::now() + Duration::from_secs(seconds);
     thread::scope(|scope| {
         let book = &book;
-        for index in 0..INDEXES {
-            scope.spawn(move || writer::run(book, &Client::new(address, None), index, seed));
-        }
-        for reader in 0..READERS {
-            scope.spawn(move || reader::run(book, &Client::new(address, None), reader, seed));
-        }
-        scope.spawn(move || watch::run(book, &Client::new(address, None)));
+        crowd::gather(scope, book, address, READERS, seed);
         let nemesis = nemesis::run(book, &mut cluster, seed, until);
         if let Err(error) = nemesis {
             book.violate(format!("the nemesis failed: {error:#}"));
@@ -87,7 +75,11 @@ fn survive(replication_factor: u32) {
     });
     book.print();
     let mut violations = book.judge_errors(SEARCH_DEADLINE);
-    for check in [check_end(&book, &cluster), check_indexes(&book, &cluster)] {
+    let copies = replication_factor;
+    for check in [
+        check_end(&book, &cluster),
+        crowd::check_indexes(&book, cluster.client(), &named(&cluster), copies),
+    ] {
         violations.extend(check.err().map(|error| format!("{error:#}")));
     }
     if let Some(folder) = std::env::var_os("MIROIR_CHAOS_LOGS") {
@@ -108,27 +100,18 @@ fn survive(replication_factor: u32) {
 
 /// Every task has ended, every node is in sync.
 fn check_end(book: &Book, cluster: &Cluster) -> anyhow::Result<()> {
-    let client = cluster.client();
-    poll("the end of all tasks", END_LIMIT, || {
-        let open = client.get("/tasks?statuses=enqueued,processing&limit=1")?;
-        Ok((open.ok()?["total"] == 0).then_some(()))
-    })?;
+    crowd::check_tasks(book, cluster.client())?;
     for node_idx in 0..cluster.nodes.len() {
         cluster.wait_healthy(node_idx)?;
-    }
-    for ledger in &book.ledgers {
-        ledger.lock().check_tasks(client)?;
     }
     Ok(())
 }
 
-fn check_indexes(book: &Book, cluster: &Cluster) -> anyhow::Result<()> {
-    let ledgers: Vec<_> = book.ledgers.iter().map(|ledger| ledger.lock()).collect();
-    for ledger in &ledgers {
-        ledger.check_whole(cluster.client())?;
-    }
-    let ledgers: Vec<&Ledger> = ledgers.iter().map(|ledger| &**ledger).collect();
-    replicas::check(cluster, book, &ledgers)
+fn named(cluster: &Cluster) -> Vec<(String, Client)> {
+    let nodes = cluster.nodes.iter().enumerate();
+    nodes
+        .map(|(idx, node)| (format!("node-{}", idx + 1), node.client().clone()))
+        .collect()
 }
 
 #[test]

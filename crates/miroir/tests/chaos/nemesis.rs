@@ -3,8 +3,8 @@
 //! Law: what can lose data for good (a wiped disk, an old copy) comes only when every node is in sync
 //! and nothing else is broken. Everything else may come together.
 
-use crate::book::{Book, Part};
 use anyhow::{Context, Result};
+use miroir_testkit::crowd::{Book, Part};
 use miroir_testkit::{Cluster, Condition, Rng, poll};
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -133,7 +133,7 @@ impl Nemesis<'_> {
         self.book.count(&format!("faults: {}", name_of(fault)));
         let part = match fault.concerns_proxy() {
             true => Part::Proxy,
-            false => Part::Node(node_idx),
+            false => part_of(node_idx),
         };
         self.book.break_part(part);
         let node = &mut self.cluster.nodes[node_idx];
@@ -144,12 +144,12 @@ impl Nemesis<'_> {
             Fault::FillDisk => node.fill_disk()?,
             Fault::Wipe => {
                 node.kill_and_wipe()?;
-                self.book.restored.lock().remove(&node_idx);
+                self.book.restored.lock().remove(&name_of_node(node_idx));
                 thread::sleep(ABSENCE);
             }
             Fault::OldCopy if node.has_backup() => {
                 node.kill_and_restore()?;
-                self.book.restored.lock().insert(node_idx);
+                self.book.restored.lock().insert(name_of_node(node_idx));
                 thread::sleep(ABSENCE);
             }
             // The copy is not old yet; another time it will be.
@@ -165,19 +165,19 @@ impl Nemesis<'_> {
         let part = match fault {
             Fault::Kill | Fault::Wipe | Fault::OldCopy => {
                 node.restart()?;
-                Part::Node(node_idx)
+                part_of(node_idx)
             }
             Fault::Suspend => {
                 node.resume()?;
-                Part::Node(node_idx)
+                part_of(node_idx)
             }
             Fault::Link(_) => {
                 self.cluster.links[node_idx].set(Condition::Passing);
-                Part::Node(node_idx)
+                part_of(node_idx)
             }
             Fault::FillDisk => {
                 node.free_disk()?;
-                Part::Node(node_idx)
+                part_of(node_idx)
             }
             Fault::KillProxy => {
                 self.cluster.proxy.restart(&[])?;
@@ -214,6 +214,14 @@ impl Nemesis<'_> {
         self.book.say(&format!("all is well after {seconds:.2} s"));
         Ok(())
     }
+}
+
+fn name_of_node(node_idx: usize) -> String {
+    format!("node-{}", node_idx + 1)
+}
+
+fn part_of(node_idx: usize) -> Part {
+    Part::Node(name_of_node(node_idx))
 }
 
 fn name_of(fault: Fault) -> String {

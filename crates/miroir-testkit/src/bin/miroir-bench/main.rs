@@ -6,6 +6,7 @@
 mod contestant;
 mod data;
 mod measure;
+mod movement;
 mod table;
 
 use anyhow::{Context, Result};
@@ -60,6 +61,9 @@ struct Arguments {
     /// Copies of each shard over three nodes.
     #[arg(long, default_value_t = 1)]
     copies: u32,
+    /// Measure only searches beside a move of shards (about a minute).
+    #[arg(long)]
+    only_move: bool,
     /// Also writes the tables to this file.
     #[arg(long)]
     output: Option<PathBuf>,
@@ -81,15 +85,20 @@ fn main() -> Result<()> {
         data.documents.len(),
         data.text
     );
-    let contestants = Contestant::start_all(&programs, arguments.shards, arguments.copies)?;
-
-    let mut text = facts(&arguments, &data, &contestants, &machine)?;
-    for part in [bulk, searches, writes] {
-        let table = part(&arguments, &data, &contestants)?;
-        println!("{table}");
-        text.push_str(&table);
-        text.push('\n');
+    let mut text = String::new();
+    if !arguments.only_move {
+        let contestants = Contestant::start_all(&programs, arguments.shards, arguments.copies)?;
+        text = facts(&arguments, &data, &contestants, &machine)?;
+        for part in [bulk, searches, writes] {
+            let table = part(&arguments, &data, &contestants)?;
+            println!("{table}");
+            text.push_str(&table);
+            text.push('\n');
+        }
     }
+    let table = movement::run(&programs, &data, arguments.shards, arguments.copies)?;
+    println!("{machine}.\n\n{table}");
+    text.push_str(&table);
     if let Some(path) = &arguments.output {
         fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
     }
@@ -134,17 +143,7 @@ fn facts(
 }
 
 fn bulk(arguments: &Arguments, data: &Data, contestants: &[Contestant]) -> Result<String> {
-    let batches: Vec<Vec<u8>> = data
-        .documents
-        .chunks(arguments.batch.max(1))
-        .map(|documents| {
-            documents
-                .iter()
-                .map(|document| format!("{document}\n"))
-                .collect()
-        })
-        .map(String::into_bytes)
-        .collect();
+    let batches = measure::batches(data, arguments.batch);
     let rounds = arguments.rounds.max(1);
     let mut runs: Vec<Vec<Ingest>> = vec![Vec::new(); contestants.len()];
     for round in 0..rounds {

@@ -51,7 +51,7 @@ impl Search {
     }
 
     /// The path and the body of one; `None` if the data has no field for it.
-    fn request(self, index: &str, data: &Data, rng: &mut Rng) -> Option<(String, Value)> {
+    pub(crate) fn request(self, index: &str, data: &Data, rng: &mut Rng) -> Option<(String, Value)> {
         let path = match self {
             Self::Federated => "/multi-search".to_owned(),
             _ => format!("/indexes/{index}/search"),
@@ -77,6 +77,27 @@ impl Search {
         };
         Some((path, body))
     }
+}
+
+/// All documents, in bulk requests of so many.
+pub(crate) fn batches(data: &Data, size: usize) -> Vec<Vec<u8>> {
+    let lines = |documents: &[Value]| -> String {
+        let documents = documents.iter();
+        documents.map(|document| format!("{document}\n")).collect()
+    };
+    data.documents
+        .chunks(size.max(1))
+        .map(|documents| lines(documents).into_bytes())
+        .collect()
+}
+
+/// Sends one of them; returns its task.
+pub(crate) fn send_batch(client: &Client, index: &str, batch: &[u8]) -> Result<u64> {
+    let headers = [("content-type", "application/x-ndjson")];
+    let path = format!("/indexes/{index}/documents");
+    client
+        .send_as("POST", &path, &headers, Body::Bytes(batch))?
+        .accepted()
 }
 
 /// Loading all documents.
@@ -116,7 +137,7 @@ pub(crate) struct Writes {
 }
 
 /// Creates an index with the settings of the data.
-fn create(client: &Client, index: &str, data: &Data) -> Result<()> {
+pub(crate) fn create(client: &Client, index: &str, data: &Data) -> Result<()> {
     client.write(
         "POST",
         "/indexes",
@@ -143,13 +164,7 @@ pub(crate) fn ingest(
     let started = Instant::now();
     let mut last = None;
     for batch in batches {
-        let headers = [("content-type", "application/x-ndjson")];
-        let path = format!("/indexes/{index}/documents");
-        last = Some(
-            client
-                .send_as("POST", &path, &headers, Body::Bytes(batch))?
-                .accepted()?,
-        );
+        last = Some(send_batch(client, index, batch)?);
     }
     client.wait_succeeded(last.context("no documents")?)?;
     let wall = started.elapsed();

@@ -6,9 +6,13 @@
 //! any write up to `to` made of it: shards are written one by one.
 
 use anyhow::{Context, Result, bail, ensure};
-use miroir_testkit::{Client, Model, Write};
+use crate::{Client, Model, Outcome, Write, poll, send_write};
 use serde_json::Value;
+use std::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// By which all writes of a run have been carried out by a node alone.
+const REPLAY_LIMIT: Duration = Duration::from_secs(120);
 
 /// What there is of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +33,11 @@ pub(crate) struct Window {
 /// What changed, by the number of the write that changed it.
 type Versions<T> = Vec<(u64, T)>;
 
+/// What is known of one index.
 #[derive(Debug)]
-pub(crate) struct Ledger {
-    pub(crate) name: String,
+pub struct Ledger {
+    /// Its name.
+    pub name: String,
     model: Model,
     /// The model before the write under way.
     before: Option<Model>,
@@ -40,6 +46,8 @@ pub(crate) struct Ledger {
     /// The one setting that is changed again and again, with its name.
     setting: (&'static str, Value),
     settings: Versions<Value>,
+    /// What was accepted, and what is being sent, in order.
+    writes: Vec<Write>,
     drops: Vec<u64>,
     /// The tasks of the writes, in their order.
     uids: Vec<u64>,
@@ -59,6 +67,7 @@ impl Ledger {
             states: vec![(0, State::Absent)],
             setting,
             settings,
+            writes: Vec::new(),
             drops: Vec::new(),
             uids: Vec::new(),
             ended: 0,
@@ -66,7 +75,9 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn summary(&self) -> String {
+    /// In one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
         format!(
             "{}: {} writes accepted, {} of them without an answer at first; {} known to have ended",
             self.name,
@@ -87,7 +98,9 @@ impl Ledger {
         self.uids.len() as u64 + 1
     }
 
-    pub(crate) fn accepted(&self) -> u64 {
+    /// How many writes were accepted.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
         self.uids.len() as u64
     }
 
@@ -131,6 +144,7 @@ impl Ledger {
             }
             _ => {}
         }
+        self.writes.push(write.clone());
         self.before = Some(before);
     }
 
@@ -155,6 +169,7 @@ impl Ledger {
     pub(crate) fn retract(&mut self) {
         let number = self.next_number();
         if let Some(before) = self.before.take() {
+            self.writes.pop();
             self.model = before;
         }
         for versions in self.documents.values_mut() {
@@ -285,7 +300,7 @@ impl Ledger {
     ///
     /// # Errors
     /// What is not so.
-    pub(crate) fn check_tasks(&self, client: &Client) -> Result<()> {
+    pub fn check_tasks(&self, client: &Client) -> Result<()> {
         let tasks = client.tasks()?;
         let own = |task: &&Value| task["indexUid"] == self.name.as_str();
         let (mut known, mut failed) = (Vec::new(), Vec::new());
@@ -315,7 +330,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The first thing that is not as the writes have left it.
-    pub(crate) fn check_whole(&self, client: &Client) -> Result<()> {
+    pub fn check_whole(&self, client: &Client) -> Result<()> {
         self.model.check(client, &self.name)?;
         if self.state() == State::Absent {
             return Ok(());
@@ -331,7 +346,33 @@ impl Ledger {
         Ok(())
     }
 
-    pub(crate) fn final_documents(&self) -> Option<&BTreeMap<u64, Value>> {
+    /// What the writes have left; `None` without the index.
+    #[must_use]
+    pub fn final_documents(&self) -> Option<&BTreeMap<u64, Value>> {
         self.model.documents()
+    }
+
+    /// Sends the same writes, in the same order, to somebody else, and waits for their end.
+    ///
+    /// # Errors
+    /// One of them is refused or fails there.
+    pub fn replay(&self, client: &Client) -> Result<()> {
+        let mut last = None;
+        for write in &self.writes {
+            match send_write(client, &self.name, write)? {
+                Outcome::Accepted(uid) => last = Some(uid),
+                Outcome::Unknown => bail!("no answer to {write:?}"),
+            }
+        }
+        let Some(last) = last else { return Ok(()) };
+        poll("the end of what is written again", REPLAY_LIMIT, || {
+            let task = client.get(&format!("/tasks/{last}"))?.ok()?;
+            let is_open = matches!(task["status"].as_str(), Some("enqueued" | "processing"));
+            Ok((!is_open).then_some(()))
+        })?;
+        let failed = client.get(&format!("/tasks?indexUids={}&statuses=failed", self.name))?;
+        let failed = failed.ok()?;
+        ensure!(failed["total"] == 0, "failed: {failed}");
+        Ok(())
     }
 }

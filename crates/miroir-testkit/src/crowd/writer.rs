@@ -1,9 +1,9 @@
 //! One client that writes to one index, a mix of everything, and knows what it was told.
 
-use crate::book::Book;
-use crate::ledger::State;
+use super::book::Book;
+use super::ledger::State;
+use crate::{Client, Outcome, Rng, Write, poll, send_write};
 use anyhow::{Result, ensure};
-use miroir_testkit::{Client, Outcome, Rng, Write, poll, send_write};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -20,13 +20,15 @@ const RETURN_LIMIT: Duration = Duration::from_secs(120);
 const SMALL_IDS: usize = 80;
 const LARGE_IDS: u64 = 100;
 const LARGE_COUNT: u64 = 60;
+/// The first write after the index was made and set up.
+const FIRST_LARGE: u64 = 3;
 /// So large together that they become a file of their own.
 const LARGE_TEXT_BYTES: usize = 1_500;
 pub(crate) const GROUPS: u64 = 7;
 
-pub(crate) fn run(book: &Book, client: &Client, index: u64, seed: u64) {
-    let mut rng = Rng::of(&[seed, 1, index]);
-    let ledger = &book.ledgers[usize::try_from(index).unwrap()];
+pub(crate) fn run(book: &Book, client: &Client, index: usize, seed: u64) {
+    let mut rng = Rng::of(&[seed, 1, index as u64]);
+    let ledger = &book.ledgers[index];
     let mut is_waiting = false;
     while !book.is_over() {
         if let Err(error) = learn_ends(book, client, index) {
@@ -42,18 +44,22 @@ pub(crate) fn run(book: &Book, client: &Client, index: u64, seed: u64) {
             let ledger = ledger.lock();
             (ledger.state(), ledger.next_number())
         };
-        let write = next(&mut rng, state, number, book.has_real_nodes);
+        let write = next(&mut rng, state, number, book.options().has_real_nodes);
         if let Err(error) = send(book, client, index, &write) {
             book.violate(format!("a write to index {index}: {error:#}"));
         }
         let is_calm = book.is_calm.load(Ordering::Relaxed);
-        let pause = rng.between(0, if is_calm { CALM_MS } else { 150 });
+        let most_ms = match is_calm {
+            true => CALM_MS,
+            false => book.options().write_pause.as_millis() as usize,
+        };
+        let pause = rng.between(0, most_ms);
         thread::sleep(Duration::from_millis(pause as u64));
     }
 }
 
-fn send(book: &Book, client: &Client, index: u64, write: &Write) -> Result<()> {
-    let ledger = &book.ledgers[usize::try_from(index).unwrap()];
+fn send(book: &Book, client: &Client, index: usize, write: &Write) -> Result<()> {
+    let ledger = &book.ledgers[index];
     let (name, last) = {
         let mut ledger = ledger.lock();
         ledger.begin(write);
@@ -96,8 +102,8 @@ fn send(book: &Book, client: &Client, index: u64, write: &Write) -> Result<()> {
 }
 
 /// Asks which tasks have ended.
-fn learn_ends(book: &Book, client: &Client, index: u64) -> Result<()> {
-    let ledger = &book.ledgers[usize::try_from(index).unwrap()];
+fn learn_ends(book: &Book, client: &Client, index: usize) -> Result<()> {
+    let ledger = &book.ledgers[index];
     let (name, accepted) = {
         let ledger = ledger.lock();
         (ledger.name.clone(), ledger.accepted())
@@ -134,10 +140,14 @@ fn next(rng: &mut Rng, state: State, number: u64, has_real_nodes: bool) -> Write
         State::Absent => return Write::Create,
         State::Bare => {
             return Write::Settings(json!({
-                "filterableAttributes": ["group"], "sortableAttributes": ["version"],
+                "filterableAttributes": ["group"], "sortableAttributes": ["version", "id"],
             }));
         }
         State::Ready => {}
+    }
+    if number == FIRST_LARGE {
+        // There is something to copy from the start.
+        return Write::Add(many(rng, number));
     }
     let small = |rng: &mut Rng| rng.between(1, SMALL_IDS + 1) as u64;
     let some = |rng: &mut Rng, max: usize| -> Vec<u64> {
@@ -166,16 +176,16 @@ fn next(rng: &mut Rng, state: State, number: u64, has_real_nodes: bool) -> Write
                 false => json!({ "synonyms": { "wind": [word] } }),
             })
         }
-        93..97 => {
-            let ids = LARGE_IDS..LARGE_IDS + LARGE_COUNT;
-            Write::Add(
-                ids.map(|id| document(rng, id, number, LARGE_TEXT_BYTES))
-                    .collect(),
-            )
-        }
+        93..97 => Write::Add(many(rng, number)),
         97 | 98 => Write::DeleteAll,
         _ => Write::Drop,
     }
+}
+
+fn many(rng: &mut Rng, number: u64) -> Vec<Value> {
+    let ids = LARGE_IDS..LARGE_IDS + LARGE_COUNT;
+    ids.map(|id| document(rng, id, number, LARGE_TEXT_BYTES))
+        .collect()
 }
 
 fn document(rng: &mut Rng, id: u64, number: u64, text_bytes: usize) -> Value {

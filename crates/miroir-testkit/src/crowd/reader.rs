@@ -1,10 +1,10 @@
 //! One client that reads, and judges what it is shown.
 
-use crate::book::Book;
-use crate::ledger::{Ledger, State, Window};
-use crate::writer::GROUPS;
+use super::book::Book;
+use super::ledger::{Ledger, State, Window};
+use super::writer::GROUPS;
+use crate::{Client, Reply, Rng};
 use anyhow::{Context, Result, ensure};
-use miroir_testkit::{Client, Reply, Rng};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use std::thread;

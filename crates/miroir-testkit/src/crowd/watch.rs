@@ -1,7 +1,7 @@
 //! Looks at the cluster as an operator does, and notes when which node is well.
 
-use crate::book::{Book, Part};
-use miroir_testkit::Client;
+use super::book::{Book, Part};
+use crate::Client;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,12 @@ pub(crate) fn run(book: &Book, client: &Client) {
         match client.get("/_miroir/topology").and_then(|reply| reply.ok()) {
             Ok(topology) => {
                 let nodes = topology["nodes"].as_array().cloned().unwrap_or_default();
-                for (node_idx, node) in nodes.iter().enumerate() {
+                for node in &nodes {
+                    let name = node["name"].as_str().unwrap_or_default().to_owned();
                     let is_well = node["inSync"] == true
                         && node["state"] == "up"
                         && node["reads"]["breaker"] != "open";
-                    book.note_seen(Part::Node(node_idx), is_well, looked, before);
+                    book.note_seen(Part::Node(name), is_well, looked, before);
                 }
                 let is_ready = client
                     .get("/_miroir/ready")

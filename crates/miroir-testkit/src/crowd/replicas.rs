@@ -1,10 +1,10 @@
 //! Asks the nodes themselves, past the proxy: each shard is whole on each of its replicas, the same
 //! to the last byte of what Miroir adds, and nowhere else.
 
-use crate::book::Book;
-use crate::ledger::Ledger;
+use super::book::Book;
+use super::ledger::Ledger;
+use crate::{Client, poll, stored_documents};
 use anyhow::{Context, Result, bail, ensure};
-use miroir_testkit::{Cluster, poll, stored_documents};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,91 +17,123 @@ const COMPARISON_LIMIT: Duration = Duration::from_secs(120);
 /// A node removes an index that is gone a moment after its task has ended for clients.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(60);
 
-pub(crate) fn check(cluster: &Cluster, book: &Book, ledgers: &[&Ledger]) -> Result<()> {
-    let mut living = BTreeSet::new();
+/// What is asked: the proxy, and the nodes by their names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) proxy: &'a Client,
+    pub(super) nodes: &'a [(String, Client)],
+}
+
+pub(super) fn check(
+    asked: Asked<'_>,
+    book: &Book,
+    ledgers: &[&Ledger],
+    replication_factor: u32,
+) -> Result<()> {
+    // The indexes that each node shall hold.
+    let mut living: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for ledger in ledgers {
         if let Some(expected) = ledger.final_documents() {
             let name = &ledger.name;
-            let physical = cluster.physical_index(name)?;
-            check_index(cluster, name, &physical, expected, book.replication_factor)
+            let placed = Placed::load(asked.proxy, name)?;
+            check_index(asked, &placed, expected, replication_factor)
                 .with_context(|| format!("the replicas of {name}"))?;
-            living.insert(physical);
+            for (node, _) in asked.nodes {
+                if placed.shards.iter().any(|replicas| replicas.contains(node)) {
+                    let held = living.entry(node).or_default();
+                    held.insert(placed.physical.clone());
+                }
+            }
         }
     }
-    for (node_idx, node) in cluster.nodes.iter().enumerate() {
+    for (name, client) in asked.nodes {
         // What was removed after an old copy was made lives on where the copy is put back: Miroir
         // does not remove indexes from a node of which it cannot tell whose they are.
-        let has_remains = book.restored.lock().contains(&node_idx);
+        let has_remains = book.restored.lock().contains(name);
+        let living = living.remove(&**name).unwrap_or_default();
         let mut held = BTreeSet::new();
         poll("the removal of dead indexes", REMOVAL_LIMIT, || {
-            let list = node.client().get("/indexes?limit=1000")?.ok()?;
+            let list = client.get("/indexes?limit=1000")?.ok()?;
             let results = list["results"].as_array().context("no list")?;
             let uids = results.iter().filter_map(|index| index["uid"].as_str());
             held = uids.map(str::to_owned).collect();
             let is_clean = held == living || (has_remains && held.is_superset(&living));
             Ok(is_clean.then_some(()))
         })
-        .with_context(|| {
-            format!(
-                "node {} holds {held:?}, of which live {living:?}",
-                node_idx + 1
-            )
-        })?;
+        .with_context(|| format!("{name} holds {held:?}, and shall hold {living:?}"))?;
     }
-    check_by_proxy(cluster)
+    check_by_proxy(asked.proxy)
+}
+
+/// Where the shards of an index are placed.
+#[derive(Debug)]
+struct Placed {
+    physical: String,
+    /// By shard, the nodes that have it.
+    shards: Vec<BTreeSet<String>>,
+}
+
+impl Placed {
+    fn load(proxy: &Client, name: &str) -> Result<Self> {
+        let shown = proxy.get(&format!("/_miroir/indexes/{name}/shards"))?.ok()?;
+        let physical = shown["physical"].as_str().context("no physical name")?;
+        let names = |shard: &Value| -> BTreeSet<String> {
+            let replicas = shard["replicas"].as_array().into_iter().flatten();
+            let nodes = replicas.filter_map(|replica| replica["node"].as_str());
+            nodes.map(str::to_owned).collect()
+        };
+        let shards = shown["shards"].as_array().context("no shards")?;
+        Ok(Self {
+            physical: physical.to_owned(),
+            shards: shards.iter().map(names).collect(),
+        })
+    }
 }
 
 fn check_index(
-    cluster: &Cluster,
-    name: &str,
-    physical: &str,
+    asked: Asked<'_>,
+    placed: &Placed,
     expected: &BTreeMap<u64, Value>,
     replication_factor: u32,
 ) -> Result<()> {
-    let shards = cluster
-        .client()
-        .get(&format!("/_miroir/indexes/{name}/shards"))?;
-    let shards = shards.ok()?;
-    let shards = shards["shards"].as_array().context("no shards")?;
+    for (shard, replicas) in placed.shards.iter().enumerate() {
+        ensure!(
+            replicas.len() == replication_factor as usize,
+            "shard {shard} is placed on {replicas:?}, and shall be on {replication_factor} nodes"
+        );
+    }
     let mut held = Vec::new();
-    for node in &cluster.nodes {
-        held.push(stored_documents(node.client(), physical)?);
+    for (name, client) in asked.nodes {
+        // A node that has none of its shards need not have the index.
+        let is_placed = placed.shards.iter().any(|replicas| replicas.contains(name));
+        let is_there = client.get(&format!("/indexes/{}", placed.physical))?.status == 200;
+        if is_placed || is_there {
+            held.push((name, stored_documents(client, &placed.physical)?));
+        }
     }
     let mut union = BTreeMap::new();
-    for (node_idx, documents) in held.iter().enumerate() {
+    for (name, documents) in &held {
         for (id, document) in documents {
             let shard = shard_of(document)?;
-            let replicas = shards[shard]["replicas"]
-                .as_array()
-                .context("no replicas")?;
-            let node = format!("node-{}", node_idx + 1);
+            let replicas = placed.shards.get(shard).context("a shard too many")?;
             ensure!(
-                replicas
-                    .iter()
-                    .any(|replica| replica["node"] == node.as_str()),
-                "{node} holds {document}, which is not placed there"
+                replicas.contains(*name),
+                "{name} holds {document}, of shard {shard}, which is not placed there"
             );
-            union
-                .entry(*id)
-                .or_insert((document, Vec::new()))
-                .1
-                .push((node_idx, document));
+            let (_, copies) = union.entry(*id).or_insert((document, Vec::new()));
+            copies.push((name, document));
         }
     }
     for (id, (first, copies)) in &union {
         ensure!(
             copies.len() == replication_factor as usize,
-            "document {id} is on nodes {:?} and shall be on {replication_factor}",
-            copies
-                .iter()
-                .map(|(node_idx, _)| node_idx + 1)
-                .collect::<Vec<_>>()
+            "document {id} is on {:?} and shall be on {replication_factor} nodes",
+            copies.iter().map(|(name, _)| name).collect::<Vec<_>>()
         );
-        for (node_idx, document) in copies {
+        for (name, document) in copies {
             ensure!(
                 document == first,
-                "node {} holds {document}, another {first}",
-                node_idx + 1
+                "{name} holds {document}, another {first}"
             );
         }
     }
@@ -139,8 +171,7 @@ fn plain(document: &Value) -> Value {
 }
 
 /// Miroir's own comparison comes to the same result.
-fn check_by_proxy(cluster: &Cluster) -> Result<()> {
-    let client = cluster.client();
+fn check_by_proxy(client: &Client) -> Result<()> {
     let job = client
         .post("/_miroir/verify", &json!({ "repair": false }))?
         .ok()?;

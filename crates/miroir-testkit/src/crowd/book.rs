@@ -1,6 +1,6 @@
 //! What the threads of a run share: the ledgers, when what was broken, and what went wrong.
 
-use crate::ledger::Ledger;
+use super::ledger::Ledger;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,19 +14,22 @@ const SLACK: Duration = Duration::from_secs(8);
 
 /// A lock that does not mind a panic elsewhere: the run fails anyway.
 #[derive(Debug, Default)]
-pub(crate) struct Shared<T>(Mutex<T>);
+pub struct Shared<T>(Mutex<T>);
 
 impl<T> Shared<T> {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+    /// What it guards.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What can be broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The proxy.
     Proxy,
-    Node(usize),
+    /// The node of that name.
+    Node(String),
 }
 
 /// When a part was not well: from a fault on it (or from the moment it showed itself unwell) until it
@@ -48,18 +51,20 @@ struct Doubt {
     text: String,
 }
 
-pub(crate) struct Book {
-    pub(crate) replication_factor: u32,
-    pub(crate) has_real_nodes: bool,
-    pub(crate) ledgers: Vec<Shared<Ledger>>,
+/// What is known of a run.
+#[derive(Debug)]
+pub struct Book {
+    options: BookOptions,
+    /// What is known of each index.
+    pub ledgers: Vec<Shared<Ledger>>,
     /// The nemesis has ended: writers and readers end too.
-    pub(crate) has_ended: AtomicBool,
+    pub has_ended: AtomicBool,
     /// The nemesis waits: writers come less often.
-    pub(crate) is_calm: AtomicBool,
+    pub is_calm: AtomicBool,
     /// It has waited for long: writers do not come at all.
-    pub(crate) is_still: AtomicBool,
+    pub is_still: AtomicBool,
     /// Nodes that were put back to an old copy.
-    pub(crate) restored: Shared<BTreeSet<usize>>,
+    pub restored: Shared<BTreeSet<String>>,
     pub(crate) reads: AtomicU64,
     began: Instant,
     illness: Shared<BTreeMap<Part, Illness>>,
@@ -69,30 +74,39 @@ pub(crate) struct Book {
     violations: Shared<Vec<String>>,
 }
 
+/// The shape of a run.
+#[derive(Debug, Clone)]
+pub struct BookOptions {
+    /// Copies of each shard: a read may be refused only while so many parts are ill.
+    pub replication_factor: u32,
+    /// The indexes.
+    pub indexes: Vec<String>,
+    /// Whether the nodes are real Meilisearch servers.
+    pub has_real_nodes: bool,
+    /// Whether a node that shows itself unwell, though nothing was done to it, counts as ill. If not,
+    /// only what was broken on purpose excuses anything.
+    pub suspects_all: bool,
+    /// Between two writes of a writer, at most.
+    pub write_pause: Duration,
+}
+
 impl Book {
-    pub(crate) fn new(
-        replication_factor: u32,
-        nodes: u32,
-        indexes: u64,
-        has_real_nodes: bool,
-    ) -> Self {
-        let parts = (0..nodes as usize).map(Part::Node);
-        let illness = parts
-            .chain([Part::Proxy])
-            .map(|part| (part, Illness::default()));
-        let ledgers = (0..indexes)
-            .map(|index| Ledger::new(format!("chaos-{index}"), setting(has_real_nodes)));
+    /// A run in which nothing has happened yet.
+    #[must_use]
+    pub fn new(options: BookOptions) -> Self {
+        let setting = setting(options.has_real_nodes);
+        let names = options.indexes.iter().cloned();
+        let ledgers = names.map(|name| Ledger::new(name, setting.clone()));
         Self {
-            replication_factor,
-            has_real_nodes,
             ledgers: ledgers.map(|ledger| Shared(Mutex::new(ledger))).collect(),
+            options,
             has_ended: AtomicBool::new(false),
             is_calm: AtomicBool::new(false),
             is_still: AtomicBool::new(false),
             restored: Shared::default(),
             reads: AtomicU64::new(0),
             began: Instant::now(),
-            illness: Shared(Mutex::new(illness.collect())),
+            illness: Shared::default(),
             doubts: Shared::default(),
             slowest: Shared::default(),
             counts: Shared::default(),
@@ -100,32 +114,37 @@ impl Book {
         }
     }
 
+    pub(crate) fn options(&self) -> &BookOptions {
+        &self.options
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.has_ended.load(Ordering::Relaxed)
     }
 
     /// Something is wrong. Whoever sees it goes on: what follows may tell more.
-    pub(crate) fn violate(&self, text: String) {
+    pub fn violate(&self, text: String) {
         let text = format!("at {:.2} s: {text}", self.began.elapsed().as_secs_f64());
         println!("VIOLATION {text}");
         self.violations.lock().push(text);
     }
 
-    pub(crate) fn is_hopeless(&self) -> bool {
+    #[must_use]
+    pub fn is_hopeless(&self) -> bool {
         self.violations.lock().len() >= VIOLATIONS_MAX
     }
 
     /// Something that may happen, for the summary.
-    pub(crate) fn count(&self, what: &str) {
+    pub fn count(&self, what: &str) {
         *self.counts.lock().entry(what.to_owned()).or_default() += 1;
     }
 
-    pub(crate) fn say(&self, text: &str) {
+    pub fn say(&self, text: &str) {
         println!("{:8.2} {text}", self.began.elapsed().as_secs_f64());
     }
 
     /// A fault on a part begins.
-    pub(crate) fn break_part(&self, part: Part) {
+    pub fn break_part(&self, part: Part) {
         let mut illness = self.illness.lock();
         let illness = illness.entry(part).or_default();
         illness.faults += 1;
@@ -133,7 +152,7 @@ impl Book {
     }
 
     /// A fault on a part has ended; it is ill until it shows itself well.
-    pub(crate) fn heal_part(&self, part: Part) {
+    pub fn heal_part(&self, part: Part) {
         let mut illness = self.illness.lock();
         let illness = illness.entry(part).or_default();
         illness.faults = illness.faults.saturating_sub(1);
@@ -145,14 +164,17 @@ impl Book {
         let mut illness = self.illness.lock();
         let illness = illness.entry(part).or_default();
         if !is_well {
-            illness.open(before);
+            if self.options.suspects_all {
+                illness.open(before);
+            }
         } else if illness.faults == 0 && illness.healed.is_none_or(|healed| healed < looked) {
             illness.close();
         }
     }
 
     /// Whether nothing is broken and everything has shown itself well.
-    pub(crate) fn is_well(&self) -> bool {
+    #[must_use]
+    pub fn is_well(&self) -> bool {
         let illness = self.illness.lock();
         illness.values().all(|illness| !illness.is_open())
     }
@@ -160,7 +182,9 @@ impl Book {
     /// Whether the proxy was disturbed at any time between the two.
     pub(crate) fn is_proxy_disturbed(&self, began: Instant, ended: Instant) -> bool {
         let illness = self.illness.lock();
-        illness[&Part::Proxy].overlaps(began, ended)
+        illness
+            .get(&Part::Proxy)
+            .is_some_and(|illness| illness.overlaps(began, ended))
     }
 
     /// A read was answered with something other than what was asked for.
@@ -185,7 +209,8 @@ impl Book {
 
     /// All that went wrong, now that it is known when which node was ill: a read may be refused only
     /// while some shard may have had no well replica.
-    pub(crate) fn judge_errors(&self, deadline: Duration) -> Vec<String> {
+    #[must_use]
+    pub fn judge_errors(&self, deadline: Duration) -> Vec<String> {
         let mut violations = std::mem::take(&mut *self.violations.lock());
         let illness = self.illness.lock();
         for doubt in self.doubts.lock().iter() {
@@ -194,10 +219,10 @@ impl Book {
             let ill: Vec<_> = illness
                 .iter()
                 .filter(is_ill)
-                .map(|(part, _)| *part)
+                .map(|(part, _)| part)
                 .collect();
             let is_excused =
-                ill.contains(&Part::Proxy) || ill.len() >= self.replication_factor as usize;
+                ill.contains(&&Part::Proxy) || ill.len() >= self.options.replication_factor as usize;
             if !is_excused {
                 let at = doubt.ended.duration_since(self.began).as_secs_f64();
                 let text = &doubt.text;
@@ -212,7 +237,7 @@ impl Book {
     }
 
     /// The summary.
-    pub(crate) fn print(&self) {
+    pub fn print(&self) {
         for ledger in &self.ledgers {
             println!("{}", ledger.lock().summary());
         }
