@@ -156,7 +156,7 @@ impl Reader {
         }
         if line.starts_with("miroir restore ") {
             self.wait_tasks();
-            self.stop();
+            self.begin_anew(false);
         }
     }
 
@@ -230,9 +230,12 @@ impl Reader {
 
     /// What a reader notes of a command that was carried out.
     fn note(&mut self, line: &str) {
-        if line.contains("/dumps") {
+        if line.starts_with("curl ") && line.contains("/dumps") {
             self.wait_tasks();
-            let task = self.client.get("/tasks?types=dumpCreation&limit=1").unwrap();
+            let task = self
+                .client
+                .get("/tasks?types=dumpCreation&limit=1")
+                .unwrap();
             let task = task.ok().unwrap()["results"][0].clone();
             assert_eq!(task["status"], "succeeded", "{task}");
             let uid = task["details"]["dumpUid"].as_str().unwrap();
@@ -246,7 +249,10 @@ impl Reader {
     fn wait_change(&self) {
         poll("the end of a change", LIMIT, || {
             let staged = self.client.get("/_miroir/topology/staged")?.ok()?;
-            Ok(staged.get("underway").is_none_or(Value::is_null).then_some(()))
+            Ok(staged
+                .get("underway")
+                .is_none_or(Value::is_null)
+                .then_some(()))
         })
         .unwrap();
     }
@@ -273,14 +279,14 @@ impl Reader {
                 self.nodes.insert(name, node);
             }
         }
-        let data = self.folder.join("data");
+        let data = self.folder.join("data.miroir");
         if data.exists() {
             fs::remove_dir_all(&data).unwrap();
         }
         let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let mut text = format!(
-            "http_addr = \"{address}\"\ndata_dir = \"data\"\nreplication_factor = 2\n\
-             default_shards = 8\n"
+            "http_addr = \"{address}\"\ndata_dir = \"data.miroir\"\nreplication_factor = 2\n\
+             default_shards = 8\nlog_retention = \"7 d\"\n"
         );
         for (name, node) in &self.nodes {
             let url = node.url();
@@ -430,7 +436,9 @@ fn every_command_that_a_page_names_exists_with_its_flags() {
                 .copied()
                 .collect();
             // What follows a command's name may be an argument.
-            let known = (1..=names.len()).rev().find_map(|count| help(&names[..count]));
+            let known = (1..=names.len())
+                .rev()
+                .find_map(|count| help(&names[..count]));
             let Some(known) = known else {
                 let _ = writeln!(wrong, "{page}: there is no `{command}`");
                 continue;

@@ -45,7 +45,8 @@ pub(crate) enum Ask {
     Copy {
         node: NodeId,
         index: PhysicalIndex,
-        shard: ShardId,
+        /// The shards that the documents are of.
+        shards: Vec<ShardId>,
         ids: Vec<String>,
         note: CopyNote,
     },
@@ -151,7 +152,7 @@ impl Barrier {
 
 impl Ask {
     /// The index that must be at rest.
-    fn index(&self) -> Option<&PhysicalIndex> {
+    pub(super) fn index(&self) -> Option<&PhysicalIndex> {
         match self {
             Self::Recreate { refill, .. } => refill.indexes.first().map(|copy| &copy.index),
             Self::Compare { index, .. } | Self::Copy { index, .. } => Some(index),
@@ -209,10 +210,10 @@ impl Dispatcher {
             Ask::Copy {
                 node,
                 index,
-                shard,
+                shards,
                 ids,
                 note,
-            } => self.copy(node, index, *shard, ids, note).await,
+            } => self.copy(node, index, shards, ids, note).await,
             Ask::Move(turn) => Box::pin(self.turn_movement(turn)).await,
             Ask::Compare {
                 index,
@@ -408,7 +409,7 @@ impl Dispatcher {
         &mut self,
         node: &NodeId,
         index: &PhysicalIndex,
-        shard: ShardId,
+        shards: &[ShardId],
         ids: &[String],
         note: &CopyNote,
     ) -> Served {
@@ -416,9 +417,12 @@ impl Dispatcher {
             return Ok(Some(Answer::Gone));
         };
         let is_wanted = match note {
-            CopyNote::Refill(_) => entry.placement.is_on(shard, node),
+            CopyNote::Refill(_) => shards
+                .iter()
+                .all(|shard| entry.placement.is_on(*shard, node)),
             CopyNote::Move { number, group } => {
-                entry.placement.transit().is_joining(shard, node)
+                let transit = entry.placement.transit();
+                shards.iter().all(|shard| transit.is_joining(*shard, node))
                     && self.shared.movement.is_at(*number, group.revision)
             }
         };
@@ -429,7 +433,16 @@ impl Dispatcher {
             return Ok(None);
         }
         let mut cause = "no replica is in sync and answers".to_owned();
-        for source in self.sources(&entry, shard, node) {
+        let Some((first, others)) = shards.split_first() else {
+            return Ok(Some(Answer::Gone));
+        };
+        for source in self.sources(&entry, *first, node) {
+            let has_all = others
+                .iter()
+                .all(|shard| entry.placement.is_on(*shard, &source));
+            if !has_all {
+                continue;
+            }
             let replica = Replica {
                 shared: &self.shared,
                 node: &source,
@@ -444,7 +457,7 @@ impl Dispatcher {
             };
             let (documents, bytes) = (shown.len() as u64, bytes_of(shown.values()));
             let work = self.copy_work(ids, &shown).await?;
-            let pieces = vec![Piece::new(node, vec![shard], work)];
+            let pieces = vec![Piece::new(node, shards.iter().copied(), work)];
             match note {
                 CopyNote::Refill(refill) => {
                     let mut refill = refill.clone();
@@ -455,7 +468,7 @@ impl Dispatcher {
                     self.shared.copy.put(node, Some(refill));
                 }
                 CopyNote::Move { number, group } => {
-                    let group = group.counted(shard, documents, bytes);
+                    let group = group.counted(&sizes_of(&shown, &entry));
                     let changes = vec![group_change(*number, &group)];
                     self.open_copies(&entry, pieces, changes).await?;
                     self.shared.movement.put(*number, group);
@@ -710,6 +723,23 @@ fn unlike(expected: Option<&Shown>, held: Option<&Shown>) -> Option<Unlike> {
         (Some(a), Some(b)) if a.digest == b.digest => None,
         (Some(_), Some(_)) => Some(Unlike::Changed),
     }
+}
+
+/// Documents and bytes, by shard.
+fn sizes_of(
+    shown: &BTreeMap<String, Shown>,
+    entry: &IndexEntry,
+) -> BTreeMap<ShardId, (u64, u64)> {
+    let mut sizes: BTreeMap<ShardId, (u64, u64)> = BTreeMap::new();
+    let Some(count) = NonZeroU32::new(entry.record.shard_count) else {
+        return sizes;
+    };
+    for (id, document) in shown {
+        let size = sizes.entry(shard_of(id, count)).or_default();
+        size.0 += 1;
+        size.1 += document.raw.len() as u64;
+    }
+    sizes
 }
 
 fn bytes_of<'a>(shown: impl Iterator<Item = &'a Shown>) -> u64 {

@@ -50,13 +50,16 @@ impl Copier {
     /// # Errors
     /// [`EngineError::ShuttingDown`].
     pub(crate) async fn ask(&mut self, ask: Ask) -> Result<Answer, EngineError> {
+        let is_holding = ask.index().is_some();
         let answer = self.shared.copy.ask(&self.shared, ask, self.hold).await;
         if self.shared.shutdown.is_cancelled() {
             return Err(EngineError::ShuttingDown);
         }
         match &answer {
             Answer::Busy => self.hold = (self.hold * 2).min(HOLD_MAX),
-            _ => self.hold = HOLD_MIN,
+            // What took so long once will again: the next request does not begin from nothing.
+            _ if is_holding => self.hold = (self.hold / 2).max(HOLD_MIN),
+            _ => {}
         }
         Ok(answer)
     }
@@ -75,17 +78,36 @@ impl Copier {
         entry.placement.replica_set(shard).find(is_source).cloned()
     }
 
-    /// Writes the ids of a shard to a file; `None` if no replica answers.
+    /// Those of the shards that the replica of the first, which would be its source, has too: they
+    /// can be copied together. The first is the first of them.
+    pub(crate) fn companions(
+        &self,
+        entry: &IndexEntry,
+        shards: &[ShardId],
+        but: &NodeId,
+    ) -> Vec<ShardId> {
+        let first = shards.first();
+        let Some(source) = first.and_then(|shard| self.source(entry, *shard, but)) else {
+            return first.copied().into_iter().collect();
+        };
+        let shards = shards.iter().copied();
+        shards
+            .filter(|shard| entry.placement.is_on(*shard, &source))
+            .collect()
+    }
+
+    /// Writes the ids of shards to a file, from the source of the first; `None` if it does not answer.
     ///
     /// # Errors
     /// The payload store failed, or an answer cannot be understood.
     pub(crate) async fn list(
         &self,
         entry: &IndexEntry,
-        shard: ShardId,
+        shards: &[ShardId],
         but: &NodeId,
     ) -> Result<Option<PayloadRef>, EngineError> {
-        let Some(source) = self.source(entry, shard, but) else {
+        let first = shards.first();
+        let Some(source) = first.and_then(|shard| self.source(entry, *shard, but)) else {
             return Ok(None);
         };
         let replica = Replica {
@@ -98,10 +120,10 @@ impl Copier {
         file.append(Bytes::from_static(b"\n")).await?;
         let mut offset = 0;
         loop {
-            let ids = match replica.ids(shard, offset).await {
+            let ids = match replica.ids(shards, offset).await {
                 Ok(ids) => ids,
                 Err(error) => {
-                    tracing::debug!(%source, %error, "the ids of a shard cannot be listed");
+                    tracing::debug!(%source, %error, "the ids of shards cannot be listed");
                     return Ok(None);
                 }
             };

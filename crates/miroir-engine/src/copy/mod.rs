@@ -138,7 +138,10 @@ pub(crate) struct IndexCopy {
     /// Shards not copied yet; the first is being copied.
     #[serde(default)]
     pub(crate) shards: Vec<ShardId>,
-    /// The ids of the first shard, one JSON text a line.
+    /// So many of those behind the first are copied together with it.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(crate) together: usize,
+    /// The ids of what is being copied, one JSON text a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) list: Option<PayloadRef>,
     /// Where the next id of the list begins.
@@ -146,12 +149,37 @@ pub(crate) struct IndexCopy {
     pub(crate) offset: u64,
 }
 
+fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
 impl IndexCopy {
+    /// The shards that are being copied.
+    pub(crate) fn current(&self) -> &[ShardId] {
+        let count = (self.together + 1).min(self.shards.len());
+        &self.shards[..count]
+    }
+
+    /// They are copied.
+    pub(crate) fn pass(&mut self) {
+        let count = self.current().len();
+        self.shards.drain(..count);
+        self.begin_again();
+    }
+
+    /// They are to be listed anew.
+    pub(crate) fn begin_again(&mut self) {
+        self.together = 0;
+        self.list = None;
+        self.offset = 0;
+    }
+
     pub(crate) fn new(index: PhysicalIndex) -> Self {
         Self {
             index,
             is_begun: false,
             shards: Vec::new(),
+            together: 0,
             list: None,
             offset: 0,
         }

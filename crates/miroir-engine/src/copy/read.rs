@@ -84,10 +84,10 @@ impl Replica<'_> {
         self.entry.record.primary_key.clone().map(PrimaryKey::new)
     }
 
-    /// The filter for one shard; `None` if the node holds no other.
-    fn filter(&self, shard: ShardId) -> Option<String> {
+    /// The filter for these shards; `None` if the node holds no other.
+    fn filter(&self, shards: &[ShardId]) -> Option<String> {
         let held = self.entry.placement.held_by(self.node);
-        shard_filter(&[shard], &held, self.entry.record.shard_count)
+        shard_filter(shards, &held, self.entry.record.shard_count)
     }
 
     async fn read(&self, body: &Value) -> Result<Bytes, ReadFailure> {
@@ -114,10 +114,10 @@ impl Replica<'_> {
         serde_json::from_slice(&result?).map_err(|e| odd(&e))
     }
 
-    /// Ids of a shard from `offset` on, in the node's order, at most [`IDS_PAGE`].
+    /// Ids of shards from `offset` on, in the node's order, at most [`IDS_PAGE`].
     pub(super) async fn ids(
         &self,
-        shard: ShardId,
+        shards: &[ShardId],
         offset: usize,
     ) -> Result<Vec<String>, ReadFailure> {
         let Some(primary_key) = self.primary_key() else {
@@ -128,7 +128,7 @@ impl Replica<'_> {
             "offset": offset,
             "limit": IDS_PAGE,
         });
-        if let Some(filter) = self.filter(shard) {
+        if let Some(filter) = self.filter(shards) {
             body["filter"] = json!(filter);
         }
         let answer = self.read(&body).await?;
@@ -216,7 +216,7 @@ impl<'a> Walk<'a> {
         if !self.embedders.is_empty() {
             body["retrieveVectors"] = json!(true);
         }
-        if let Some(filter) = self.replica.filter(self.shard) {
+        if let Some(filter) = self.replica.filter(&[self.shard]) {
             body["filter"] = json!(filter);
         }
         let answer = self.replica.read(&body).await?;

@@ -135,7 +135,7 @@ impl Worker {
                 if !entry.placement.is_on(shard, &self.node) {
                     return self.pass_over(refill).await;
                 }
-                let list = self.copier.list(&entry, shard, &self.node).await?;
+                let list = self.copier.list(&entry, &[shard], &self.node).await?;
                 let Some(list) = list else {
                     return Ok(RETRY_DELAY);
                 };
@@ -244,8 +244,7 @@ impl Worker {
         let (ids, offset) = self.copier.next_ids(list, copy.offset).await?;
         copy.offset = offset;
         if ids.is_empty() {
-            copy.shards.remove(0);
-            copy.list = None;
+            copy.pass();
             refill.shards_done += 1;
             self.store(refill).await?;
             self.remove(Some(list.clone())).await?;
@@ -255,7 +254,7 @@ impl Worker {
         let ask = Ask::Copy {
             node: self.node.clone(),
             index: index.clone(),
-            shard,
+            shards: vec![shard],
             ids,
             note: CopyNote::Refill(refill.clone()),
         };

@@ -40,6 +40,7 @@ use miroir_core::rebalance::movement::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Weak;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -154,10 +155,11 @@ impl Group {
         group
     }
 
-    /// The same after so much of a shard was copied.
-    pub(crate) fn counted(&self, shard: ShardId, documents: u64, bytes: u64) -> Self {
+    /// The same after so many documents and bytes of shards were copied.
+    pub(crate) fn counted(&self, sizes: &BTreeMap<ShardId, (u64, u64)>) -> Self {
         let mut group = self.revised();
-        if let Some(one) = group.moves.iter_mut().find(|one| one.shard == shard) {
+        for one in &mut group.moves {
+            let (documents, bytes) = sizes.get(&one.shard).copied().unwrap_or_default();
             one.documents += documents;
             one.bytes += bytes;
         }

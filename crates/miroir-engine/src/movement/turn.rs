@@ -42,8 +42,11 @@ pub(crate) enum Turn {
     Withdraw(u64, Group, After),
     /// What lies beside is to be removed.
     Drop(u64, Group),
-    /// What was removed is to be forgotten.
-    Clear(u64, Group),
+    /// The index is at rest, and these nodes have all of it.
+    Settle(u64, Group, Vec<NodeId>),
+    /// What was removed is to be forgotten. If nodes are named, not before the index is at rest and
+    /// they have all of it.
+    Clear(u64, Group, Vec<NodeId>),
     /// What lies beside and is no group's any more is to be forgotten, once it is removed.
     Sweep(PhysicalIndex),
     /// Take nodes into the cluster.
@@ -66,7 +69,10 @@ impl Turn {
     /// The index that must be at rest.
     pub(crate) fn index(&self) -> Option<&PhysicalIndex> {
         match self {
-            Self::Join(_, group) | Self::Switch(_, group) => Some(&group.index),
+            Self::Join(_, group) | Self::Switch(_, group) | Self::Settle(_, group, _) => {
+                Some(&group.index)
+            }
+            Self::Clear(_, group, awaited) if !awaited.is_empty() => Some(&group.index),
             _ => None,
         }
     }
@@ -117,7 +123,8 @@ impl Dispatcher {
             | Turn::Switch(number, group)
             | Turn::Withdraw(number, group, _)
             | Turn::Drop(number, group)
-            | Turn::Clear(number, group) => {
+            | Turn::Settle(number, group, _)
+            | Turn::Clear(number, group, _) => {
                 let known = group.revision - u64::from(matches!(turn, Turn::Note(..)));
                 if !self.shared.movement.is_at(*number, known) {
                     return Ok(Some(Answer::Gone));
@@ -131,7 +138,16 @@ impl Dispatcher {
                     Turn::Switch(..) => self.switch(*number, group).await,
                     Turn::Withdraw(_, _, then) => self.withdraw(*number, group, *then).await,
                     Turn::Drop(..) => self.drop_beside(*number, group).await,
-                    Turn::Clear(..) => self.clear(*number, group).await,
+                    Turn::Settle(_, _, nodes) => {
+                        let is_level = self.are_level(&group.index, nodes).await?;
+                        Ok(is_level.then_some(Answer::Done))
+                    }
+                    Turn::Clear(_, _, awaited) => {
+                        if !awaited.is_empty() && !self.are_level(&group.index, awaited).await? {
+                            return Ok(None);
+                        }
+                        self.clear(*number, group).await
+                    }
                     _ => self.note(*number, group.clone()).await,
                 }
             }
@@ -704,6 +720,26 @@ impl Dispatcher {
         }
         let is_removed = |(_, node): &(ShardId, NodeId)| settled.get(node) == Some(&true);
         Ok(beside.into_iter().filter(is_removed).collect())
+    }
+
+    /// Nothing of the index is in flight, and these nodes have all of it.
+    async fn are_level(
+        &self,
+        index: &PhysicalIndex,
+        nodes: &[NodeId],
+    ) -> Result<bool, EngineError> {
+        let shared = &self.shared;
+        if shared.is_indexing(index) {
+            return Ok(false);
+        }
+        for node in nodes {
+            match shared.copy.owed(shared, node, index).await {
+                Some(0) => {}
+                Some(_) => return Ok(false),
+                None => return Err(EngineError::ShuttingDown),
+            }
+        }
+        Ok(true)
     }
 
     async fn clear(&mut self, number: u64, group: &Group) -> Served {

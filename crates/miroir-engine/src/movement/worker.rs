@@ -21,6 +21,9 @@ const IDLE: Duration = Duration::from_secs(1);
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// While nodes work on what they were sent, or readers end.
 const WORK_DELAY: Duration = Duration::from_millis(20);
+/// A node is waited for so long to have taken in everything by itself. Where writes never cease it
+/// never has: then the index is held back for it.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Reads by a placement that was replaced are waited for no longer than so many searches may take:
 /// one is several rounds at most.
 const SEARCHES_WAITED_FOR: u32 = 4;
@@ -32,6 +35,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         shared: shared.clone(),
         compared: BTreeSet::new(),
         compared_of: (0, 0),
+        waiting: None,
+        level: None,
     };
     loop {
         let changed = shared.movement.changed.notified();
@@ -65,6 +70,17 @@ struct Worker {
     compared: BTreeSet<(ShardId, NodeId)>,
     /// The movement and the group that these are of.
     compared_of: (u64, u64),
+    /// Where the group stood when a node was found to lag, and since when.
+    waiting: Option<(Place, Duration)>,
+    /// Where it stood when its targets had taken in all that was copied.
+    level: Option<Place>,
+}
+
+/// A movement, a group, its revision.
+type Place = (u64, u64, u64);
+
+fn place(header: &Header, group: &Group) -> Place {
+    (header.id, header.current, group.revision)
 }
 
 impl Worker {
@@ -168,6 +184,58 @@ impl Worker {
         false
     }
 
+    /// A node lags, and may yet be level by itself.
+    fn is_patient(&mut self, place: Place) -> bool {
+        let now = self.shared.ports.clock.monotonic();
+        match self.waiting {
+            Some((since_place, since)) if since_place == place => {
+                now.saturating_sub(since) < PATIENCE
+            }
+            _ => {
+                self.waiting = Some((place, now));
+                true
+            }
+        }
+    }
+
+    /// Waits until the targets have taken in what was copied; `None` if they have.
+    async fn settle(
+        &mut self,
+        header: &Header,
+        group: &Group,
+    ) -> Result<Option<Duration>, EngineError> {
+        let place = place(header, group);
+        if self.level == Some(place) {
+            return Ok(None);
+        }
+        let shared = self.shared.clone();
+        let mut behind = BTreeSet::new();
+        for (_, node) in group.targets() {
+            match shared.copy.owed(&shared, &node, &group.index).await {
+                Some(0) => {}
+                Some(_) => drop(behind.insert(node)),
+                None => return Err(EngineError::ShuttingDown),
+            }
+        }
+        if let Some(node) = behind.first() {
+            shared.movement.wait_for(
+                format!("node {node}"),
+                "it has not taken in what was copied",
+            );
+            if self.is_patient(place) {
+                return Ok(Some(WORK_DELAY));
+            }
+            let nodes = behind.into_iter().collect();
+            let turn = Turn::Settle(header.current, group.clone(), nodes);
+            let wait = self.turn(turn).await?;
+            if !wait.is_zero() {
+                return Ok(Some(wait));
+            }
+        }
+        self.level = Some(place);
+        Ok(None)
+    }
+
     fn have_readers_ended(&self) -> bool {
         let now = self.shared.ports.clock.monotonic();
         let limit = self.shared.config.search_timeout * SEARCHES_WAITED_FOR;
@@ -217,18 +285,40 @@ impl Worker {
                 next.copies.remove(0);
                 self.turn(Turn::Note(header.current, next)).await
             }
-            (Some(shard), None) => {
-                let Some(list) = self.copier.list(&entry, shard, &node).await? else {
+            (Some(_), None) => {
+                // Each piece waits for the index to come to rest: the fewer, the better.
+                let shards = &first.copy.shards;
+                let together = self.copier.companions(&entry, shards, &node);
+                let Some(list) = self.copier.list(&entry, &together, &node).await? else {
                     return Ok(RETRY_DELAY);
                 };
                 let mut next = group.revised();
                 if let Some(target) = next.copies.first_mut() {
+                    target.copy.shards.retain(|shard| !together.contains(shard));
+                    target.copy.together = together.len().saturating_sub(1);
+                    target.copy.shards.splice(..0, together);
                     target.copy.list = Some(list);
                     target.copy.offset = 0;
                 }
                 self.turn(Turn::Note(header.current, next)).await
             }
-            (Some(shard), Some(list)) => self.copy_piece(header, group, &node, shard, list).await,
+            (Some(_), Some(list)) => {
+                let current = first.copy.current();
+                let together = self.copier.companions(&entry, current, &node);
+                if together.len() == current.len() {
+                    return self.copy_piece(header, group, &node, list).await;
+                }
+                // Whom they were listed from is away, and nobody else has them all.
+                let mut next = group.revised();
+                if let Some(target) = next.copies.first_mut() {
+                    target.copy.begin_again();
+                }
+                let wait = self.turn(Turn::Note(header.current, next)).await?;
+                if wait.is_zero() {
+                    self.copier.remove(Some(list)).await?;
+                }
+                Ok(wait)
+            }
         }
     }
 
@@ -237,7 +327,6 @@ impl Worker {
         header: Header,
         mut group: Group,
         node: &NodeId,
-        shard: ShardId,
         list: crate::port::PayloadRef,
     ) -> Result<Duration, EngineError> {
         let shared = self.shared.clone();
@@ -260,8 +349,7 @@ impl Worker {
         if ids.is_empty() {
             let mut next = group.revised();
             if let Some(target) = next.copies.first_mut() {
-                target.copy.shards.remove(0);
-                target.copy.list = None;
+                target.copy.pass();
             }
             let wait = self.turn(Turn::Note(header.current, next)).await?;
             if wait.is_zero() {
@@ -270,10 +358,12 @@ impl Worker {
             return Ok(wait);
         }
         let index = group.index.clone();
+        let shards = target.copy.current().to_vec();
+        let named: Vec<String> = shards.iter().map(ToString::to_string).collect();
         let ask = Ask::Copy {
             node: node.clone(),
             index: index.clone(),
-            shard,
+            shards,
             ids,
             note: CopyNote::Move {
                 number: header.current,
@@ -283,7 +373,7 @@ impl Worker {
         match self.copier.ask(ask).await? {
             Answer::Copied { documents, bytes } => Ok(self.copier.note(documents, bytes)),
             Answer::Failed(cause) => {
-                let what = format!("shard {shard} of {index}");
+                let what = format!("shard {} of {index}", named.join(", "));
                 shared.movement.wait_for(what, cause);
                 Ok(RETRY_DELAY)
             }
@@ -308,19 +398,11 @@ impl Worker {
         if self.is_blocked(&group) {
             return Ok(RETRY_DELAY);
         }
+        if let Some(wait) = self.settle(&header, &group).await? {
+            return Ok(wait);
+        }
         let has_vectors = miroir_core::settings::has_embedders(&entry.record.settings);
         for (shard, node) in group.targets() {
-            match shared.copy.owed(&shared, &node, &group.index).await {
-                Some(0) => {}
-                Some(_) => {
-                    let what = format!("node {node}");
-                    shared
-                        .movement
-                        .wait_for(what, "it has not taken in what was copied");
-                    return Ok(WORK_DELAY);
-                }
-                None => return Err(EngineError::ShuttingDown),
-            }
             if shared.copy.is_join_spoilt(&node, &group.index) {
                 // What it lacks is found by a comparison, but for vectors, and for settings.
                 let Some(is_alike) = self.has_same_settings(&entry, shard, &node).await else {
@@ -336,12 +418,15 @@ impl Worker {
                     shared.ports.store.commit(vec![change]).await?;
                 }
                 self.compared.retain(|(_, compared)| *compared != node);
+                self.level = None;
                 return Ok(Duration::ZERO);
             }
             if self.compared.contains(&(shard, node.clone())) {
                 continue;
             }
             if let Some(wait) = self.compare(&entry, shard, &node).await? {
+                // What differed is on its way.
+                self.level = None;
                 return Ok(wait);
             }
             self.compared.insert((shard, node));
@@ -424,6 +509,7 @@ impl Worker {
         then: After,
     ) -> Result<Duration, EngineError> {
         let shared = self.shared.clone();
+        let mut awaited = Vec::new();
         for (_, node) in group.leaving(then) {
             // What is away removes it when it is back; the placement remembers it until then.
             let is_away = !self.is_readable(&node) || !shared.is_up(&node);
@@ -438,12 +524,18 @@ impl Worker {
                     shared
                         .movement
                         .wait_for(what, "it has not removed what is no longer its own");
-                    return Ok(if is_away { RETRY_DELAY } else { WORK_DELAY });
+                    if is_away {
+                        return Ok(RETRY_DELAY);
+                    }
+                    if is_awaiting || self.is_patient(place(&header, &group)) {
+                        return Ok(WORK_DELAY);
+                    }
+                    awaited.push(node);
                 }
                 None => return Err(EngineError::ShuttingDown),
             }
         }
-        self.turn(Turn::Clear(header.current, group)).await
+        self.turn(Turn::Clear(header.current, group, awaited)).await
     }
 
     /// Forgets what lies beside nowhere any more.

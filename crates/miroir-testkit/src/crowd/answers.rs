@@ -41,7 +41,12 @@ pub(super) fn check(proxy: &Client, alone: &Client, ledger: &Ledger) -> Result<(
     for path in ["stats", "settings"] {
         let path = format!("/indexes/{name}/{path}");
         let (found, expected) = (proxy.get(&path)?.ok()?, alone.get(&path)?.ok()?);
-        for member in ["numberOfDocuments", "fieldDistribution", "synonyms", "stopWords"] {
+        for member in [
+            "numberOfDocuments",
+            "fieldDistribution",
+            "synonyms",
+            "stopWords",
+        ] {
             ensure!(
                 found[member] == expected[member],
                 "{path}, {member}: {} and of a node alone {}",

@@ -221,8 +221,8 @@ impl Book {
                 .filter(is_ill)
                 .map(|(part, _)| part)
                 .collect();
-            let is_excused =
-                ill.contains(&&Part::Proxy) || ill.len() >= self.options.replication_factor as usize;
+            let is_excused = ill.contains(&&Part::Proxy)
+                || ill.len() >= self.options.replication_factor as usize;
             if !is_excused {
                 let at = doubt.ended.duration_since(self.began).as_secs_f64();
                 let text = &doubt.text;

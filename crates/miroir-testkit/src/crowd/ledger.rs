@@ -5,11 +5,11 @@
 //! ended when `to` of them had been begun, may show of each document what write `from` left, or what
 //! any write up to `to` made of it: shards are written one by one.
 
-use anyhow::{Context, Result, bail, ensure};
 use crate::{Client, Model, Outcome, Write, poll, send_write};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use std::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// By which all writes of a run have been carried out by a node alone.
 const REPLAY_LIMIT: Duration = Duration::from_secs(120);

@@ -75,7 +75,9 @@ struct Placed {
 
 impl Placed {
     fn load(proxy: &Client, name: &str) -> Result<Self> {
-        let shown = proxy.get(&format!("/_miroir/indexes/{name}/shards"))?.ok()?;
+        let shown = proxy
+            .get(&format!("/_miroir/indexes/{name}/shards"))?
+            .ok()?;
         let physical = shown["physical"].as_str().context("no physical name")?;
         let names = |shard: &Value| -> BTreeSet<String> {
             let replicas = shard["replicas"].as_array().into_iter().flatten();

@@ -82,7 +82,10 @@ fn copies_zones_and_weights_change_and_nobody_notices() {
             &["topology", "rebalance"],
         ])?;
         let (light, heavy) = (operator.shards_of("node-1")?, operator.shards_of("node-3")?);
-        ensure!(heavy > light, "{heavy:?} shards by weight 3, {light:?} by 1");
+        ensure!(
+            heavy > light,
+            "{heavy:?} shards by weight 3, {light:?} by 1"
+        );
         Ok(())
     });
 }

@@ -93,13 +93,18 @@ fn what_is_paused_stands_still_and_what_is_cancelled_leaves_nothing_behind() {
         operator.json(&["topology", "cancel"])?;
         let status = operator.wait(&epoch)?;
         ensure!(status["state"] == "cancelled", "{status}");
-        ensure!(operator.shards_of("node-4")?.is_some(), "a node that came stays");
+        ensure!(
+            operator.shards_of("node-4")?.is_some(),
+            "a node that came stays"
+        );
 
         operator.change(&[&["topology", "rebalance"]])?;
         let shards = operator.shards_of("node-4")?;
         ensure!(shards > Some(0), "node-4 has {shards:?} shards");
         let epoch = operator.apply(&[&["node", "remove", "node-4"]])?;
-        operator.wait_copying(|_| true)?.context("nothing was copied")?;
+        operator
+            .wait_copying(|_| true)?
+            .context("nothing was copied")?;
         operator.json(&["topology", "cancel"])?;
         operator.wait(&epoch)?;
         let shards = operator.shards_of("node-4")?;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 /// A change that has not been carried out by then stands still.
-const CHANGE_LIMIT: Duration = Duration::from_secs(150);
+const CHANGE_LIMIT: Duration = Duration::from_secs(240);
 /// Between two looks of an operator who waits.
 const LOOK_INTERVAL: Duration = Duration::from_millis(150);
 
@@ -105,7 +105,10 @@ impl Operator {
     ///
     /// # Errors
     /// The proxy does not answer.
-    pub(crate) fn wait_copying(&self, is_chosen: impl Fn(&Moving) -> bool) -> Result<Option<Moving>> {
+    pub(crate) fn wait_copying(
+        &self,
+        is_chosen: impl Fn(&Moving) -> bool,
+    ) -> Result<Option<Moving>> {
         poll("a shard being copied", CHANGE_LIMIT, || {
             let status = self.json(&["topology", "status"])?;
             for one in status["moving"].as_array().into_iter().flatten() {

@@ -16,11 +16,11 @@ use std::time::Duration;
 const INDEXES: u64 = 2;
 const READERS: u64 = 2;
 /// So few that every node has some of the largest cluster, and shards are more than one group.
-const SHARDS: u32 = 10;
+const SHARDS: u32 = 8;
 /// What a search may take, whatever happens to single nodes.
 const SEARCH_DEADLINE: Duration = Duration::from_secs(6);
 /// Between two writes of a writer, at most.
-const WRITE_PAUSE: Duration = Duration::from_millis(250);
+const WRITE_PAUSE: Duration = Duration::from_millis(400);
 /// Writes of each index before anything is changed.
 const WARM_UP: u64 = 8;
 const WARM_UP_LIMIT: Duration = Duration::from_secs(90);
@@ -50,11 +50,7 @@ pub(crate) struct Stage<'a> {
 }
 
 /// Lets the crowd in, acts, and judges; `copies` of each shard are there in the end.
-pub(crate) fn perform(
-    shape: &Shape,
-    copies: u32,
-    act: impl FnOnce(&mut Stage<'_>) -> Result<()>,
-) {
+pub(crate) fn perform(shape: &Shape, copies: u32, act: impl FnOnce(&mut Stage<'_>) -> Result<()>) {
     let name = thread::current().name().unwrap_or("elastic").to_owned();
     let seed = std::env::var("MIROIR_ELASTIC_SEED").map_or(1, |text| {
         text.parse().expect("MIROIR_ELASTIC_SEED is a number")
@@ -76,7 +72,9 @@ pub(crate) fn perform(
     let nodes = names.zip(cluster.nodes.drain(..)).collect();
     let book = Book::new(BookOptions {
         replication_factor: shape.replication_factor.min(copies),
-        indexes: (0..INDEXES).map(|index| format!("elastic-{index}")).collect(),
+        indexes: (0..INDEXES)
+            .map(|index| format!("elastic-{index}"))
+            .collect(),
         has_real_nodes: programs.has_real_nodes(),
         suspects_all: false,
         write_pause: WRITE_PAUSE,

@@ -51,7 +51,12 @@ impl Search {
     }
 
     /// The path and the body of one; `None` if the data has no field for it.
-    pub(crate) fn request(self, index: &str, data: &Data, rng: &mut Rng) -> Option<(String, Value)> {
+    pub(crate) fn request(
+        self,
+        index: &str,
+        data: &Data,
+        rng: &mut Rng,
+    ) -> Option<(String, Value)> {
         let path = match self {
             Self::Federated => "/multi-search".to_owned(),
             _ => format!("/indexes/{index}/search"),

@@ -60,7 +60,9 @@ pub(crate) fn run(programs: &Programs, data: &Data, shards: u32, copies: u32) ->
             })?;
             let moved = moved.elapsed();
             let started = Instant::now();
-            let after = search(client, data, &mut rng, || Ok(started.elapsed() >= BEFORE / 2))?;
+            let after = search(client, data, &mut rng, || {
+                Ok(started.elapsed() >= BEFORE / 2)
+            })?;
             anyhow::Ok((before, during, moved, after))
         })();
         is_over.store(true, Ordering::Relaxed);
