@@ -5,10 +5,12 @@ use miroir_testkit::poll;
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A change that has not been carried out by then stands still.
-const CHANGE_LIMIT: Duration = Duration::from_secs(240);
+/// A change of which nothing is seen to go on for so long stands still.
+const STANDSTILL_LIMIT: Duration = Duration::from_secs(150);
+/// A shard is seen being copied within this, if any is.
+const COPY_LIMIT: Duration = Duration::from_secs(240);
 /// Between two looks of an operator who waits.
 const LOOK_INTERVAL: Duration = Duration::from_millis(150);
 
@@ -73,21 +75,26 @@ impl Operator {
     /// # Errors
     /// It does not come to an end.
     pub(crate) fn wait(&self, epoch: &str) -> Result<Value> {
-        let mut last = String::new();
-        poll("the end of the moves", CHANGE_LIMIT, || {
+        let (mut last, mut changed) = (String::new(), Instant::now());
+        while changed.elapsed() < STANDSTILL_LIMIT {
             thread::sleep(LOOK_INTERVAL);
             let (Ok(shown), Ok(status)) = (
                 self.json(&["topology", "show"]),
                 self.json(&["topology", "status"]),
             ) else {
-                return Ok(None);
+                continue;
             };
-            last = format!("{shown}, {status}");
             ensure!(shown["epoch"].to_string() == epoch, "{shown}");
-            let is_over = shown.get("underway").is_none_or(Value::is_null);
-            Ok(is_over.then_some(status))
-        })
-        .with_context(|| format!("epoch {epoch}, last seen: {last}"))
+            if shown.get("underway").is_none_or(Value::is_null) {
+                return Ok(status);
+            }
+            let progress = ["documents", "states", "movesDone", "id"].map(|name| &status[name]);
+            let seen = format!("{}, {progress:?}", shown["underway"]);
+            if seen != last {
+                (last, changed) = (seen, Instant::now());
+            }
+        }
+        bail!("epoch {epoch} is not carried on, last seen: {last}")
     }
 
     /// Stages changes, begins, waits for the end: nothing is left to be moved.
@@ -109,7 +116,7 @@ impl Operator {
         &self,
         is_chosen: impl Fn(&Moving) -> bool,
     ) -> Result<Option<Moving>> {
-        poll("a shard being copied", CHANGE_LIMIT, || {
+        poll("a shard being copied", COPY_LIMIT, || {
             let status = self.json(&["topology", "status"])?;
             for one in status["moving"].as_array().into_iter().flatten() {
                 let names = |member: &str| -> Vec<String> {
