@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const INDEXES: u64 = 2;
 const READERS: u64 = 2;
@@ -25,7 +25,10 @@ const WRITE_PAUSE: Duration = Duration::from_millis(400);
 const WARM_UP: u64 = 8;
 const WARM_UP_LIMIT: Duration = Duration::from_secs(90);
 /// By which what was killed and started again is well.
-const RETURN_LIMIT: Duration = Duration::from_secs(120);
+const RETURN_LIMIT: Duration = Duration::from_secs(200);
+/// Where all nodes are at their limit, one that was away catches up only when writers leave it room:
+/// they come less often, and after this long not at all.
+const CALM_LIMIT: Duration = Duration::from_secs(30);
 /// Replacing a data folder takes longer than it takes the proxy to see that the node is down.
 const ABSENCE: Duration = Duration::from_millis(1_500);
 
@@ -203,10 +206,16 @@ impl Stage<'_> {
         self.book.say(&format!("{name} is started again"));
         self.book.heal_part(Part::Node(name.to_owned()));
         let book = self.book;
+        let began = Instant::now();
+        book.is_calm.store(true, Ordering::Relaxed);
         poll("the recovery of the cluster", RETURN_LIMIT, || {
+            let is_still = began.elapsed() > CALM_LIMIT;
+            book.is_still.store(is_still, Ordering::Relaxed);
             Ok((book.is_well() || book.is_hopeless()).then_some(()))
         })
         .with_context(|| self.topology())?;
+        book.is_calm.store(false, Ordering::Relaxed);
+        book.is_still.store(false, Ordering::Relaxed);
         self.book.say("all is well");
         Ok(())
     }
