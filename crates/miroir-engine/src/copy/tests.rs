@@ -10,6 +10,7 @@ fn the_stored_form_of_a_refill_is_pinned() {
             index: PhysicalIndex::from_stored("m__1"),
             is_begun: true,
             shards: vec![ShardId(3)],
+            together: 0,
             list: Some(PayloadRef::File {
                 name: "x".into(),
                 bytes: 9,
