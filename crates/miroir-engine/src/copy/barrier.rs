@@ -726,10 +726,7 @@ fn unlike(expected: Option<&Shown>, held: Option<&Shown>) -> Option<Unlike> {
 }
 
 /// Documents and bytes, by shard.
-fn sizes_of(
-    shown: &BTreeMap<String, Shown>,
-    entry: &IndexEntry,
-) -> BTreeMap<ShardId, (u64, u64)> {
+fn sizes_of(shown: &BTreeMap<String, Shown>, entry: &IndexEntry) -> BTreeMap<ShardId, (u64, u64)> {
     let mut sizes: BTreeMap<ShardId, (u64, u64)> = BTreeMap::new();
     let Some(count) = NonZeroU32::new(entry.record.shard_count) else {
         return sizes;
