@@ -1,8 +1,10 @@
 //! Miroir's own admin API, shared by the server, the command line and the tests.
 
 mod planning;
+mod reshard;
 
 pub use planning::*;
+pub use reshard::*;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -126,6 +126,28 @@ impl PhysicalIndex {
         Self(format!("{}{suffix}", &uid.as_str()[..keep]))
     }
 
+    /// What the number at the end of a physical name counts from for each time that an index was cut
+    /// into another number of shards; below it is the task that made the index. No log has so many.
+    pub const CUT: u64 = 1 << 40;
+
+    /// The physical name of the same index, cut anew for the `count`-th time in the cluster.
+    ///
+    /// ```
+    /// use miroir_core::id::PhysicalIndex;
+    /// let index = PhysicalIndex::from_stored("movies__7");
+    /// let cut = index.cut_anew(1);
+    /// assert_eq!(cut.as_str(), "movies__1099511627783");
+    /// assert_eq!(cut.cut_anew(2).as_str(), "movies__2199023255559");
+    /// ```
+    #[must_use]
+    pub fn cut_anew(&self, count: u64) -> Self {
+        let (name, number) = self.0.rsplit_once("__").unwrap_or((&self.0, ""));
+        let task = number.parse().unwrap_or(0) & (Self::CUT - 1);
+        let suffix = format!("__{}", count.wrapping_mul(Self::CUT) | task);
+        let keep = (INDEX_UID_BYTES_MAX - suffix.len()).min(name.len());
+        Self(format!("{}{suffix}", &name[..keep]))
+    }
+
     /// Wraps a stored physical name as it stands.
     pub fn from_stored(name: impl Into<String>) -> Self {
         Self(name.into())

@@ -299,7 +299,10 @@ impl Dispatcher {
         if prepared.plan.work == Work::DeleteIndex {
             // Not before it is durable: what lanes skip for it is reported as done.
             let physical = prepared.plan.physical.clone();
-            shared.removed.lock().insert(physical);
+            let twin = prepared.plan.twin.as_ref();
+            let mut removed = shared.removed.lock();
+            removed.insert(physical);
+            removed.extend(twin.map(|twin| twin.physical.clone()));
         }
         shared.step("batch.committed").await;
         let bytes = inline.values().map(|bytes| bytes.len() as u64).sum();
@@ -312,6 +315,7 @@ impl Dispatcher {
             inline,
             replica_sets: prepared.replica_sets,
             transit: prepared.transit,
+            twin: prepared.twin,
             nodes: prepared.nodes,
             effect: prepared.effect,
             window: parking_lot::Mutex::new(Some(place)),

@@ -146,6 +146,7 @@ impl Engine {
             .load(&*shared.ports.store, node_ids.iter())
             .await?;
         shared.movement.load(&*shared.ports.store).await?;
+        shared.reshards.load(&*shared.ports.store).await?;
         shared.topology.load(&*shared.ports.store).await?;
         let engine = Self {
             shared: shared.clone(),
@@ -157,6 +158,7 @@ impl Engine {
 
         let mut named: BTreeSet<PayloadRef> = shared.copy.files().into_iter().collect();
         named.extend(shared.movement.files());
+        named.extend(shared.reshards.files());
         let mut strangers: BTreeSet<NodeId> = BTreeSet::new();
         let mut backlog: BTreeMap<NodeId, Vec<BatchUid>> = BTreeMap::new();
         for record in &found.open {
@@ -194,10 +196,17 @@ impl Engine {
         let indexes = found
             .planned
             .into_iter()
-            .map(|(record, placing, patches)| {
+            .map(|found| {
+                let recover::FoundIndex {
+                    record,
+                    placing,
+                    patches,
+                    twin,
+                } = found;
                 let uid = record.uid.clone();
                 let planned = PlannedIndex {
                     patches,
+                    twin,
                     ..PlannedIndex::new(record, placing)
                 };
                 (uid, planned)
@@ -214,6 +223,9 @@ impl Engine {
         engine
             .tasks
             .spawn(crate::movement::worker::run(shared.clone()));
+        engine
+            .tasks
+            .spawn(crate::reshard::worker::run(shared.clone()));
         engine.tasks.spawn(crate::copy::run_audits(shared.clone()));
         engine
             .tasks
@@ -458,6 +470,7 @@ impl LiveBatch {
             };
             crate::plan::PlannedEntry {
                 cut,
+                twin_cut: Vec::new(),
                 ..entry.clone()
             }
         };
@@ -471,6 +484,7 @@ impl LiveBatch {
             inline: BTreeMap::new(),
             replica_sets: self.replica_sets.clone(),
             transit: self.transit.clone(),
+            twin: self.twin.clone(),
             nodes: self.nodes.clone(),
             effect: crate::state::Effect::None,
             payload_bytes: self.payload_bytes,

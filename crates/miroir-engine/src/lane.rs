@@ -99,6 +99,8 @@ struct Part {
     task: NodeTaskUid,
     /// What comes of it has no say.
     is_joining: bool,
+    /// The same, and it is the twin's.
+    is_twin: bool,
     end: Option<NodeTask>,
     /// When it was sent; `None` if it was found on the node.
     sent_at: Option<Timestamp>,
@@ -416,7 +418,7 @@ impl Lane {
         let parts = if is_moot {
             Vec::new()
         } else {
-            self.send(&batch, None, Section::Both).await?
+            self.send(&batch, None, Section::All).await?
         };
         self.pending.pop_front();
         if !parts.is_empty() {
@@ -438,10 +440,16 @@ impl Lane {
 
     /// The index is removed by a later batch: in flight, or done, when its placement is gone.
     fn is_moot(&self, batch: &LiveBatch) -> bool {
-        !batch.plan.work.is_removal()
-            && (batch.replica_sets.is_empty()
-                || self.shared.removed.lock().contains(&batch.plan.physical))
-            || self.is_forgiven(batch)
+        let is_gone = || {
+            let removed = self.shared.removed.lock();
+            let twin = batch.plan.twin.as_ref();
+            let is_twin_gone =
+                twin.is_none_or(|twin| batch.twin.is_empty() || removed.contains(&twin.physical));
+            let is_own_gone =
+                batch.replica_sets.is_empty() || removed.contains(&batch.plan.physical);
+            is_own_gone && is_twin_gone
+        };
+        !batch.plan.work.is_removal() && is_gone() || self.is_forgiven(batch)
     }
 
     /// The node is made anew from the others from a later batch on.
@@ -456,13 +464,12 @@ impl Lane {
 
     /// The index was removed by a batch made after this one, as the store tells.
     async fn is_gone(&self, batch: &LiveBatch) -> Result<bool, EngineError> {
-        let placement = self
-            .shared
-            .ports
-            .store
-            .load_placement(&batch.plan.physical)
-            .await?;
-        Ok(placement.is_none() && !batch.plan.work.is_removal())
+        let store = &self.shared.ports.store;
+        let mut is_there = store.load_placement(&batch.plan.physical).await?.is_some();
+        if let Some(twin) = &batch.plan.twin {
+            is_there |= store.load_placement(&twin.physical).await?.is_some();
+        }
+        Ok(!is_there && !batch.plan.work.is_removal())
     }
 
     /// Makes the node tasks of a batch, or of one entry of it, adopting those that exist.
@@ -499,7 +506,11 @@ impl Lane {
             let Some(request) = requests.next().await? else {
                 return Ok(parts);
             };
-            let is_joining = request.is_joining;
+            let (is_joining, is_twin) = (request.is_joining, request.is_twin);
+            let index = match &batch.plan.twin {
+                Some(twin) if is_twin => &twin.physical,
+                _ => &batch.plan.physical,
+            };
             // What was put into the index before it is emptied has to be put in again.
             let is_recreation = matches!(batch.plan.work, Work::RecreateIndex { .. });
             let adopted = request
@@ -515,9 +526,8 @@ impl Lane {
                             // What else was found of this index is older than this, and has to
                             // come behind it. That of others need not, and an edit must not be
                             // done twice.
-                            let index = Some(&batch.plan.physical);
                             self.adoptable
-                                .retain(|_, (_, other)| other.as_ref() != index);
+                                .retain(|_, (_, other)| other.as_ref() != Some(index));
                         }
                         task
                     }
@@ -533,6 +543,7 @@ impl Lane {
                         parts.push(Part {
                             task: NodeTaskUid(u64::MAX),
                             is_joining,
+                            is_twin,
                             end: Some(refused(body)),
                             sent_at: None,
                         });
@@ -548,11 +559,12 @@ impl Lane {
                     }
                 },
             };
-            let index = Some(batch.plan.physical.clone());
+            let index = Some(index.clone());
             made.extend(request.marker.map(|marker| (marker, (task, index))));
             parts.push(Part {
                 task,
                 is_joining,
+                is_twin,
                 end: None,
                 sent_at,
             });
@@ -765,7 +777,7 @@ impl Lane {
             batch.plan.work,
             Work::AddDocuments { .. } | Work::DeleteDocuments
         ) {
-            let parts = self.send(batch, None, Section::Both).await?;
+            let parts = self.send(batch, None, Section::All).await?;
             let parts = self.wait_for(parts).await?;
             return Ok(outcome(batch, &parts));
         }
@@ -777,12 +789,13 @@ impl Lane {
             .filter(|entry| entry.error.is_none())
         {
             // What is for joining shards must not be grouped with what has a say.
-            for section in [Section::Full, Section::Joining] {
+            for section in [Section::Full, Section::Joining, Section::Twin] {
                 let parts = self.send(batch, Some(entry.task), section).await?;
                 let parts = self.wait_for(parts).await?;
                 let one = outcome(batch, &parts);
                 total.deleted_documents += one.deleted_documents;
                 total.has_spoilt |= one.has_spoilt;
+                total.has_spoilt_twin |= one.has_spoilt_twin;
                 if let Some(error) = one.error.as_ref().filter(|error| is_nodes_own(error)) {
                     // The node is at fault, and would say the same of all the others.
                     return Ok(NodeOutcome {
@@ -869,7 +882,10 @@ fn must_follow_the_end_of(earlier: &LiveBatch, later: &LiveBatch) -> bool {
                 }
             )
     };
-    earlier.plan.physical == later.plan.physical
+    let twin = earlier.plan.twin.as_ref();
+    let is_of_one_index = later.plan.concerns(&earlier.plan.physical)
+        || twin.is_some_and(|twin| later.plan.concerns(&twin.physical));
+    is_of_one_index
         && !later.plan.work.is_removal()
         && (depends(earlier) || depends(later) || later.plan.work == Work::CompactIndex)
         // Deletions alone remove the same, however often.
@@ -944,17 +960,25 @@ fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
         witness,
         ..NodeOutcome::default()
     };
-    total.has_spoilt = parts
-        .iter()
-        .filter(|part| part.is_joining)
-        .filter_map(|part| part.end.as_ref())
-        .any(|task| matches!(task.status, TaskStatus::Failed | TaskStatus::Canceled));
+    let has_failed = |is_twin: bool| {
+        let mut ends = parts
+            .iter()
+            .filter(|part| part.is_joining && part.is_twin == is_twin)
+            .filter_map(|part| part.end.as_ref());
+        ends.any(|task| {
+            let has_failed = matches!(task.status, TaskStatus::Failed | TaskStatus::Canceled);
+            has_failed && !task.error.as_ref().is_some_and(|error| is_harmless(&batch.plan.work, error))
+        })
+    };
+    total.has_spoilt = has_failed(false);
+    total.has_spoilt_twin = has_failed(true);
     if is_edit(batch) && parts.iter().any(|part| part.is_joining) {
-        // After a failure of either part both may be carried out once more.
-        let ends = parts.iter().filter_map(|part| part.end.as_ref());
-        total.has_spoilt |= ends
-            .map(|task| task.status)
-            .any(|status| status != TaskStatus::Succeeded);
+        // After a failure of any part all may be carried out once more.
+        let mut ends = parts.iter().filter_map(|part| part.end.as_ref());
+        if ends.any(|task| task.status != TaskStatus::Succeeded) {
+            total.has_spoilt |= parts.iter().any(|part| part.is_joining && !part.is_twin);
+            total.has_spoilt_twin |= parts.iter().any(|part| part.is_twin);
+        }
     }
     let with_say = parts.iter().filter(|part| !part.is_joining);
     for task in with_say.filter_map(|part| part.end.as_ref()) {

@@ -63,6 +63,7 @@ mod prober;
 pub mod reads;
 mod refusal;
 mod render;
+pub mod reshard;
 mod restored;
 mod rewind;
 mod scatter;

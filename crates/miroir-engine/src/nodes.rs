@@ -352,6 +352,14 @@ impl Dispatcher {
                 let uid = &planned.record.uid;
                 return Some(format!("node {node} holds shards of index {uid}"));
             }
+            let twin = planned.twin.as_ref();
+            if twin.is_some_and(|twin| twin.placing.transit.is_at(node)) {
+                let uid = &planned.record.uid;
+                return Some(format!(
+                    "node {node} holds the other half of a re-shard of index {uid}: drop it, or \
+                     let it be dropped, first"
+                ));
+            }
         }
         let status = self.shared.movement.status()?;
         let is_to_come = status.moves.iter().any(|one| {

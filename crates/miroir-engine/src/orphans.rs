@@ -37,10 +37,15 @@ impl Engine {
     pub async fn orphans(&self) -> Result<Vec<Orphan>, EngineError> {
         let shared = self.shared();
         let snapshot = shared.snapshot.load_full();
-        let by_name: BTreeMap<&str, &IndexEntry> = snapshot
+        let twins: Vec<IndexEntry> = snapshot
             .indexes
             .values()
-            .map(|entry| (entry.record.physical.as_str(), &**entry))
+            .filter_map(|entry| Some(entry.twin.as_ref()?.to_entry(&entry.record)))
+            .collect();
+        let indexes = snapshot.indexes.values().map(|entry| &**entry);
+        let by_name: BTreeMap<&str, &IndexEntry> = indexes
+            .chain(&twins)
+            .map(|entry| (entry.record.physical.as_str(), entry))
             .collect();
         let mut orphans = Vec::new();
         for node in snapshot.nodes.values().filter(|view| view.is_readable()) {
@@ -48,7 +53,7 @@ impl Engine {
             for (name, documents) in held_by(shared, node).await? {
                 let index = PhysicalIndex::from_stored(name.clone());
                 // What is being made or removed is nobody's business.
-                if !is_ours(&name) || shared.is_indexing(&index) {
+                if !is_ours(&name) || shared.is_indexing(&index) || shared.reshards.is_void(&index) {
                     continue;
                 }
                 let held = by_name.get(name.as_str());

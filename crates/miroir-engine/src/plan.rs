@@ -50,6 +50,22 @@ pub struct BatchPlan {
     /// The epoch of the index's placement that it is cut for.
     #[serde(default = "first_epoch", skip_serializing_if = "is_first_epoch")]
     pub epoch: Epoch,
+    /// The other physical index of an index that is being cut anew: it is done there, too, behind
+    /// what is done here. What becomes of it there says nothing of the write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<Twin>,
+}
+
+/// What a batch is on the other physical index of its index (see [`crate::reshard`]).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Twin {
+    /// Its name on the nodes.
+    pub physical: PhysicalIndex,
+    /// Its shard count.
+    pub shard_count: u32,
+    /// The epoch of its placement.
+    pub epoch: Epoch,
 }
 
 /// Plans of before placements changed do not name it.
@@ -72,6 +88,26 @@ impl BatchPlan {
             .into_iter()
             .chain(exchanged)
             .collect()
+    }
+
+    /// It does something in this physical index.
+    #[must_use]
+    pub fn concerns(&self, index: &PhysicalIndex) -> bool {
+        self.physical == *index
+            || self
+                .twin
+                .as_ref()
+                .is_some_and(|twin| twin.physical == *index)
+    }
+
+    /// The epoch of this physical index that it is cut for, if it does something there.
+    #[must_use]
+    pub fn epoch_of(&self, index: &PhysicalIndex) -> Option<Epoch> {
+        if self.physical == *index {
+            return Some(self.epoch);
+        }
+        let twin = self.twin.as_ref().filter(|twin| twin.physical == *index);
+        twin.map(|twin| twin.epoch)
     }
 }
 
@@ -200,6 +236,22 @@ impl Work {
         )
     }
 
+    /// It changes what an index holds or how it answers, so that its twin has to see it, too.
+    #[must_use]
+    pub fn has_twin(&self) -> bool {
+        matches!(
+            self,
+            Self::AddDocuments { .. }
+                | Self::DeleteDocuments
+                | Self::DeleteByFilter { .. }
+                | Self::DeleteAllDocuments
+                | Self::EditDocuments { .. }
+                | Self::UpdateSettings { .. }
+                | Self::UpdatePrimaryKey { .. }
+                | Self::DeleteIndex
+        )
+    }
+
     /// It removes the index from each node it goes to.
     #[must_use]
     pub fn is_removal(&self) -> bool {
@@ -219,6 +271,9 @@ pub struct PlannedEntry {
     /// How its documents are cut.
     #[serde(default, skip_serializing_if = "Cut::is_none")]
     pub cut: Cut,
+    /// The shard of each document in the twin, where the cut does not tell the hashes of the ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub twin_cut: Vec<u32>,
     /// Distinct ids in it.
     #[serde(default)]
     pub distinct_ids: u64,
@@ -285,6 +340,7 @@ mod tests {
                 task: TaskUid(7),
                 source: Source::Inline,
                 cut: Cut::Inline(vec![(0, 9, 3, 0)]),
+                twin_cut: Vec::new(),
                 distinct_ids: 1,
                 error: None,
             }],
@@ -293,6 +349,7 @@ mod tests {
             exchanges: Vec::new(),
             settings_step: None,
             epoch: FIRST_EPOCH,
+            twin: None,
         };
         let text = serde_json::to_string(&plan).expect("a plan serializes");
         assert_eq!(
@@ -301,7 +358,7 @@ mod tests {
         );
         let back: BatchPlan = serde_json::from_str(&text).expect("it reads back");
         assert_eq!(back, plan);
-        let later = BatchPlan {
+        let mut later = BatchPlan {
             epoch: Epoch(7),
             ..plan
         };
@@ -310,6 +367,22 @@ mod tests {
             text.ends_with(r#""requestBytesMax":1024,"epoch":7}"#),
             "{text}"
         );
+        let back: BatchPlan = serde_json::from_str(&text).expect("it reads back");
+        assert_eq!(back, later);
+        later.twin = Some(Twin {
+            physical: PhysicalIndex::from_stored("movies__8"),
+            shard_count: 16,
+            epoch: Epoch(2),
+        });
+        later.entries[0].twin_cut = vec![11];
+        let text = serde_json::to_string(&later).expect("a plan serializes");
+        assert!(
+            text.ends_with(
+                r#""epoch":7,"twin":{"physical":"movies__8","shardCount":16,"epoch":2}}"#
+            ),
+            "{text}"
+        );
+        assert!(text.contains(r#""twinCut":[11],"distinctIds":1"#), "{text}");
         let back: BatchPlan = serde_json::from_str(&text).expect("it reads back");
         assert_eq!(back, later);
     }

@@ -710,6 +710,8 @@ pub enum Change {
         epoch: Epoch,
         replica_sets: Vec<Vec<NodeId>>,
     },
+    /// Removes the placement and the node settings versions of a physical index that no index is.
+    RemovePlacement(PhysicalIndex),
     /// Adds or rewrites a node.
     PutNode(Box<NodeRecord>),
     /// Removes a node.

@@ -6,6 +6,7 @@ mod settings;
 use crate::error::EngineError;
 use crate::placing::Placing;
 use crate::plan::BatchPlan;
+use crate::prepare::PlannedTwin;
 use crate::port::{BatchRecord, Change, IndexRecord, PayloadRef, StoreError, TaskRecord};
 use crate::state::{
     Config, Effect, IndexEntry, LiveBatch, Ports, Shared, Snapshot, exchange_names,
@@ -26,7 +27,13 @@ pub(crate) struct Found {
 }
 
 /// An index as planned, where it lies, and the changes of its settings that are in flight.
-pub(crate) type FoundIndex = (IndexRecord, Placing, Vec<(BatchUid, Map<String, Value>)>);
+pub(crate) struct FoundIndex {
+    pub(crate) record: IndexRecord,
+    pub(crate) placing: Placing,
+    pub(crate) patches: Vec<(BatchUid, Map<String, Value>)>,
+    /// Its other physical index, if it has one.
+    pub(crate) twin: Option<PlannedTwin>,
+}
 
 /// Reads the store and notes the configured nodes in it.
 pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, EngineError> {
@@ -53,8 +60,17 @@ pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, Engine
     let mut snapshot = Snapshot::default();
     let mut planned = Vec::new();
     let mut mended = Vec::new();
+    let mut twins = crate::reshard::load_twins(store).await?;
     for mut record in store.load_indexes().await? {
         let placing = Placing::load(store, &record.physical).await?;
+        let twin = match twins.remove(&record.physical) {
+            Some((physical, shard_count)) => Some(PlannedTwin {
+                placing: Placing::load(store, &physical).await?,
+                physical,
+                shard_count,
+            }),
+            None => None,
+        };
         let history = settings::read(store, &record).await?;
         if history.planned != record.settings {
             record.settings = history.planned;
@@ -71,9 +87,15 @@ pub(crate) async fn load(ports: &Ports, config: &Config) -> Result<Found, Engine
                 shown.changed_by = None;
             }
             let entry = IndexEntry::new(shown, placing.replica_sets.clone(), &placing.transit);
+            let entry = entry.with_twin(twin.as_ref().map(|twin| Arc::new(twin.view())));
             snapshot.indexes.insert(record.uid.clone(), Arc::new(entry));
         }
-        planned.push((record, placing, history.in_flight));
+        planned.push(FoundIndex {
+            record,
+            placing,
+            patches: history.in_flight,
+            twin,
+        });
     }
     if !mended.is_empty() {
         store.commit(mended).await?;
@@ -129,6 +151,13 @@ pub(crate) async fn revive_with(
     }
     let placing = Placing::load(&*ports.store, &plan.physical).await?;
     let (replica_sets, transit) = placing.at(plan.epoch);
+    let twin = match &plan.twin {
+        Some(twin) => {
+            let placing = Placing::load(&*ports.store, &twin.physical).await?;
+            placing.at(twin.epoch).1
+        }
+        None => Arc::default(),
+    };
     let effect = effect_of(ports, &plan).await?;
     Ok(LiveBatch {
         payload_bytes: LiveBatch::payload_bytes_of(&plan, &inline),
@@ -138,6 +167,7 @@ pub(crate) async fn revive_with(
         inline,
         replica_sets,
         transit,
+        twin,
         nodes: record.deliveries.keys().cloned().collect(),
         effect,
         window: parking_lot::Mutex::new(None),

@@ -26,7 +26,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use miroir_core::health::{HealthMachine, HealthThresholds, NodeHealth, Observation};
-use miroir_core::id::{BatchUid, IndexUid, NodeId, PhysicalIndex, ShardId, TaskUid};
+use miroir_core::id::{BatchUid, Epoch, IndexUid, NodeId, PhysicalIndex, ShardId, TaskUid};
 use miroir_core::merge::IndexView;
 use miroir_core::placement::{Placement, Transit};
 use parking_lot::{Mutex, RwLock};
@@ -138,10 +138,41 @@ pub struct IndexEntry {
     pub replica_sets: ReplicaSets,
     /// The same, indexed both ways, and what lies on nodes beside it.
     pub placement: Arc<Placement>,
+    /// The other physical index, while the index is being cut anew or the way back is kept. No client
+    /// ever reads it.
+    pub twin: Option<Arc<TwinView>>,
     /// What merging must know of the settings.
     pub view: Arc<IndexView>,
     /// Lives as long as anybody reads by this placement.
     readers: Arc<()>,
+}
+
+/// The other physical index of an index: written to, not read.
+#[derive(Debug, Clone)]
+pub struct TwinView {
+    /// Its name on the nodes.
+    pub physical: PhysicalIndex,
+    /// Its shard count.
+    pub shard_count: u32,
+    /// The epoch of its placement.
+    pub epoch: Epoch,
+    /// Where its shards lie: all of them are joining there.
+    pub transit: Arc<Transit>,
+}
+
+impl TwinView {
+    /// It as an index of its own, with what its index knows.
+    #[must_use]
+    pub fn to_entry(&self, record: &IndexRecord) -> IndexEntry {
+        let record = IndexRecord {
+            physical: self.physical.clone(),
+            shard_count: self.shard_count,
+            epoch: self.epoch,
+            ..record.clone()
+        };
+        let sets = vec![Vec::new(); self.shard_count as usize];
+        IndexEntry::new(record, Arc::new(sets), &self.transit)
+    }
 }
 
 impl IndexEntry {
@@ -154,9 +185,17 @@ impl IndexEntry {
             record,
             replica_sets,
             placement: Arc::new(placement),
+            twin: None,
             view,
             readers: Arc::default(),
         }
+    }
+
+    /// The same with another physical index beside it, or with none.
+    #[must_use]
+    pub fn with_twin(mut self, twin: Option<Arc<TwinView>>) -> Self {
+        self.twin = twin;
+        self
     }
 
     /// The same placement with another record.
@@ -167,6 +206,7 @@ impl IndexEntry {
             record,
             replica_sets: self.replica_sets.clone(),
             placement: self.placement.clone(),
+            twin: self.twin.clone(),
             readers: self.readers.clone(),
         }
     }
@@ -255,6 +295,8 @@ pub struct LiveBatch {
     pub replica_sets: ReplicaSets,
     /// What lay on nodes beside them.
     pub transit: Arc<Transit>,
+    /// Where the shards of its twin lay, all of them joining; without shards once it is gone.
+    pub twin: Arc<Transit>,
     /// The nodes it goes to.
     pub nodes: BTreeSet<NodeId>,
     /// What the snapshot shows once it is done.
@@ -296,16 +338,22 @@ impl LiveBatch {
     /// One at which such a shard only joins, or lies beside, has no say.
     #[must_use]
     pub fn has_say(&self, node: &NodeId) -> bool {
-        if self.transit.is_empty() || self.replica_sets.is_empty() {
+        let is_undivided = self.transit.is_empty() && self.plan.twin.is_none();
+        if is_undivided || self.replica_sets.is_empty() {
             return true;
         }
-        let is_in = |set: &Vec<NodeId>| set.contains(node);
+        let is_in = |shard: ShardId, set: &Vec<NodeId>| {
+            set.contains(node) && !self.transit.is_joining(shard, node)
+        };
         match &self.plan.shards {
-            None => self.replica_sets.iter().any(is_in),
-            Some(shards) => shards
-                .iter()
-                .filter_map(|shard| self.replica_sets.get(shard.0 as usize))
-                .any(is_in),
+            None => {
+                let mut all = (0..).map(ShardId).zip(self.replica_sets.iter());
+                all.any(|(shard, set)| is_in(shard, set))
+            }
+            Some(shards) => shards.iter().any(|shard| {
+                let set = self.replica_sets.get(shard.0 as usize);
+                set.is_some_and(|set| is_in(*shard, set))
+            }),
         }
     }
 
@@ -401,6 +449,8 @@ pub struct Shared {
     pub(crate) copy: Desk,
     /// The movement under way.
     pub(crate) movement: Board,
+    /// Indexes being cut into another number of shards.
+    pub(crate) reshards: crate::reshard::Board,
     /// Keeps out what cannot be kept.
     pub(crate) gate: Gate,
     /// Answers that may be given again.
@@ -457,6 +507,7 @@ impl Shared {
             convoy,
             copy: Desk::default(),
             movement: Board::default(),
+            reshards: crate::reshard::Board::default(),
             gate,
             cache,
             reads: ReadBoard::default(),
@@ -492,6 +543,7 @@ impl Shared {
             !shards.any(|shard| shown.placement.is_written(*shard, node))
         };
         self.copy.is_forgiven(node, batch.uid, work)
+            || is_copy && self.reshards.is_void(&batch.plan.physical)
             || is_copy && !batch.has_say(node) && is_withdrawn()
     }
 
@@ -500,9 +552,13 @@ impl Shared {
     pub fn shown(&self, index: &PhysicalIndex) -> Option<Arc<IndexEntry>> {
         let snapshot = self.snapshot.load();
         let mut indexes = snapshot.indexes.values();
-        indexes
-            .find(|entry| entry.record.physical == *index)
-            .cloned()
+        indexes.find_map(|entry| {
+            if entry.record.physical == *index {
+                return Some(entry.clone());
+            }
+            let twin = entry.twin.as_ref()?;
+            (twin.physical == *index).then(|| Arc::new(twin.to_entry(&entry.record)))
+        })
     }
 
     /// Replaces the snapshot by a changed copy.

@@ -75,5 +75,5 @@ pub use plan::{SearchPlan, SearchPlanError};
 pub use response::{MergedPage, ResponseTemplate};
 pub use similar::{SimilarPage, SimilarPlan, SimilarRequest};
 pub use spelling::DisputedValue;
-pub use strip::{strip_document, strip_field_distribution, without_empty_vectors};
+pub use strip::{retagged, strip_document, strip_field_distribution, without_empty_vectors};
 pub use view::{FacetOrder, IndexView};

@@ -1,7 +1,7 @@
 //! Taking out of a node's JSON what only Miroir may see.
 
 use super::members::{Members, RawMembers, write_member};
-use crate::reserved::is_reserved;
+use crate::reserved::{SHARD_FIELD, is_reserved};
 use serde_json::{Map, Value};
 
 /// One document without the reserved fields; every other member keeps its text and its place.
@@ -59,6 +59,36 @@ pub fn without_empty_vectors(document: &[u8]) -> Result<Vec<u8>, serde_json::Err
     Ok(out)
 }
 
+/// One document as another index holds it whose shards are cut otherwise: its tag is this one, and
+/// everything else, its place in the insertion order too, is as it was.
+///
+/// # Errors
+/// The document is not a JSON object.
+///
+/// ```
+/// use miroir_core::merge::retagged;
+///
+/// let stored = "{\"id\":1,\"_miroir_shard\":\"⊰⊰⊰⊰\",\"_miroir_seq\":\"⊰\"}";
+/// let cut = retagged(stored.as_bytes(), "⊰⊰⊰⊱").unwrap();
+/// assert_eq!(cut, stored.replace("⊰⊰⊰⊰", "⊰⊰⊰⊱").as_bytes());
+/// ```
+pub fn retagged(document: &[u8], tag: &str) -> Result<Vec<u8>, serde_json::Error> {
+    let Members(members): RawMembers<'_> = serde_json::from_slice(document)?;
+    let quoted = Value::from(tag).to_string();
+    let mut out = Vec::with_capacity(document.len() + quoted.len());
+    out.push(b'{');
+    let mut is_first = true;
+    for (name, raw) in &members {
+        let text = match name == SHARD_FIELD {
+            true => quoted.as_bytes(),
+            false => raw.get().as_bytes(),
+        };
+        write_member(&mut out, &mut is_first, name, text);
+    }
+    out.push(b'}');
+    Ok(out)
+}
+
 /// Takes the reserved fields out of a `fieldDistribution`.
 ///
 /// ```
@@ -76,7 +106,7 @@ pub fn strip_field_distribution(distribution: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reserved::{SEQ_FIELD, SHARD_FIELD};
+    use crate::reserved::SEQ_FIELD;
     use proptest::prelude::*;
 
     #[test]

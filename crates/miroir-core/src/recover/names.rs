@@ -6,6 +6,10 @@
 //! to have had one name the later one has it now. The other was removed, or has taken the name that
 //! the later one had before.
 //!
+//! An index that was cut into another number of shards is another physical index with the same task
+//! at its end. What it is told while the other is read is marked as a copy and tells no name, so of the
+//! two the one that clients wrote to last has the name; both are whole, or the other would not be read.
+//!
 //! What nobody wrote to since its name changed cannot be told; the operator can ([`NameBasis::Said`]).
 
 use crate::id::{IndexUid, PhysicalIndex, TaskUid};
@@ -41,7 +45,11 @@ pub fn form_of(physical: &PhysicalIndex) -> Option<(IndexUid, TaskUid)> {
     if task.is_empty() || !task.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    Some((IndexUid::new(name).ok()?, TaskUid(task.parse().ok()?)))
+    let number: u64 = task.parse().ok()?;
+    Some((
+        IndexUid::new(name).ok()?,
+        TaskUid(number & (PhysicalIndex::CUT - 1)),
+    ))
 }
 
 struct Claim<'a> {

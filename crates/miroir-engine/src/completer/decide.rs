@@ -220,6 +220,13 @@ impl Completer {
                         .filter(|node| batch.transit.joining_at(node).next().is_some())
                         .map(|node| (node.clone(), batch.plan.physical.clone()));
                     round.spoilt.extend(joiners);
+                    // So may the twin.
+                    let twin = batch.plan.twin.iter();
+                    round.spoilt.extend(twin.flat_map(|twin| {
+                        let nodes = batch.nodes.iter();
+                        let nodes = nodes.filter(|node| batch.twin.is_at(node));
+                        nodes.map(|node| (node.clone(), twin.physical.clone()))
+                    }));
                 }
             }
             let ended = self.end_task(tally, entry, task, error.clone(), &touched, now);

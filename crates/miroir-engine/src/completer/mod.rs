@@ -50,6 +50,8 @@ pub(crate) struct NodeOutcome {
     pub(crate) task_errors: BTreeMap<TaskUid, Value>,
     /// Documents of joining shards could not be written.
     pub(crate) has_spoilt: bool,
+    /// The twin could not be written.
+    pub(crate) has_spoilt_twin: bool,
     /// Nothing was sent, since a later batch removes the index, or the node is made anew: the node
     /// has no say.
     pub(crate) is_moot: bool,
@@ -167,6 +169,7 @@ impl Tally {
                     error: delivery.error.clone(),
                     task_errors: BTreeMap::new(),
                     has_spoilt: false,
+                    has_spoilt_twin: false,
                     // What was noted as applied and made no task on the node was not sent.
                     is_moot: delivery.node_tasks.is_empty(),
                     witness: None,
@@ -361,6 +364,11 @@ impl Completer {
                     let copy = (node.clone(), tally.batch.plan.physical.clone());
                     self.spoilt.insert(copy);
                 }
+                if let Some(twin) = &tally.batch.plan.twin
+                    && outcome.has_spoilt_twin
+                {
+                    self.spoilt.insert((node.clone(), twin.physical.clone()));
+                }
                 if let Some(witness) = &outcome.witness {
                     let change = self.shared.copy.note_witness(&node, witness);
                     self.witnesses.extend(change.map(|c| (node.clone(), c)));
@@ -388,14 +396,14 @@ impl Completer {
                 self.forgive(&node, BatchUid(u64::MAX), true);
             }
             Event::OldestEpoch { index, reply } => {
-                let of_index = |tally: &&Tally| tally.batch.plan.physical == index;
-                let epochs = self.tallies.values().filter(of_index);
-                let _ = reply.send(epochs.map(|tally| tally.batch.plan.epoch).min());
+                let tallies = self.tallies.values();
+                let epochs = tallies.filter_map(|tally| tally.batch.plan.epoch_of(&index));
+                let _ = reply.send(epochs.min());
             }
             Event::Lags { reply } => drop(reply.send(self.lags())),
             Event::Owed { node, index, reply } => {
                 let is_owed = |tally: &&Tally| {
-                    tally.batch.plan.physical == index
+                    tally.batch.plan.concerns(&index)
                         && tally.batch.nodes.contains(&node)
                         && (!tally.outcomes.contains_key(&node)
                             || tally.replies.contains_key(&node))
@@ -662,7 +670,11 @@ impl Shared {
     /// A batch is done: what was kept for its flight is dropped.
     fn end_in_flight(&self, batch: &LiveBatch) {
         if batch.plan.work == Work::DeleteIndex {
-            self.removed.lock().remove(&batch.plan.physical);
+            let mut removed = self.removed.lock();
+            removed.remove(&batch.plan.physical);
+            if let Some(twin) = &batch.plan.twin {
+                removed.remove(&twin.physical);
+            }
         }
         self.in_flight.lock().remove(&batch.uid);
         self.live.lock().remove(&batch.uid);
@@ -674,6 +686,6 @@ impl Shared {
     #[must_use]
     pub fn is_indexing(&self, index: &PhysicalIndex) -> bool {
         let live = self.live.lock();
-        live.values().any(|batch| batch.plan.physical == *index)
+        live.values().any(|batch| batch.plan.concerns(index))
     }
 }

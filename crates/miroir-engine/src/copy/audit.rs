@@ -171,7 +171,7 @@ impl Comparison<'_> {
     }
 }
 
-async fn rest(shared: &Shared, pace: &mut Pace, documents: u64, bytes: u64) {
+pub(crate) async fn rest(shared: &Shared, pace: &mut Pace, documents: u64, bytes: u64) {
     let now = shared.ports.clock.monotonic();
     let wait = pace.note(&shared.config.copy, now, documents, bytes);
     if !wait.is_zero() {

@@ -66,6 +66,8 @@ pub(crate) enum Ask {
     Finish { node: NodeId },
     /// A step of a movement.
     Move(Turn),
+    /// A step of a re-shard.
+    Reshard(crate::reshard::turn::Turn),
 }
 
 /// Whose copy a piece is, and how it stands when the piece is on its way.
@@ -157,6 +159,7 @@ impl Ask {
             Self::Recreate { refill, .. } => refill.indexes.first().map(|copy| &copy.index),
             Self::Compare { index, .. } | Self::Copy { index, .. } => Some(index),
             Self::Move(turn) => turn.index(),
+            Self::Reshard(turn) => turn.index(),
             Self::Start { .. } | Self::Run { .. } | Self::Finish { .. } => None,
         }
     }
@@ -215,6 +218,7 @@ impl Dispatcher {
                 note,
             } => self.copy(node, index, shards, ids, note).await,
             Ask::Move(turn) => Box::pin(self.turn_movement(turn)).await,
+            Ask::Reshard(turn) => Box::pin(self.turn_reshard(turn)).await,
             Ask::Compare {
                 index,
                 shard,
@@ -241,7 +245,14 @@ impl Dispatcher {
     }
 
     pub(crate) fn rested_entry(&self, index: &PhysicalIndex) -> Option<IndexEntry> {
-        Some(self.planned(index)?.to_entry())
+        if let Some(planned) = self.planned(index) {
+            return Some(planned.to_entry());
+        }
+        let mut twins = self.preparer.indexes.values().filter_map(|planned| {
+            let twin = planned.twin.as_ref()?;
+            (twin.physical == *index).then(|| twin.view().to_entry(&planned.record))
+        });
+        twins.next()
     }
 
     // -----------------------------------------------------------------------------------------
@@ -265,9 +276,16 @@ impl Dispatcher {
         if let Some(withdrawal) = &withdrawal {
             changes.extend(withdrawal.changes());
         }
+        let void = self.plan_void_of(node);
+        if let Some((change, _)) = &void {
+            changes.push(change.clone());
+        }
         self.commit(&changes).await?;
         if let Some(withdrawal) = withdrawal {
             self.adopt(withdrawal);
+        }
+        if let Some((_, void)) = void {
+            self.adopt_void(void);
         }
         shared.step("refill.started").await;
         if is_lost {
@@ -492,7 +510,7 @@ impl Dispatcher {
     }
 
     /// Makes the documents durable; those not shown are to be removed.
-    async fn copy_work(
+    pub(crate) async fn copy_work(
         &self,
         ids: &[String],
         shown: &BTreeMap<String, Shown>,
@@ -541,6 +559,7 @@ impl Dispatcher {
                 exchanges: Vec::new(),
                 settings_step: None,
                 epoch: entry.record.epoch,
+                twin: None,
             };
             let stored = serde_json::to_value(&plan).map_err(|error| {
                 EngineError::Answer(format!("a plan cannot be written: {error}"))
@@ -562,6 +581,7 @@ impl Dispatcher {
                 inline: BTreeMap::new(),
                 replica_sets: entry.replica_sets.clone(),
                 transit: transit.clone(),
+                twin: Arc::default(),
                 nodes: BTreeSet::from([piece.node]),
                 effect: Effect::None,
                 payload_bytes: 0,
@@ -715,7 +735,7 @@ fn as_shown(
     settings.into_iter().filter_map(of_replica).collect()
 }
 
-fn unlike(expected: Option<&Shown>, held: Option<&Shown>) -> Option<Unlike> {
+pub(crate) fn unlike(expected: Option<&Shown>, held: Option<&Shown>) -> Option<Unlike> {
     match (expected, held) {
         (None, None) => None,
         (Some(_), None) => Some(Unlike::Missing),

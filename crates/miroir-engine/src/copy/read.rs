@@ -6,14 +6,16 @@ use crate::state::{IndexEntry, Shared};
 use bytes::Bytes;
 use miroir_core::digest::document_digest;
 use miroir_core::document::{PrimaryKey, document_id};
+use miroir_core::hash::shard_of;
 use miroir_core::id::{NodeId, ShardId};
-use miroir_core::merge::{strip_document, without_empty_vectors};
-use miroir_core::reserved::shard_filter;
+use miroir_core::merge::{retagged, strip_document, without_empty_vectors};
+use miroir_core::reserved::{shard_filter, shard_tag};
 use miroir_core::settings::exact_embedders;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 /// Ids on one page of a list: some hundred kilobytes.
 pub(super) const IDS_PAGE: usize = 20_000;
@@ -60,9 +62,9 @@ fn odd(error: &dyn std::fmt::Display) -> ReadFailure {
 
 /// One document as a replica shows it, reserved fields included.
 #[derive(Debug, Clone)]
-pub(super) struct Shown {
-    pub(super) raw: Vec<u8>,
-    pub(super) digest: u64,
+pub(crate) struct Shown {
+    pub(crate) raw: Vec<u8>,
+    pub(crate) digest: u64,
 }
 
 #[derive(Deserialize)]
@@ -88,6 +90,19 @@ impl Replica<'_> {
     fn filter(&self, shards: &[ShardId]) -> Option<String> {
         let held = self.entry.placement.held_by(self.node);
         shard_filter(shards, &held, self.entry.record.shard_count)
+    }
+
+    /// How many documents of these shards the node shows.
+    pub(crate) async fn count(&self, shards: &[ShardId]) -> Result<u64, ReadFailure> {
+        let held = self.entry.placement.held_by(self.node);
+        let mut body = json!({"limit": 0});
+        if let Some(filter) = shard_filter(shards, &held, self.entry.record.shard_count) {
+            body["filter"] = json!(filter);
+        }
+        let answer = self.read(&body).await?;
+        let page: Value = serde_json::from_slice(&answer).map_err(|e| odd(&e))?;
+        let total = page.get("total").and_then(Value::as_u64);
+        total.ok_or_else(|| odd(&"a page of documents tells no total"))
     }
 
     async fn read(&self, body: &Value) -> Result<Bytes, ReadFailure> {
@@ -140,7 +155,7 @@ impl Replica<'_> {
     }
 
     /// Those of these documents that exist, by id, with their vectors.
-    pub(super) async fn documents(
+    pub(crate) async fn documents(
         &self,
         ids: &[String],
     ) -> Result<BTreeMap<String, Shown>, ReadFailure> {
@@ -176,7 +191,7 @@ fn id_of(raw: &[u8], primary_key: &PrimaryKey) -> Result<String, ReadFailure> {
 ///
 /// The pages are not of one moment: what is written meanwhile may be seen twice or missed. Whoever
 /// walks takes what differs for a suspicion.
-pub(super) struct Walk<'a> {
+pub(crate) struct Walk<'a> {
     replica: Replica<'a>,
     shard: ShardId,
     offset: usize,
@@ -184,18 +199,21 @@ pub(super) struct Walk<'a> {
     is_at_end: bool,
     /// Whose vectors count.
     embedders: BTreeSet<String>,
+    /// Digests are those of the documents as they are cut into so many shards.
+    cut: Option<NonZeroU32>,
 }
 
 /// A page of a [`Walk`].
-pub(super) struct WalkPage {
-    pub(super) documents: Vec<(String, u64)>,
-    pub(super) bytes: u64,
+pub(crate) struct WalkPage {
+    pub(crate) documents: Vec<(String, u64)>,
+    pub(crate) bytes: u64,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(replica: Replica<'a>, shard: ShardId) -> Self {
+    pub(crate) fn new(replica: Replica<'a>, shard: ShardId) -> Self {
         Self {
             embedders: exact_embedders(&replica.entry.record.settings),
+            cut: None,
             replica,
             shard,
             offset: 0,
@@ -204,8 +222,16 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The same, with digests as a twin with so many shards holds the documents.
+    pub(crate) fn cut_into(self, shard_count: u32) -> Self {
+        Self {
+            cut: NonZeroU32::new(shard_count),
+            ..self
+        }
+    }
+
     /// The next page; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<WalkPage>, ReadFailure> {
+    pub(crate) async fn next(&mut self) -> Result<Option<WalkPage>, ReadFailure> {
         let Some(primary_key) = self.replica.primary_key() else {
             return Ok(None);
         };
@@ -224,8 +250,16 @@ impl<'a> Walk<'a> {
         let mut documents = Vec::with_capacity(page.results.len());
         for raw in page.results {
             let raw = raw.get().as_bytes();
-            let digest = document_digest(raw, &self.embedders).map_err(|e| odd(&e))?;
-            documents.push((id_of(raw, &primary_key)?, digest));
+            let id = id_of(raw, &primary_key)?;
+            let digest = match self.cut {
+                Some(shard_count) => {
+                    let tag = shard_tag(shard_of(&id, shard_count), shard_count.get());
+                    let cut = retagged(raw, &tag).map_err(|e| odd(&e))?;
+                    document_digest(&cut, &self.embedders)
+                }
+                None => document_digest(raw, &self.embedders),
+            };
+            documents.push((id, digest.map_err(|e| odd(&e))?));
         }
         self.is_at_end = documents.len() < self.limit;
         self.offset += documents.len();

@@ -7,6 +7,9 @@
 //! first and in requests of its own, and what concerns the joining ones behind: those documents are
 //! not all there yet, so what becomes of them says nothing of the write, and must not spoil what
 //! does.
+//!
+//! Behind both comes the **twin**: the same work, cut for the other physical index of an index that is
+//! being cut anew (see [`crate::reshard`]). It has no say either.
 
 mod reader;
 
@@ -20,7 +23,7 @@ use bytes::{Bytes, BytesMut};
 use miroir_core::document::inject_reserved;
 use miroir_core::edit;
 use miroir_core::hash::shard_of;
-use miroir_core::id::{DocumentSeq, NodeId, ShardId, TaskUid};
+use miroir_core::id::{DocumentSeq, NodeId, PhysicalIndex, ShardId, TaskUid};
 use miroir_core::mark::{self, Origin};
 use miroir_core::reserved::{shard_filter, shard_tag, shards_filter};
 use miroir_core::task::AdditionMethod;
@@ -42,17 +45,21 @@ pub(crate) struct Request {
     pub marker: Option<String>,
     /// It is for shards that are not read from the node: what comes of it has no say.
     pub is_joining: bool,
+    /// The same, and it is for the twin.
+    pub is_twin: bool,
 }
 
 /// Which of a node's shards requests are made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
-    /// Its own, then those that are joining.
-    Both,
+    /// Its own, then those that are joining, then those of the twin.
+    All,
     /// Those it is read for.
     Full,
     /// Those that are joining.
     Joining,
+    /// Those of the twin.
+    Twin,
 }
 
 /// The requests of one batch for one node, in order.
@@ -64,10 +71,12 @@ pub(crate) struct Requests<'a> {
     shards: BTreeSet<ShardId>,
     full: BTreeSet<ShardId>,
     joining: BTreeSet<ShardId>,
+    twin: BTreeSet<ShardId>,
     /// All that the node may hold documents of.
     held: Vec<ShardId>,
     section: Section,
     is_joining: bool,
+    is_twin: bool,
     tags: HashMap<u32, String>,
     only: Option<TaskUid>,
     stage: Stage,
@@ -108,8 +117,16 @@ impl<'a> Requests<'a> {
         let joining: BTreeSet<ShardId> = batch.transit.joining_at(node).collect();
         let mut held: BTreeSet<ShardId> = batch.transit.held_at(node).collect();
         held.extend(&full);
+        let twin: BTreeSet<ShardId> = batch.twin.joining_at(node).collect();
         let is_joining = section == Section::Joining;
-        let stage = if batch.plan.creation.is_some() && !is_joining {
+        // A node with nothing but the twin, or a batch of an index that was cut anew since. A removal
+        // removes both, whatever is known of where they lie.
+        let is_of_twin = batch.plan.twin.is_some()
+            && held.is_empty()
+            && batch.plan.work != Work::DeleteIndex;
+        let stage = if is_of_twin || section == Section::Twin {
+            Stage::Done
+        } else if batch.plan.creation.is_some() && !is_joining {
             Stage::Create
         } else {
             Stage::Work
@@ -125,9 +142,11 @@ impl<'a> Requests<'a> {
             },
             full,
             joining,
+            twin,
             held: held.into_iter().collect(),
             section,
             is_joining,
+            is_twin: false,
             tags: HashMap::new(),
             only,
             stage,
@@ -139,14 +158,27 @@ impl<'a> Requests<'a> {
         &self.batch.plan
     }
 
+    /// The index at hand and its shard count.
+    fn index(&self) -> (PhysicalIndex, u32) {
+        let plan = self.plan();
+        match plan.twin.as_ref().filter(|_| self.is_twin) {
+            Some(twin) => (twin.physical.clone(), twin.shard_count),
+            None => (plan.physical.clone(), plan.shard_count),
+        }
+    }
+
     /// The key of the next request, and the mark that it carries.
     fn mark(&self) -> (String, String) {
         let mut key = mark::key(self.cluster, self.batch.uid, self.request_idx, self.only);
         if self.only.is_some() && self.section == Section::Joining {
             key.push_str("/joining");
         }
+        if self.only.is_some() && self.section == Section::Twin {
+            key.push_str("/twin");
+        }
         let plan = self.plan();
-        let origin = match plan.entries.last() {
+        // The twin is nobody's index: what is told there must not pass for what clients wrote last.
+        let origin = match plan.entries.last().filter(|_| !self.is_twin) {
             Some(entry) => Origin::Task(entry.task),
             None => Origin::Copy,
         };
@@ -156,12 +188,28 @@ impl<'a> Requests<'a> {
 
     /// Something at the node is not read from there.
     fn is_divided(&self) -> bool {
-        self.held.len() > self.full.len()
+        !self.is_twin && self.held.len() > self.full.len()
+    }
+
+    /// Turns to the twin, if the node has some of it and this work is for it.
+    fn turn_to_twin(&mut self) -> bool {
+        let is_asked = matches!(self.section, Section::All | Section::Twin);
+        let plan = self.plan();
+        let is_there = !self.twin.is_empty() || plan.work == Work::DeleteIndex;
+        if self.is_twin || !is_asked || plan.twin.is_none() || !is_there || !plan.work.has_twin() {
+            return false;
+        }
+        self.is_twin = true;
+        self.is_joining = true;
+        self.shards.clone_from(&self.twin);
+        self.tags.clear();
+        self.stage = Stage::Work;
+        true
     }
 
     /// Turns to the joining shards, if this work is for them in requests of their own.
     fn turn_to_joining(&mut self) -> bool {
-        if self.is_joining || self.section != Section::Both || !self.is_divided() {
+        if self.is_joining || self.section != Section::All || !self.is_divided() {
             return false;
         }
         let is_for_them = match self.plan().work {
@@ -232,7 +280,7 @@ impl<'a> Requests<'a> {
                 }
                 Stage::Copies(_) => self.next_copies().await?,
                 Stage::Done => {
-                    if !self.turn_to_joining() {
+                    if !self.turn_to_joining() && !self.turn_to_twin() {
                         return Ok(None);
                     }
                     None
@@ -242,6 +290,7 @@ impl<'a> Requests<'a> {
                 self.request_idx += 1;
                 return Ok(Some(Request {
                     is_joining: self.is_joining,
+                    is_twin: self.is_twin,
                     ..request
                 }));
             }
@@ -250,7 +299,7 @@ impl<'a> Requests<'a> {
 
     fn begin_work(&mut self) -> Option<Request> {
         let plan = self.plan();
-        let index = plan.physical.clone();
+        let (index, _) = self.index();
         let (marker, mark) = self.mark();
         self.stage = Stage::Done;
         let marked = |write, marker| {
@@ -258,6 +307,7 @@ impl<'a> Requests<'a> {
                 write,
                 marker: Some(marker),
                 is_joining: false,
+            is_twin: false,
             })
         };
         let own = self.section_filter();
@@ -402,6 +452,7 @@ impl<'a> Requests<'a> {
             },
             marker: Some(marker),
             is_joining: false,
+            is_twin: false,
         }))
     }
 
@@ -430,6 +481,8 @@ impl<'a> Requests<'a> {
         else {
             return Ok(None);
         };
+        let (index, shard_count) = self.index();
+        let twin = plan.twin.as_ref().filter(|_| self.is_twin);
         let mut pieces = Vec::new();
         let mut piece = BytesMut::new();
         let mut scratch = Vec::new();
@@ -440,7 +493,10 @@ impl<'a> Requests<'a> {
             };
             entry_idx = idx;
             if cursor.is_none() {
-                cursor = Some(Cursor::new(self.batch, entry)?);
+                cursor = Some(match twin {
+                    Some(twin) => Cursor::of_twin(self.batch, entry, twin.shard_count)?,
+                    None => Cursor::new(self.batch, entry)?,
+                });
             }
             let Some(open) = cursor.as_mut() else {
                 break false;
@@ -461,7 +517,7 @@ impl<'a> Requests<'a> {
                 let tag = self
                     .tags
                     .entry(record.shard)
-                    .or_insert_with(|| shard_tag(ShardId(record.shard), plan.shard_count));
+                    .or_insert_with(|| shard_tag(ShardId(record.shard), shard_count));
                 scratch.clear();
                 inject_reserved(&document, tag, DocumentSeq(record.seq), &mut scratch);
                 scratch.push(b'\n');
@@ -490,7 +546,7 @@ impl<'a> Requests<'a> {
         let primary_key = plan.primary_key.clone().unwrap_or_default();
         Ok(Some(Request {
             write: NodeWrite::AddDocuments {
-                index: plan.physical.clone(),
+                index,
                 method,
                 primary_key,
                 skip_creation,
@@ -499,6 +555,7 @@ impl<'a> Requests<'a> {
             },
             marker: Some(marker),
             is_joining: false,
+            is_twin: false,
         }))
     }
 
@@ -511,7 +568,8 @@ impl<'a> Requests<'a> {
         else {
             return Ok(None);
         };
-        let Some(shard_count) = NonZeroU32::new(plan.shard_count) else {
+        let (index, shard_count) = self.index();
+        let Some(shard_count) = NonZeroU32::new(shard_count) else {
             return Ok(None);
         };
         let mut body = Vec::with_capacity(1024);
@@ -550,12 +608,13 @@ impl<'a> Requests<'a> {
         let (marker, mark) = self.mark();
         Ok(Some(Request {
             write: NodeWrite::DeleteDocuments {
-                index: plan.physical.clone(),
+                index,
                 body: body.into(),
                 marker: mark,
             },
             marker: Some(marker),
             is_joining: false,
+            is_twin: false,
         }))
     }
 }
@@ -565,6 +624,7 @@ fn unmarked(write: NodeWrite) -> Request {
         write,
         marker: None,
         is_joining: false,
+        is_twin: false,
     }
 }
 

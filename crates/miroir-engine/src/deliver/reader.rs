@@ -7,6 +7,8 @@ use crate::port::{PayloadRef, PayloadStore};
 use crate::state::LiveBatch;
 use bytes::{Bytes, BytesMut};
 use miroir_core::batch::CutRecord;
+use miroir_core::hash::shard_of_hash;
+use std::num::NonZeroU32;
 
 /// Payload files are read in windows of this size.
 const WINDOW_BYTES: usize = 1024 * 1024;
@@ -118,6 +120,8 @@ impl PayloadReader {
 pub(super) struct Cursor {
     payload: PayloadReader,
     cut: CutReader,
+    /// The shards told are those among so many, by the hashes in a file.
+    twin: Option<NonZeroU32>,
 }
 
 enum CutReader {
@@ -163,7 +167,29 @@ impl Cursor {
         Ok(Self {
             payload: PayloadReader::new(batch, entry)?,
             cut,
+            twin: None,
         })
+    }
+
+    /// The same, cut for the twin.
+    pub(super) fn of_twin(
+        batch: &LiveBatch,
+        entry: &PlannedEntry,
+        shard_count: u32,
+    ) -> Result<Self, EngineError> {
+        let mut cursor = Self::new(batch, entry)?;
+        match &mut cursor.cut {
+            CutReader::Inline { records, .. } => {
+                if records.len() != entry.twin_cut.len() {
+                    return Err(corrupt("cut", &"that of the twin is of another length"));
+                }
+                for (record, shard) in records.iter_mut().zip(&entry.twin_cut) {
+                    record.shard = *shard;
+                }
+            }
+            CutReader::File { .. } => cursor.twin = NonZeroU32::new(shard_count),
+        }
+        Ok(cursor)
     }
 
     pub(super) async fn peek(
@@ -189,7 +215,11 @@ impl Cursor {
                     records.clear();
                     for chunk in bytes.chunks_exact(CutRecord::BYTES) {
                         let fixed = chunk.try_into().map_err(|e| corrupt("cut", &e))?;
-                        records.push(CutRecord::decode(fixed));
+                        let mut record = CutRecord::decode(fixed);
+                        if let Some(shard_count) = self.twin {
+                            record.shard = shard_of_hash(record.hash, shard_count).0;
+                        }
+                        records.push(record);
                     }
                 }
                 Ok(records.get(*at).copied())

@@ -26,6 +26,7 @@
 //!   then the placement remembers it.
 
 mod api;
+pub(crate) use api::refused;
 pub(crate) mod turn;
 pub(crate) mod worker;
 
@@ -390,14 +391,14 @@ impl Board {
     }
 
     /// Readers may still go by a placement that was replaced just now.
-    fn note_readers(&self, now: Duration, readers: Weak<()>) {
+    pub(crate) fn note_readers(&self, now: Duration, readers: Weak<()>) {
         let mut all = self.readers.lock();
         all.retain(|(_, readers)| readers.strong_count() > 0);
         all.push((now, readers));
     }
 
     /// Nobody reads by a placement that was replaced before, or none for longer than `limit`.
-    fn have_readers_ended(&self, now: Duration, limit: Duration) -> bool {
+    pub(crate) fn have_readers_ended(&self, now: Duration, limit: Duration) -> bool {
         let mut all = self.readers.lock();
         all.retain(|(since, readers)| {
             readers.strong_count() > 0 && now.saturating_sub(*since) < limit

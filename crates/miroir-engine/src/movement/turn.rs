@@ -164,6 +164,15 @@ impl Dispatcher {
             let text = format!("movement {} is under way", header.id);
             return Ok(Some(Answer::Refused(text)));
         }
+        if let Some(reshard) = self.shared.reshards.copying()
+            && !moves.is_empty()
+        {
+            let text = format!(
+                "index {} is being re-sharded: wait for its end, or cancel it",
+                reshard.index_uid
+            );
+            return Ok(Some(Answer::Refused(text)));
+        }
         if let Err(text) = self.check_moves(moves) {
             return Ok(Some(Answer::Refused(text)));
         }
@@ -308,6 +317,23 @@ impl Dispatcher {
     // -----------------------------------------------------------------------------------------
     // Placements
 
+    /// The oldest epoch of an index of which a batch is owed to any node.
+    pub(crate) async fn oldest_epoch(
+        &self,
+        index: &PhysicalIndex,
+    ) -> Result<Option<Epoch>, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.events.send(Event::OldestEpoch {
+            index: index.clone(),
+            reply,
+        });
+        tokio::select! {
+            biased;
+            () = self.shared.shutdown.cancelled() => Err(EngineError::ShuttingDown),
+            oldest = answer => oldest.map_err(|_| EngineError::ShuttingDown),
+        }
+    }
+
     /// The next epoch of an index; `None` if the index is gone.
     async fn replace(
         &mut self,
@@ -316,16 +342,7 @@ impl Dispatcher {
         transit: Transit,
         group: Option<(u64, Group)>,
     ) -> Result<Option<Replacement>, EngineError> {
-        let (reply, answer) = oneshot::channel();
-        let _ = self.events.send(Event::OldestEpoch {
-            index: index.clone(),
-            reply,
-        });
-        let oldest = tokio::select! {
-            biased;
-            () = self.shared.shutdown.cancelled() => return Err(EngineError::ShuttingDown),
-            oldest = answer => oldest.map_err(|_| EngineError::ShuttingDown)?,
-        };
+        let oldest = self.oldest_epoch(index).await?;
         let Some(planned) = self.planned(index) else {
             return Ok(None);
         };
@@ -373,7 +390,8 @@ impl Dispatcher {
                     ..entry.record.clone()
                 };
                 let sets = placing.replica_sets.clone();
-                *entry = Arc::new(IndexEntry::new(shown, sets, &placing.transit));
+                let twin = entry.twin.clone();
+                *entry = Arc::new(IndexEntry::new(shown, sets, &placing.transit).with_twin(twin));
             }
         });
         if let Some(readers) = readers {
@@ -510,7 +528,7 @@ impl Dispatcher {
     }
 
     /// The node is there and has all it should have.
-    fn is_fit(&self, node: &NodeId) -> bool {
+    pub(crate) fn is_fit(&self, node: &NodeId) -> bool {
         let snapshot = self.shared.snapshot.load();
         let view = snapshot.nodes.get(node);
         view.is_some_and(|view| view.is_readable() && view.health == NodeHealth::Up)

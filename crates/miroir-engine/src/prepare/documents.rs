@@ -5,7 +5,6 @@ use crate::deliver::{LineReader, PayloadReader};
 use crate::error::EngineError;
 use crate::lookup::fetch_seqs;
 use crate::overlay::{Known, Overlay};
-use crate::placing::Placing;
 use crate::plan::{Cut, PlannedEntry, Source, Work};
 use crate::port::{Change, PayloadRef, PayloadWriter, StoreError, TaskRecord, Timestamp};
 use crate::state::{Effect, IndexEntry};
@@ -36,9 +35,41 @@ enum Checked {
     Good {
         cut: Cut,
         distinct_ids: u64,
-        shards: BTreeSet<ShardId>,
+        shards: Touched,
     },
     Bad(Value),
+}
+
+/// The shards that some documents are of.
+#[derive(Debug, Default)]
+struct Touched {
+    shards: BTreeSet<ShardId>,
+    /// Those of the twin, if there is one.
+    twin: BTreeSet<ShardId>,
+    /// The twin's shard of each document, where a plan has to tell it.
+    twin_cut: Vec<u32>,
+}
+
+/// How many shards ids are told among.
+#[derive(Debug, Clone, Copy)]
+struct Among {
+    own: NonZeroU32,
+    twin: Option<NonZeroU32>,
+}
+
+impl Among {
+    fn of(index: &PlannedIndex) -> Self {
+        let count = |count: u32| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+        let twin = index.twin.as_ref();
+        Self {
+            own: count(index.record.shard_count),
+            twin: twin.map(|twin| count(twin.shard_count)),
+        }
+    }
+
+    fn twin_shard(self, hash: u64) -> Option<ShardId> {
+        self.twin.map(|count| shard_of_hash(hash, count))
+    }
 }
 
 impl Preparer {
@@ -55,10 +86,10 @@ impl Preparer {
         let Some(index) = self.indexes.get(uid) else {
             return Ok(self.nothing(uid, task, Some(index_not_found(uid))));
         };
-        let shard_count = NonZeroU32::new(index.record.shard_count).unwrap_or(NonZeroU32::MIN);
+        let among = Among::of(index);
         let (source, reader) = open_payload(task, payloads);
         let read = match self.verify(task).await {
-            Ok(()) => self.read_ids(reader, shard_count).await,
+            Ok(()) => self.read_ids(reader, among).await,
             Err(error) => Err(error),
         };
         let (shards, hashes) = match read {
@@ -86,8 +117,8 @@ impl Preparer {
             ..bare(task)
         };
         let mut prepared = self.broadcast(index, Work::DeleteDocuments, vec![entry]);
-        prepared.nodes = nodes_of(&index.placing, &shards);
-        prepared.plan.shards = Some(shards);
+        prepared.nodes = nodes_of(index, &shards);
+        prepared.plan.shards = Some(shards.shards);
         Ok(prepared)
     }
 
@@ -95,22 +126,23 @@ impl Preparer {
     async fn read_ids(
         &self,
         reader: PayloadReader,
-        shard_count: NonZeroU32,
-    ) -> Result<(BTreeSet<ShardId>, Vec<u64>), EngineError> {
+        among: Among,
+    ) -> Result<(Touched, Vec<u64>), EngineError> {
         let mut lines = LineReader::over(reader);
-        let mut shards = BTreeSet::new();
+        let mut touched = Touched::default();
         let mut hashes = Vec::new();
         while let Some(line) = lines.next(&*self.shared.ports.payloads).await? {
             let Ok(id) = serde_json::from_slice::<String>(&line) else {
                 continue;
             };
             let hash = document_hash(&id);
-            shards.insert(shard_of_hash(hash, shard_count));
+            touched.shards.insert(shard_of_hash(hash, among.own));
+            touched.twin.extend(among.twin_shard(hash));
             if hashes.len() <= Overlay::DOCUMENTS_MAX {
                 hashes.push(hash);
             }
         }
-        Ok((shards, hashes))
+        Ok((touched, hashes))
     }
 
     // -----------------------------------------------------------------------------------------
@@ -171,8 +203,8 @@ impl Preparer {
             if is_new {
                 prepared.plan.creation = Some(self.creation(&index.record));
             } else {
-                prepared.nodes = nodes_of(&index.placing, &shards);
-                prepared.plan.shards = Some(shards);
+                prepared.nodes = nodes_of(&index, &shards);
+                prepared.plan.shards = Some(shards.shards);
             }
             prepared.effect = Effect::Put(Box::new(index.record.clone()));
             prepared.changes = changes;
@@ -190,9 +222,9 @@ impl Preparer {
         index: &mut PlannedIndex,
         tasks: &[TaskRecord],
         payloads: &BTreeMap<TaskUid, Bytes>,
-    ) -> Result<(Vec<PlannedEntry>, BTreeSet<ShardId>), EngineError> {
+    ) -> Result<(Vec<PlannedEntry>, Touched), EngineError> {
         let mut entries = Vec::with_capacity(tasks.len());
-        let mut all_shards = BTreeSet::new();
+        let mut touched = Touched::default();
         for task in tasks {
             // A barrier of this very batch stands behind it: what it did so far is remembered.
             if let Some(barrier) = index.overlay.barrier().filter(|barrier| *barrier != batch) {
@@ -226,13 +258,15 @@ impl Preparer {
                 } => {
                     planned.cut = cut;
                     planned.distinct_ids = distinct_ids;
-                    all_shards.extend(shards);
+                    planned.twin_cut = shards.twin_cut;
+                    touched.shards.extend(shards.shards);
+                    touched.twin.extend(shards.twin);
                 }
                 Checked::Bad(error) => planned.error = Some(error),
             }
             entries.push(planned);
         }
-        Ok((entries, all_shards))
+        Ok((entries, touched))
     }
 
     /// Compares a payload file with what was written, before any node gets a byte of it.
@@ -305,11 +339,11 @@ impl Preparer {
         let bad = |error: &DocumentError| {
             Checked::Bad(error_value(error.code(), error.task_message(&uid)))
         };
-        let shard_count = NonZeroU32::new(index.record.shard_count).unwrap_or(NonZeroU32::MIN);
+        let among = Among::of(index);
         let is_inline = usize::try_from(*document_count).is_ok_and(|n| n <= INLINE_CUT_MAX);
         let mut numbering = Numbering::new(index.record.next_seq);
         let mut out = CutWriter::new(is_inline);
-        let mut shards = BTreeSet::new();
+        let mut touched = Touched::default();
         let mut lines = LineReader::over(reader);
         let mut chunk: Vec<CutRecord> = Vec::new();
         let mut ids: Vec<String> = Vec::new();
@@ -328,8 +362,12 @@ impl Preparer {
                     Err(error) => return Ok(bad(&error)),
                 };
                 let len = u32::try_from(line.len()).unwrap_or(u32::MAX);
-                let record = CutRecord::new(lines.line_at, len, &id, shard_count);
-                shards.insert(record.shard());
+                let record = CutRecord::new(lines.line_at, len, &id, among.own);
+                touched.shards.insert(record.shard());
+                if let Some(shard) = among.twin_shard(record.hash) {
+                    touched.twin.insert(shard);
+                    touched.twin_cut.extend(is_inline.then_some(shard.0));
+                }
                 chunk.push(record);
                 ids.push(id.into_owned());
             }
@@ -361,7 +399,7 @@ impl Preparer {
         Ok(Checked::Good {
             cut,
             distinct_ids,
-            shards,
+            shards: touched,
         })
     }
 
@@ -502,14 +540,22 @@ fn open_payload(task: &TaskRecord, payloads: &BTreeMap<TaskUid, Bytes>) -> (Sour
 }
 
 /// The nodes that get writes of these shards.
-fn nodes_of(placing: &Placing, shards: &BTreeSet<ShardId>) -> BTreeSet<NodeId> {
+fn nodes_of(index: &PlannedIndex, touched: &Touched) -> BTreeSet<NodeId> {
+    let placing = &index.placing;
+    let shards = &touched.shards;
     let sets = shards
         .iter()
         .filter_map(|shard| placing.replica_sets.get(shard.0 as usize));
     let joiners = shards
         .iter()
         .flat_map(|shard| placing.transit.joiners(*shard));
-    sets.flatten().chain(joiners).cloned().collect()
+    let mut nodes: BTreeSet<NodeId> = sets.flatten().chain(joiners).cloned().collect();
+    if let Some(twin) = &index.twin {
+        for shard in &touched.twin {
+            nodes.extend(twin.placing.transit.joiners(*shard).cloned());
+        }
+    }
+    nodes
 }
 
 /// The id of a document that may be indexed.

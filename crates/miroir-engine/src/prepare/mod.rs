@@ -8,11 +8,11 @@ use crate::error::EngineError;
 use crate::overlay::Overlay;
 use crate::placing::{FIRST_EPOCH, Placing, ReplicaSets};
 use crate::plan::{
-    BatchPlan, Creation, Cut, PlannedEntry, REQUEST_BYTES_MAX, SettingsStep, Source, Work,
+    BatchPlan, Creation, Cut, PlannedEntry, REQUEST_BYTES_MAX, SettingsStep, Source, Twin, Work,
 };
 use crate::port::{Change, IndexRecord, TaskRecord, Timestamp};
 use crate::refusal::reserved_filter;
-use crate::state::{Effect, IndexEntry, Shared};
+use crate::state::{Effect, IndexEntry, Shared, TwinView};
 use bytes::Bytes;
 use miroir_api::code::Code;
 use miroir_api::error::ResponseError;
@@ -33,6 +33,37 @@ pub(crate) struct PlannedIndex {
     pub(crate) overlay: Overlay,
     /// Changes of settings in flight, oldest first. The record supposes that they succeed.
     pub(crate) patches: Vec<(BatchUid, Map<String, Value>)>,
+    /// The other physical index, while it is being cut anew or the way back is kept.
+    pub(crate) twin: Option<PlannedTwin>,
+}
+
+/// The other physical index of an index: it gets all that the index gets, and is not read.
+#[derive(Debug, Clone)]
+pub(crate) struct PlannedTwin {
+    pub(crate) physical: PhysicalIndex,
+    pub(crate) shard_count: u32,
+    /// It has no replica sets: all of its shards are joining where they lie.
+    pub(crate) placing: Placing,
+}
+
+impl PlannedTwin {
+    /// As readers know it.
+    pub(crate) fn view(&self) -> TwinView {
+        TwinView {
+            physical: self.physical.clone(),
+            shard_count: self.shard_count,
+            epoch: self.placing.epoch,
+            transit: self.placing.transit.clone(),
+        }
+    }
+
+    fn plan(&self) -> Twin {
+        Twin {
+            physical: self.physical.clone(),
+            shard_count: self.shard_count,
+            epoch: self.placing.epoch,
+        }
+    }
 }
 
 impl PlannedIndex {
@@ -43,6 +74,7 @@ impl PlannedIndex {
             placing,
             overlay: Overlay::default(),
             patches: Vec::new(),
+            twin: None,
         }
     }
 
@@ -53,7 +85,8 @@ impl PlannedIndex {
             transit,
             ..
         } = &self.placing;
-        IndexEntry::new(self.record.clone(), replica_sets.clone(), transit)
+        let twin = self.twin.as_ref().map(|twin| Arc::new(twin.view()));
+        IndexEntry::new(self.record.clone(), replica_sets.clone(), transit).with_twin(twin)
     }
 
     /// Forgets what is done; settings that were refused are as they were before.
@@ -84,6 +117,8 @@ pub(crate) struct Prepared {
     pub(crate) nodes: BTreeSet<NodeId>,
     pub(crate) replica_sets: ReplicaSets,
     pub(crate) transit: Arc<Transit>,
+    /// Where the shards of the twin lie.
+    pub(crate) twin: Arc<Transit>,
     pub(crate) effect: Effect,
     /// Changes of the catalog that go with it.
     pub(crate) changes: Vec<Change>,
@@ -241,7 +276,8 @@ impl Preparer {
     ) -> Result<Vec<Change>, EngineError> {
         let config = &self.shared.config;
         let physical = PhysicalIndex::new(uid, task);
-        let replica_sets = Arc::new(self.place(&physical)?);
+        let sets = self.place(&physical, config.shard_count, config.replication_factor)?;
+        let replica_sets = Arc::new(sets);
         let record = IndexRecord {
             uid: uid.clone(),
             physical: physical.clone(),
@@ -273,25 +309,34 @@ impl Preparer {
 
     /// Where a new index lies. Of each shard one replica is on a node in sync, as long as there are
     /// enough of them: what all of its nodes lack could not be reported as done.
-    fn place(&self, physical: &PhysicalIndex) -> Result<Vec<Vec<NodeId>>, EngineError> {
+    pub(crate) fn place(
+        &self,
+        physical: &PhysicalIndex,
+        shard_count: u32,
+        replication_factor: u32,
+    ) -> Result<Vec<Vec<NodeId>>, EngineError> {
         let snapshot = self.shared.snapshot.load();
         let is_in_sync = |node: &NodeId| {
             let view = snapshot.nodes.get(node);
             view.is_some_and(|view| view.record.is_in_sync)
         };
-        let sets = self.place_on(physical, |_| true)?;
+        let place_on = |is_open: &dyn Fn(&NodeId) -> bool| {
+            self.place_on(physical, shard_count, replication_factor, is_open)
+        };
+        let sets = place_on(&|_| true)?;
         if sets.iter().all(|set| set.iter().any(is_in_sync)) {
             return Ok(sets);
         }
-        Ok(self.place_on(physical, is_in_sync).unwrap_or(sets))
+        Ok(place_on(&is_in_sync).unwrap_or(sets))
     }
 
     fn place_on(
         &self,
         physical: &PhysicalIndex,
-        is_open: impl Fn(&NodeId) -> bool,
+        shard_count: u32,
+        replication_factor: u32,
+        is_open: &dyn Fn(&NodeId) -> bool,
     ) -> Result<Vec<Vec<NodeId>>, EngineError> {
-        let config = &self.shared.config;
         let snapshot = self.shared.snapshot.load();
         let closed = self.shared.closed.lock().clone();
         let records = snapshot.nodes.values().map(|view| &view.record);
@@ -308,11 +353,11 @@ impl Preparer {
             EngineError::Unsupported(format!("placing an index on these nodes: {error}"))
         };
         let topology = Topology::new(nodes.collect()).map_err(unplaceable)?;
-        let shard_count = NonZeroU32::new(config.shard_count).unwrap_or(NonZeroU32::MIN);
+        let shard_count = NonZeroU32::new(shard_count).unwrap_or(NonZeroU32::MIN);
         let placement = miroir_core::placement::place(
             physical.as_str(),
             shard_count,
-            config.replication_factor,
+            replication_factor,
             &topology,
         )
         .map_err(unplaceable)?;
@@ -436,6 +481,16 @@ impl Preparer {
         let mut prepared = self.broadcast(&index, Work::DeleteIndex, vec![bare(task)]);
         prepared.effect = Effect::Remove(uid.clone());
         prepared.changes = vec![Change::RemoveIndex(uid.clone())];
+        let reshards = &self.shared.reshards;
+        prepared
+            .changes
+            .extend(reshards.end_with(&index.record.physical));
+        if let Some(twin) = &index.twin {
+            let removed = Change::RemovePlacement(twin.physical.clone());
+            prepared.changes.push(removed);
+            let beside = twin.placing.removal(&twin.physical);
+            prepared.changes.extend(beside);
+        }
         prepared
             .changes
             .extend(index.placing.removal(&index.record.physical));
@@ -531,6 +586,11 @@ impl Preparer {
         if work == Work::DeleteIndex {
             nodes.extend(transit.beside().map(|(node, _)| node.clone()));
         }
+        let twin = index.twin.as_ref().filter(|_| work.has_twin());
+        let twin_transit = twin.map(|twin| twin.placing.transit.clone());
+        let twin_transit = twin_transit.unwrap_or_default();
+        nodes.extend(twin_transit.joining().map(|(node, _)| node.clone()));
+        let twin = twin.map(PlannedTwin::plan);
         Prepared {
             plan: BatchPlan {
                 index_uid: index.record.uid.clone(),
@@ -545,10 +605,12 @@ impl Preparer {
                 exchanges: Vec::new(),
                 settings_step: None,
                 epoch: index.placing.epoch,
+                twin,
             },
             nodes,
             replica_sets: replica_sets.clone(),
             transit: transit.clone(),
+            twin: twin_transit,
             effect: Effect::None,
             changes: Vec::new(),
         }
@@ -573,10 +635,12 @@ impl Preparer {
                 exchanges: Vec::new(),
                 settings_step: None,
                 epoch: FIRST_EPOCH,
+                twin: None,
             },
             nodes: BTreeSet::new(),
             replica_sets: Arc::default(),
             transit: Arc::default(),
+            twin: Arc::default(),
             effect: Effect::None,
             changes: Vec::new(),
         }
@@ -588,6 +652,7 @@ fn bare(task: &TaskRecord) -> PlannedEntry {
         task: task.uid,
         source: Source::None,
         cut: Cut::None,
+        twin_cut: Vec::new(),
         distinct_ids: 0,
         error: None,
     }

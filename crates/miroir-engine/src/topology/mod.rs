@@ -10,7 +10,7 @@
 pub(crate) mod carry;
 mod explain;
 mod newcomer;
-mod observe;
+pub(crate) mod observe;
 mod plan;
 mod words;
 
@@ -128,7 +128,7 @@ fn sentence(text: &str) -> String {
 }
 
 /// The nodes as a topology.
-fn topology_of(shared: &Shared, snapshot: &Snapshot) -> Result<Topology, EngineError> {
+pub(crate) fn topology_of(shared: &Shared, snapshot: &Snapshot) -> Result<Topology, EngineError> {
     let closed = shared.closed.lock().clone();
     let nodes = snapshot.nodes.values().map(|view| Node {
         id: view.record.id.clone(),

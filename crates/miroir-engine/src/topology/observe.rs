@@ -23,7 +23,7 @@ struct Sums {
 }
 
 /// The cluster as it is. Sizes are those of the nodes that answer, scaled to one copy of each shard.
-pub(super) async fn observe(shared: &Shared) -> Observed {
+pub(crate) async fn observe(shared: &Shared) -> Observed {
     let snapshot = shared.snapshot.load_full();
     let readable: Vec<&NodeId> = snapshot
         .nodes

@@ -235,6 +235,10 @@ impl State {
             } => {
                 self.placements.put(index, (epoch, replica_sets));
             }
+            Change::RemovePlacement(index) => {
+                self.placements.take(&index);
+                self.settings_versions.take_where(|(of, _), _| *of == index);
+            }
             Change::PutNode(node) => self.nodes.put(node.id.clone(), *node),
             Change::RemoveNode(id) => {
                 self.nodes.take(&id);

@@ -37,15 +37,19 @@ pub(super) fn remove_index(connection: &Connection, uid: &IndexUid) -> Sql<()> {
         .prepare_cached("DELETE FROM indexes WHERE uid = ?1 RETURNING physical")?
         .query_row([uid.as_str()], |row| row.get(0))
         .optional()?;
-    let Some(physical) = physical else {
-        return Ok(());
-    };
+    match physical {
+        Some(physical) => remove_placement(connection, &PhysicalIndex::from_stored(physical)),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn remove_placement(connection: &Connection, physical: &PhysicalIndex) -> Sql<()> {
     connection
         .prepare_cached("DELETE FROM placements WHERE physical = ?1")?
-        .execute([&physical])?;
+        .execute([physical.as_str()])?;
     connection
         .prepare_cached("DELETE FROM node_settings_version WHERE physical = ?1")?
-        .execute([&physical])?;
+        .execute([physical.as_str()])?;
     Ok(())
 }
 

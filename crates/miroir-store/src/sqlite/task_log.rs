@@ -37,6 +37,7 @@ fn apply(tx: &mut Tx<'_>, change: Change) -> Sql<()> {
             epoch,
             replica_sets,
         } => catalog::put_placement(tx, &index, epoch, &replica_sets),
+        Change::RemovePlacement(index) => catalog::remove_placement(tx, &index),
         Change::PutNode(node) => catalog::put_node(tx, &node),
         Change::RemoveNode(id) => catalog::remove_node(tx, &id),
         Change::PutNodeSettingsVersion(version) => catalog::put_settings_version(tx, &version),

@@ -159,6 +159,7 @@ fn change() -> impl Strategy<Value = Change> {
                 epoch: Epoch(epoch),
                 replica_sets,
             }),
+        1 => pick(&PHYSICALS).prop_map(|name| Change::RemovePlacement(physical(name))),
         1 => (pick(&NODES), any::<bool>(), option::of(batch_uid())).prop_map(node_record),
         1 => pick(&NODES).prop_map(|name| Change::RemoveNode(node(name))),
         1 => (pick(&PHYSICALS), pick(&NODES), task_uid()).prop_map(|(index, name, version)| {
