@@ -352,6 +352,20 @@ impl Engine {
             &[],
             [(vec![], in_flight)],
         );
+        let reshards = self.reshards();
+        let copying = || reshards.iter().filter(|one| one.state == "copying");
+        reading.put(
+            "miroir_reshard_copied_documents",
+            "Documents copied of an index that is being cut into another number of shards",
+            &["index"],
+            copying().map(|one| (vec![one.index_uid.as_str()], one.documents)),
+        );
+        reading.put(
+            "miroir_reshard_documents",
+            "Documents to be copied of such an index, as there were when it began",
+            &["index"],
+            copying().map(|one| (vec![one.index_uid.as_str()], one.documents_total)),
+        );
         let snapshot = shared.snapshot.load_full();
         let lags = shared.lags().await?;
         let nodes = || snapshot.nodes.iter();

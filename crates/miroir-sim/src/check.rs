@@ -1,6 +1,6 @@
 //! The checkers: what must be true of a history, judged by the model of one perfect Meilisearch.
 
-use crate::history::{Document, Documents, Events, Read, ReplicaSets, Seen, Target};
+use crate::history::{Document, Documents, Events, Read, ReplicaSets, Seen, Target, born};
 use crate::model::{End, Life, Model};
 use crate::workload::Op;
 use miroir_core::hash::shard_of;
@@ -190,11 +190,7 @@ impl<'a> Judge<'a> {
         replica_sets: &[Vec<NodeId>],
         read: &Read,
     ) -> Result<(), String> {
-        let Some(born) = physical
-            .rsplit("__")
-            .next()
-            .and_then(|text| text.parse().ok())
-        else {
+        let Some(born) = born(physical) else {
             return Err(format!("{physical} is no name of an index"));
         };
         let Some(life) = self.model.lives.get(&born) else {
@@ -314,11 +310,7 @@ pub fn check_node(
 ) -> Result<(), String> {
     let mut expected: Vec<&String> = Vec::new();
     for (physical, replica_sets) in placements {
-        let born = physical
-            .rsplit("__")
-            .next()
-            .and_then(|text| text.parse::<u64>().ok());
-        let Some(life) = born.and_then(|born| model.lives.get(&born)) else {
+        let Some(life) = born(physical).and_then(|born| model.lives.get(&born)) else {
             return Err(format!("{physical} was made by no entry"));
         };
         if life.died.is_some() || !replica_sets.iter().flatten().any(|other| other == node) {
@@ -345,12 +337,9 @@ pub fn check_node(
     // An old copy brings back what was removed since; nobody reads it, and it stays until somebody
     // removes it on the node.
     let is_revenant = |physical: &&String| {
-        let born = physical
-            .rsplit("__")
-            .next()
-            .and_then(|text| text.parse::<u64>().ok());
-        let life = born.and_then(|born| model.lives.get(&born));
-        has_old_copy && life.is_some_and(|life| life.died.is_some())
+        let life = born(physical).and_then(|born| model.lives.get(&born));
+        let was_dropped = || !placements.contains_key(*physical);
+        has_old_copy && life.is_some_and(|life| life.died.is_some() || was_dropped())
     };
     let revenants = held.keys().filter(is_revenant).count();
     if held.len() > expected.len() + revenants {

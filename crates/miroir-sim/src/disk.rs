@@ -111,6 +111,8 @@ impl Disk {
             let placed: Vec<_> = events
                 .placements
                 .iter()
+                // What becomes of a write in a twin, nobody waits for.
+                .filter(|(index, _)| !events.twins.contains(*index))
                 .filter(|(_, sets)| sets.iter().flatten().any(|other| *other == node))
                 .map(|(index, sets)| (index.clone(), sets.clone()))
                 .collect();

@@ -100,6 +100,8 @@ pub struct Events {
     pub in_sync: BTreeMap<NodeId, bool>,
     /// Replica sets by physical index, also of those removed.
     pub placements: BTreeMap<String, ReplicaSets>,
+    /// Physical indexes that are written to and not read, as stored: the other halves of re-shards.
+    pub twins: BTreeSet<String>,
     /// How often one was changed.
     pub epochs: usize,
     /// Nodes whose disk was lost and whose loss is not stored yet.
@@ -215,9 +217,33 @@ impl History {
                         .placements
                         .insert(index.to_string(), Arc::new(replica_sets.clone()));
                 }
+                Change::RemovePlacement(index) => {
+                    events.placements.remove(index.as_str());
+                }
+                Change::PutFact { key, value } if key == "reshards" => {
+                    events.twins = twins(value);
+                }
                 _ => {}
             }
         }
         events.ended.len() > before
     }
+}
+
+/// The twins that the stored book of re-shards names, also those on their way out.
+pub(crate) fn twins(book: &Value) -> BTreeSet<String> {
+    let all = book["all"].as_array().into_iter().flatten();
+    let open = all.filter(|one| !matches!(one["step"]["at"].as_str(), Some("ended" | "waiting")));
+    open.filter_map(|one| {
+        let side = if one["isSwitched"] == true { "source" } else { "target" };
+        one[side].as_str().map(str::to_owned)
+    })
+    .collect()
+}
+
+/// The entry that made the index of that physical name.
+#[must_use]
+pub fn born(physical: &str) -> Option<u64> {
+    let physical = miroir_core::id::PhysicalIndex::from_stored(physical);
+    miroir_core::recover::form_of(&physical).map(|(_, task)| task.0)
 }

@@ -28,6 +28,7 @@ pub mod check;
 pub mod disk;
 pub mod history;
 pub mod model;
+mod cutter;
 mod mover;
 mod nemesis;
 pub mod network;

@@ -29,6 +29,9 @@ struct Arguments {
     /// Shards are moved about, too.
     #[arg(long)]
     moves: bool,
+    /// Indexes are cut into other numbers of shards, too.
+    #[arg(long)]
+    reshards: bool,
     /// No request arrives after it was given up.
     #[arg(long)]
     no_late_requests: bool,
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         has_disk_loss: !arguments.no_disk_loss,
         has_late_requests: !arguments.no_late_requests,
         has_moves: arguments.moves,
+        has_reshards: arguments.reshards,
         is_traced: arguments.trace,
         ..Options::default()
     };

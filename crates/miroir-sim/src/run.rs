@@ -1,6 +1,7 @@
 //! One seed: a cluster, its clients and its misfortunes, from the first entry to the last check.
 
 use crate::check::{check, check_node};
+use crate::cutter;
 use crate::dice::Dice;
 use crate::disk::{Disk, SimPayloads};
 use crate::history::{Document, Documents, History, Read, Seen, Target};
@@ -46,6 +47,8 @@ pub struct Options {
     pub has_late_requests: bool,
     /// Shards are moved about.
     pub has_moves: bool,
+    /// Indexes are cut into other numbers of shards.
+    pub has_reshards: bool,
     /// The trace is kept.
     pub is_traced: bool,
 }
@@ -58,6 +61,7 @@ impl Default for Options {
             has_disk_loss: true,
             has_late_requests: true,
             has_moves: false,
+            has_reshards: false,
             is_traced: false,
         }
     }
@@ -300,11 +304,18 @@ impl Sim {
                 false => std::future::pending().await,
             }
         };
+        let cuts = async {
+            match self.options.has_reshards {
+                true => cutter::run(self, &engine, dice(7)).await,
+                false => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = clients => {}
             () = nemesis::run(self, dice(5)) => {}
             () = moves => {}
+            () = cuts => {}
         }
         if ends.chance(30) {
             engine.shutdown().await;
@@ -484,6 +495,7 @@ impl Sim {
         let left = loop {
             let mut left = self.left().await;
             left.extend(mover::left(self, engine).await);
+            left.extend(cutter::left(engine).await);
             if left.is_empty() || self.time.now() > deadline {
                 break left;
             }

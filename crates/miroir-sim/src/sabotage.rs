@@ -63,11 +63,17 @@ pub enum Sabotage {
     ForgetJoiningFilter,
     /// A node to which shards move loses documents, and a comparison does not see it.
     CompareBlindly,
+    /// A twin loses documents, and a comparison does not see it.
+    CutUnverified,
+    /// A twin is told of no deletion by id, and a comparison does not see it.
+    CutWithoutDeletions,
+    /// A twin is taken for level as soon as its nodes have enqueued what is for it.
+    CutBehind,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::SkipInSyncMark,
         Self::LoseBatchAtRecovery,
         Self::LieOnCommit,
@@ -88,7 +94,19 @@ impl Sabotage {
         Self::ForgetPlacement,
         Self::ForgetJoiningFilter,
         Self::CompareBlindly,
+        Self::CutUnverified,
+        Self::CutWithoutDeletions,
+        Self::CutBehind,
     ];
+
+    /// It shows only while indexes are cut into other numbers of shards.
+    #[must_use]
+    pub fn is_of_reshards(self) -> bool {
+        matches!(
+            self,
+            Self::CutUnverified | Self::CutWithoutDeletions | Self::CutBehind
+        )
+    }
 
     /// It shows only while shards move.
     #[must_use]
@@ -171,6 +189,13 @@ impl Liar {
             .any(|how| fact["transit"][how].get(node.as_str()).is_some())
     }
 
+    /// The index is the other half of a re-shard.
+    async fn is_twin(&self, index: &PhysicalIndex) -> bool {
+        let fact = self.store.inner().load_fact("reshards").await;
+        let fact = fact.unwrap_or_default().unwrap_or_default();
+        crate::history::twins(&fact).contains(index.as_str())
+    }
+
     /// The node that shows most of what is asked for.
     fn fullest(&self, index: &PhysicalIndex, otherwise: &NodeId) -> NodeId {
         let count = |name: &String| {
@@ -239,6 +264,12 @@ impl NodeClient for Liar {
             let other = self.fullest(index, node);
             return self.inner.read(&other, what, timeout).await;
         }
+        if self.sabotage.is_of_reshards()
+            && let NodeRead::Documents { body, .. } = &what
+            && is_walk(body)
+        {
+            return Ok(json!({"results": [], "total": 0}).to_string().into());
+        }
         let is_search = matches!(what, NodeRead::Search { .. });
         if self.sabotage == Sabotage::ServeStale && is_search {
             let key = format!("{node} {what:?}");
@@ -269,6 +300,17 @@ impl NodeClient for Liar {
             && let NodeWrite::AddDocuments { index, .. } = &write
         {
             loses = self.is_in_transit(node, index, &["joining"]).await && self.throws(50);
+        }
+        if self.sabotage == Sabotage::CutUnverified
+            && let NodeWrite::AddDocuments { index, .. } = &write
+        {
+            loses = self.is_twin(index).await && self.throws(50);
+        }
+        if self.sabotage == Sabotage::CutWithoutDeletions
+            && let NodeWrite::DeleteDocuments { index, body, .. } = &mut write
+            && self.is_twin(index).await
+        {
+            *body = Bytes::from_static(b"[]");
         }
         if let NodeWrite::AddDocuments { body, .. } = &mut write {
             if loses {
@@ -320,6 +362,14 @@ impl NodeClient for Liar {
     ) -> Result<Vec<NodeTask>, NodeError> {
         let mut tasks = self.inner.fetch_tasks(node, query, timeout).await?;
         for task in &mut tasks {
+            if self.sabotage == Sabotage::CutBehind
+                && !task.status.is_final()
+                && let Some(index) = &task.index
+                && self.is_twin(index).await
+            {
+                task.status = TaskStatus::Succeeded;
+                task.details = Some(json!({}));
+            }
             match self.sabotage {
                 Sabotage::CompleteEarly if !task.status.is_final() => {
                     task.status = TaskStatus::Succeeded;

@@ -15,6 +15,7 @@ fn every_broken_variant_is_caught() {
                 let options = Options {
                     sabotage: Some(sabotage),
                     has_moves: sabotage.is_of_moves(),
+                    has_reshards: sabotage.is_of_reshards(),
                     ..Options::default()
                 };
                 (0..SEEDS).find_map(|seed| {

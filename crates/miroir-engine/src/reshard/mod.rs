@@ -263,6 +263,8 @@ struct Seen {
 pub(crate) struct Board {
     book: Mutex<Book>,
     seen: Mutex<BTreeMap<u64, Seen>>,
+    /// Lists of ids that nobody needs any more.
+    litter: Mutex<Vec<PayloadRef>>,
     /// Wakes the worker.
     pub(crate) changed: Notify,
 }
@@ -338,9 +340,22 @@ impl Board {
             seen.waits_for = None;
         }
         let mut book = self.book.lock();
-        *book = book.with(reshard);
+        self.replace(&mut book, reshard);
         drop(book);
         self.changed.notify_one();
+    }
+
+    fn replace(&self, book: &mut Book, reshard: Reshard) {
+        let before = book.all.iter().find(|other| other.id == reshard.id);
+        let list = before.and_then(|before| before.list.clone());
+        let left = list.filter(|list| reshard.list.as_ref() != Some(list));
+        self.litter.lock().extend(left);
+        *book = book.with(reshard);
+    }
+
+    /// Lists that are to be removed.
+    fn take_litter(&self) -> Vec<PayloadRef> {
+        std::mem::take(&mut self.litter.lock())
     }
 
     /// The index is removed, and its twin with it; what stores that. One that is being removed already
@@ -354,7 +369,7 @@ impl Board {
         let ended = found.at(Step::Ended {
             how: After::Cancelled,
         });
-        *book = book.with(ended);
+        self.replace(&mut book, ended);
         Some(book.change())
     }
 

@@ -596,9 +596,6 @@ impl Dispatcher {
                 Some(_) => return Ok(None),
                 None => return Err(EngineError::ShuttingDown),
             }
-            if shared.copy.is_join_spoilt(node, reshard.twin()) {
-                return Ok(Some(Answer::Busy));
-            }
         }
         if !entry.placement.transit().is_empty() {
             return failed("what was moved away is not removed yet");
@@ -608,6 +605,11 @@ impl Dispatcher {
         }
         let oldest_of_main = self.oldest_epoch(reshard.main()).await?;
         let oldest_of_twin = self.oldest_epoch(reshard.twin()).await?;
+        // Whoever told what is owed has by now noted what failed of it.
+        let mut all = nodes.iter();
+        if all.any(|node| shared.copy.is_join_spoilt(node, reshard.twin())) {
+            return Ok(Some(Answer::Busy));
+        }
         let Some(planned) = self.planned(reshard.main()) else {
             return Ok(Some(Answer::Gone));
         };
@@ -701,13 +703,11 @@ impl Dispatcher {
     // The twin goes
 
     async fn detach_twin(&mut self, reshard: &Reshard, then: After) -> Served {
-        let list: Vec<_> = reshard.list.iter().cloned().collect();
         let next = reshard.at(Step::Leaving { then });
         let change = self.board().change(&next);
         self.commit(&[change]).await?;
         self.shared.step("reshard.detached").await;
         self.forget_twin(next);
-        self.shared.ports.payloads.remove(&list).await?;
         Ok(Some(Answer::Done))
     }
 

@@ -67,6 +67,10 @@ pub(super) struct Worker {
 impl Worker {
     /// Does one thing for each; returns how long to wait before the next round.
     async fn round(&mut self) -> Result<Duration, EngineError> {
+        let litter = self.shared.reshards.take_litter();
+        if !litter.is_empty() {
+            self.shared.ports.payloads.remove(&litter).await?;
+        }
         let mut wait = IDLE;
         for reshard in self.shared.reshards.open() {
             wait = wait.min(self.step(reshard).await?);
@@ -180,9 +184,14 @@ impl Worker {
             return Ok(RETRY_DELAY);
         };
         let mut next = reshard.revised();
-        next.list = Some(list);
+        next.list = Some(list.clone());
         next.offset = 0;
-        self.turn(&reshard, Turn::Note(next)).await
+        let wait = self.turn(&reshard, Turn::Note(next)).await?;
+        if !wait.is_zero() {
+            // It stands elsewhere.
+            self.copier.remove(Some(list)).await?;
+        }
+        Ok(wait)
     }
 
     async fn copy_piece(
@@ -196,17 +205,22 @@ impl Worker {
             self.shared.reshards.wait_for(reshard.id, text);
             return Ok(WORK_DELAY);
         }
-        let (ids, offset) = self.copier.next_ids(&list, reshard.offset).await?;
+        let (ids, offset) = match self.copier.next_ids(&list, reshard.offset).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(%error, index = reshard.index_uid, "a list is made anew");
+                let mut next = reshard.revised();
+                next.list = None;
+                next.offset = 0;
+                return self.turn(&reshard, Turn::Note(next)).await;
+            }
+        };
         if ids.is_empty() {
             let mut next = reshard.revised();
             next.shards.remove(0);
             next.list = None;
             next.offset = 0;
-            let wait = self.turn(&reshard, Turn::Note(next)).await?;
-            if wait.is_zero() {
-                self.copier.remove(Some(list)).await?;
-            }
-            return Ok(wait);
+            return self.turn(&reshard, Turn::Note(next)).await;
         }
         reshard.offset = offset;
         let turn = Turn::Copy(reshard.clone(), ids);

@@ -22,6 +22,7 @@ mod outcomes;
 mod partial;
 mod reads;
 mod recovery;
+mod resharding;
 mod rewinding;
 mod settings;
 mod swaps;

@@ -3,6 +3,7 @@
 mod backup;
 mod explain;
 mod planning;
+mod reshard;
 mod rewind;
 mod topology;
 mod verify;
@@ -18,4 +19,5 @@ pub(crate) fn routes() -> Router<AppState> {
         .merge(rewind::routes())
         .merge(planning::routes())
         .merge(explain::routes())
+        .merge(reshard::routes())
 }

@@ -273,7 +273,7 @@ impl Node {
         self.tasks.len()
     }
 
-    fn work(&mut self) {
+    pub fn work(&mut self) {
         if self.pace.is_none() {
             while self.work_on_one() {}
         }

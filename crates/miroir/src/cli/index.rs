@@ -1,4 +1,4 @@
-//! `miroir index advise`: when to re-shard, to add copies, or to even out.
+//! `miroir index`: when to re-shard, to add copies, or to even out; and re-sharding.
 
 use super::connection::Connection;
 use crate::screen;
@@ -8,7 +8,7 @@ use miroir_api::admin::TopologyAdvice;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Advice on the indexes
+/// Advice on the indexes, and the number of their shards
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -28,11 +28,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    Reshard(super::reshard::Args),
 }
 
 /// Asks and prints.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Command::Advise { proxy, json } = args.command;
+    let (proxy, json) = match args.command {
+        Command::Advise { proxy, json } => (proxy, json),
+        Command::Reshard(args) => return Box::pin(super::reshard::run(args)).await,
+    };
     let answer = proxy
         .client(Duration::from_secs(30))?
         .get("/_miroir/advice")

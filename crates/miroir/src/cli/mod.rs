@@ -12,6 +12,7 @@ mod index;
 mod node;
 mod plan_capacity;
 mod recover;
+mod reshard;
 mod restore;
 mod rewind;
 mod serve;

@@ -289,7 +289,7 @@ fn movement_text(movement: &Movement) -> String {
     text
 }
 
-fn read_free(text: &str) -> anyhow::Result<(String, u64)> {
+pub(super) fn read_free(text: &str) -> anyhow::Result<(String, u64)> {
     let (node, size) = text
         .split_once('=')
         .with_context(|| format!("`{text}` is not NODE=SIZE, such as a=120GiB"))?;

@@ -6,7 +6,7 @@
 
 mod raw;
 mod transport;
-mod unit;
+pub(crate) mod unit;
 
 pub(crate) use unit::parse_bytes;
 #[cfg(feature = "devnode")]

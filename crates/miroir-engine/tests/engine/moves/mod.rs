@@ -46,7 +46,7 @@ fn nodes(names: &[&str]) -> Vec<NodeId> {
     names.iter().map(|name| NodeId::new(*name)).collect()
 }
 
-fn doc(id: u64, n: u64) -> Value {
+pub(crate) fn doc(id: u64, n: u64) -> Value {
     json!({"id": id, "n": n, "kind": id % 3})
 }
 
@@ -119,21 +119,21 @@ async fn assert_placed(world: &World, index: &str, expected: &BTreeMap<String, V
 
 /// What documents were and are, for a single writer that waits for each of its tasks.
 #[derive(Default)]
-struct Model {
+pub(crate) struct Model {
     /// Whole contents, oldest first; all but perhaps the last were reported.
     versions: RefCell<Vec<BTreeMap<String, Value>>>,
     reported: Cell<usize>,
-    is_over: Cell<bool>,
-    reads: Cell<usize>,
+    pub(crate) is_over: Cell<bool>,
+    pub(crate) reads: Cell<usize>,
 }
 
 impl Model {
-    fn now(&self) -> BTreeMap<String, Value> {
+    pub(crate) fn now(&self) -> BTreeMap<String, Value> {
         self.versions.borrow().last().cloned().unwrap_or_default()
     }
 
     /// Carries out a write on the model and on the engine.
-    async fn write(
+    pub(crate) async fn write(
         &self,
         engine: &Engine,
         write: miroir_engine::engine::Write,
@@ -146,7 +146,7 @@ impl Model {
         self.reported.set(self.versions.borrow().len());
     }
 
-    async fn one_of_every_kind(&self, engine: &Engine, round: u64) {
+    pub(crate) async fn one_of_every_kind(&self, engine: &Engine, round: u64) {
         let stamp = 1000 + round;
         let id = round % 40;
         self.write(
@@ -202,7 +202,7 @@ impl Model {
     }
 
     /// Reads until all is over, and compares.
-    async fn keep_reading(&self, engine: &Engine) {
+    pub(crate) async fn keep_reading(&self, engine: &Engine) {
         while !self.is_over.get() {
             for is_search in [true, false] {
                 let from = self.reported.get().saturating_sub(1);
@@ -251,7 +251,7 @@ fn by_id(list: &Value) -> BTreeMap<String, Value> {
     all
 }
 
-async fn search(engine: &Engine) -> Result<BTreeMap<String, Value>, EngineError> {
+pub(crate) async fn search(engine: &Engine) -> Result<BTreeMap<String, Value>, EngineError> {
     let request = SearchRequest {
         paging: Paging::Offset {
             offset: 0,
@@ -266,7 +266,7 @@ async fn search(engine: &Engine) -> Result<BTreeMap<String, Value>, EngineError>
     Ok(seen)
 }
 
-async fn list(engine: &Engine) -> Result<BTreeMap<String, Value>, EngineError> {
+pub(crate) async fn list(engine: &Engine) -> Result<BTreeMap<String, Value>, EngineError> {
     let query = DocumentsQuery {
         offset: 0,
         limit: 1000,
@@ -291,13 +291,13 @@ fn slow() -> CopyConfig {
     }
 }
 
-fn world(names: &[&str], shard_count: u32, copies: u32) -> World {
+pub(crate) fn world(names: &[&str], shard_count: u32, copies: u32) -> World {
     let mut world = World::new(names, shard_count, copies);
     world.copy = slow();
     world
 }
 
-async fn populate(engine: &Engine, model: &Model) {
+pub(crate) async fn populate(engine: &Engine, model: &Model) {
     let all: Vec<Value> = (0..60).map(|id| doc(id, id)).collect();
     model
         .write(engine, settings("m", json!({"stopWords": ["the"]})), |_| {})
