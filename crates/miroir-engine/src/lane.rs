@@ -967,7 +967,11 @@ fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
             .filter_map(|part| part.end.as_ref());
         ends.any(|task| {
             let has_failed = matches!(task.status, TaskStatus::Failed | TaskStatus::Canceled);
-            has_failed && !task.error.as_ref().is_some_and(|error| is_harmless(&batch.plan.work, error))
+            has_failed
+                && !task
+                    .error
+                    .as_ref()
+                    .is_some_and(|error| is_harmless(&batch.plan.work, error))
         })
     };
     total.has_spoilt = has_failed(false);

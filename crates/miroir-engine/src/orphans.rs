@@ -53,7 +53,8 @@ impl Engine {
             for (name, documents) in held_by(shared, node).await? {
                 let index = PhysicalIndex::from_stored(name.clone());
                 // What is being made or removed is nobody's business.
-                if !is_ours(&name) || shared.is_indexing(&index) || shared.reshards.is_void(&index) {
+                if !is_ours(&name) || shared.is_indexing(&index) || shared.reshards.is_void(&index)
+                {
                     continue;
                 }
                 let held = by_name.get(name.as_str());

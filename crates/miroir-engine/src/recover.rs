@@ -6,8 +6,8 @@ mod settings;
 use crate::error::EngineError;
 use crate::placing::Placing;
 use crate::plan::BatchPlan;
-use crate::prepare::PlannedTwin;
 use crate::port::{BatchRecord, Change, IndexRecord, PayloadRef, StoreError, TaskRecord};
+use crate::prepare::PlannedTwin;
 use crate::state::{
     Config, Effect, IndexEntry, LiveBatch, Ports, Shared, Snapshot, exchange_names,
 };

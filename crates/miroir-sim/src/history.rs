@@ -235,7 +235,11 @@ pub(crate) fn twins(book: &Value) -> BTreeSet<String> {
     let all = book["all"].as_array().into_iter().flatten();
     let open = all.filter(|one| !matches!(one["step"]["at"].as_str(), Some("ended" | "waiting")));
     open.filter_map(|one| {
-        let side = if one["isSwitched"] == true { "source" } else { "target" };
+        let side = if one["isSwitched"] == true {
+            "source"
+        } else {
+            "target"
+        };
         one[side].as_str().map(str::to_owned)
     })
     .collect()

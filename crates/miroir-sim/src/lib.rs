@@ -25,10 +25,10 @@ mod filter;
 pub mod time;
 
 pub mod check;
+mod cutter;
 pub mod disk;
 pub mod history;
 pub mod model;
-mod cutter;
 mod mover;
 mod nemesis;
 pub mod network;

@@ -14,6 +14,21 @@ fn five_hundred_seeds_keep_every_promise() {
     assert!(sum.total.crashes > 500 && sum.total.reads > 20_000 && sum.total.errors > 100);
 }
 
+#[test]
+fn two_hundred_seeds_in_which_indexes_are_cut_anew_keep_every_promise() {
+    let options = Options {
+        has_reshards: true,
+        ..Options::default()
+    };
+    let sum = sweep(0..200, options);
+    for finding in &sum.findings {
+        println!("seed {}: {:#?}", finding.seed, finding.wrong);
+    }
+    println!("{:?}", sum.total);
+    assert!(sum.findings.is_empty(), "{} seeds", sum.findings.len());
+    assert!(sum.total.epochs > 200, "placements changed");
+}
+
 /// Nothing is wrong any more in a seed in which something was, with these options.
 fn check(seed: u64, options: Options) {
     assert_eq!(

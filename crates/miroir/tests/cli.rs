@@ -52,6 +52,7 @@ fn the_help_is_the_reviewed_one() {
         ("explain-shard", &["explain", "shard", "--help"]),
         ("explain-query", &["explain", "query", "--help"]),
         ("index-advise", &["index", "advise", "--help"]),
+        ("index-reshard", &["index", "reshard", "--help"]),
         ("plan-capacity", &["plan-capacity", "--help"]),
     ] {
         let (output, _) = run(miroir().args(args));

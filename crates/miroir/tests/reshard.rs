@@ -54,7 +54,12 @@ struct Model {
 
 impl Model {
     fn now(&self) -> Documents {
-        self.versions.lock().unwrap().last().cloned().unwrap_or_default()
+        self.versions
+            .lock()
+            .unwrap()
+            .last()
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Writes to both, and waits for the tasks.
@@ -173,13 +178,23 @@ fn by_id(list: &Value) -> Documents {
     let mut all = Documents::new();
     for document in list.as_array().unwrap() {
         let before = all.insert(document["id"].to_string(), document.clone());
-        assert!(before.is_none(), "document {} is shown twice", document["id"]);
+        assert!(
+            before.is_none(),
+            "document {} is shown twice",
+            document["id"]
+        );
     }
     all
 }
 
 /// Writers and readers run until the work is done.
-fn busy(model: &Model, cluster: &Cluster, reference: &Client, rounds: &mut u64, work: impl FnOnce()) {
+fn busy(
+    model: &Model,
+    cluster: &Cluster,
+    reference: &Client,
+    rounds: &mut u64,
+    work: impl FnOnce(),
+) {
     model.is_over.store(false, Ordering::SeqCst);
     let (first, last) = (*rounds, AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -270,8 +285,14 @@ fn an_index_is_cut_from_8_into_32_shards_and_back_under_writers_and_readers() {
         known.extend(all.iter().map(|one| (one["id"].to_string(), one.clone())));
     });
 
-    let plan = json_of(&cluster, &["index", "reshard", INDEX, "--shards", "32", "--plan"]);
-    assert_eq!((&plan["fromShards"], &plan["toShards"]), (&json!(8), &json!(32)));
+    let plan = json_of(
+        &cluster,
+        &["index", "reshard", INDEX, "--shards", "32", "--plan"],
+    );
+    assert_eq!(
+        (&plan["fromShards"], &plan["toShards"]),
+        (&json!(8), &json!(32))
+    );
     assert_eq!(plan["documents"], FIRST, "{plan}");
     let nodes = plan["nodes"].as_array().unwrap();
     let shards: u64 = nodes.iter().filter_map(|one| one["shards"].as_u64()).sum();

@@ -121,9 +121,8 @@ impl<'a> Requests<'a> {
         let is_joining = section == Section::Joining;
         // A node with nothing but the twin, or a batch of an index that was cut anew since. A removal
         // removes both, whatever is known of where they lie.
-        let is_of_twin = batch.plan.twin.is_some()
-            && held.is_empty()
-            && batch.plan.work != Work::DeleteIndex;
+        let is_of_twin =
+            batch.plan.twin.is_some() && held.is_empty() && batch.plan.work != Work::DeleteIndex;
         let stage = if is_of_twin || section == Section::Twin {
             Stage::Done
         } else if batch.plan.creation.is_some() && !is_joining {
@@ -307,7 +306,7 @@ impl<'a> Requests<'a> {
                 write,
                 marker: Some(marker),
                 is_joining: false,
-            is_twin: false,
+                is_twin: false,
             })
         };
         let own = self.section_filter();

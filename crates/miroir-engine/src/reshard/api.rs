@@ -40,7 +40,8 @@ impl Engine {
     /// readers were switched), `back` (switch them back) or `drop` (let the way back go).
     ///
     /// # Errors
-    /// [`EngineError::Client`] if there is none, or it does not stand so, or there is no such word.
+    /// [`EngineError::IndexNotFound`], or [`EngineError::Client`] if the index has none, or it does not
+    /// stand so, or there is no such word.
     pub async fn steer_reshard(&self, index: &IndexUid, word: &str) -> Result<(), EngineError> {
         let steering = match word {
             "pause" => Steering::Pause,
@@ -55,6 +56,14 @@ impl Engine {
                 return Err(refused(text));
             }
         };
+        let physical = {
+            let snapshot = self.shared().snapshot.load();
+            snapshot.index(index)?.record.physical.clone()
+        };
+        if self.shared().reshards.of(&physical).is_none() {
+            let text = format!("Index `{index}` is not being re-sharded.");
+            return Err(refused(text));
+        }
         let turn = Turn::Steer(index.clone(), steering);
         self.ask_reshard(turn).await.map(drop)
     }

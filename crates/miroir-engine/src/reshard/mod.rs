@@ -363,13 +363,13 @@ impl Board {
     pub(crate) fn end_with(&self, index: &PhysicalIndex) -> Option<Change> {
         let mut book = self.book.lock();
         let mut all = book.all.iter();
-        let found = all.find(|one| {
-            one.main() == index && (one.has_twin() || one.step == Step::Waiting)
-        })?;
+        let found =
+            all.find(|one| one.main() == index && (one.has_twin() || one.step == Step::Waiting))?;
         let ended = found.at(Step::Ended {
             how: After::Cancelled,
         });
         self.replace(&mut book, ended);
+        self.changed.notify_one();
         Some(book.change())
     }
 

@@ -80,7 +80,8 @@ impl Engine {
                 ));
             }
             if shards > 0 && !view.is_readable() {
-                let text = format!("Node `{name}` is not in sync or does not answer: it would wait.");
+                let text =
+                    format!("Node `{name}` is not in sync or does not answer: it would wait.");
                 plan.warnings.push(text);
             }
             plan.nodes.push(admin::ReshardNode {

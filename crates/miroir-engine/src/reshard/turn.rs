@@ -630,6 +630,12 @@ impl Dispatcher {
         record.physical = reshard.twin().clone();
         record.shard_count = reshard.twin_shards();
         record.epoch = new.epoch;
+        // Copies may have been added or taken away beside a way back.
+        let mut sizes = new.replica_sets.iter().map(Vec::len);
+        let first = sizes.next().unwrap_or(0);
+        if sizes.all(|size| size == first) {
+            record.replication_factor = u32::try_from(first).unwrap_or(u32::MAX);
+        }
         let way_back = PlannedTwin {
             physical: planned.record.physical.clone(),
             shard_count: planned.record.shard_count,
@@ -686,6 +692,7 @@ impl Dispatcher {
                 let record = IndexRecord {
                     physical: entry.record.physical.clone(),
                     shard_count: entry.record.shard_count,
+                    replication_factor: entry.record.replication_factor,
                     epoch: entry.record.epoch,
                     ..shown.record.clone()
                 };
@@ -831,7 +838,12 @@ impl Dispatcher {
         changes.push(book.change());
         self.commit(&changes).await?;
         self.shared.step("reshard.ended").await;
-        tracing::info!(id = reshard.id, index = reshard.index_uid, ?then, "a twin is removed");
+        tracing::info!(
+            id = reshard.id,
+            index = reshard.index_uid,
+            ?then,
+            "a twin is removed"
+        );
         *self.board().book.lock() = book;
         self.board().changed.notify_one();
         Ok(Some(Answer::Done))

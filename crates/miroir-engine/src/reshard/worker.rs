@@ -260,8 +260,11 @@ impl Worker {
             match Box::pin(self.compare(&reshard, entry)).await? {
                 Verdict::Alike => self.compared = Some(now),
                 Verdict::Unlike(count) => {
-                    tracing::info!(index = reshard.index_uid, count,
-                        "documents differed after the copy and are copied again");
+                    tracing::info!(
+                        index = reshard.index_uid,
+                        count,
+                        "documents differed after the copy and are copied again"
+                    );
                     return Ok(WORK_DELAY);
                 }
                 Verdict::NotNow(cause) => {

@@ -46,10 +46,7 @@ fn last(engine: &Engine) -> Reshard {
 }
 
 fn is_over(reshard: &Reshard) -> bool {
-    matches!(
-        reshard.state.as_str(),
-        "done" | "cancelled" | "wayBackLost"
-    )
+    matches!(reshard.state.as_str(), "done" | "cancelled" | "wayBackLost")
 }
 
 /// Writes and reads go on until the last re-shard stands so, and a little longer.
@@ -160,8 +157,7 @@ async fn assert_alone(world: &World, index: &str, expected: &BTreeMap<String, Va
 
 /// Carries an open re-shard to the way back, and lets that go.
 async fn finish(engine: &Engine, model: &Model, from_round: u64) {
-    let settled =
-        |reshard: &Reshard| reshard.state == "wayBackKept" || is_over(reshard);
+    let settled = |reshard: &Reshard| reshard.state == "wayBackKept" || is_over(reshard);
     busy(engine, model, from_round, settled).await;
     if last(engine).state == "wayBackKept" {
         engine.steer_reshard(&uid("m"), "drop").await.unwrap();
@@ -181,7 +177,10 @@ fn an_index_is_cut_finer_and_coarser_while_it_is_written_and_read() {
                 engine.reshard(&uid("m"), count, DAY).await.unwrap();
                 let kept = busy(&engine, &model, round, |r| r.state == "wayBackKept").await;
                 assert_eq!(kept.shards, count);
-                assert!(kept.documents > 0 && kept.way_back_until.is_some(), "{kept:?}");
+                assert!(
+                    kept.documents > 0 && kept.way_back_until.is_some(),
+                    "{kept:?}"
+                );
                 let (physical, shard_count) = shards(&world, "m").await;
                 assert_ne!(physical, before);
                 assert_eq!(shard_count, count);
@@ -307,7 +306,10 @@ fn a_reshard_stands_still_while_paused_and_goes_on_when_resumed() {
         finish(&engine, &model, 2).await;
         assert_alone(&world, "m", &model.now()).await;
         for word in ["pause", "cancel", "back", "drop", "leap"] {
-            assert!(engine.steer_reshard(&uid("m"), word).await.is_err(), "{word}");
+            assert!(
+                engine.steer_reshard(&uid("m"), word).await.is_err(),
+                "{word}"
+            );
         }
     });
 }
@@ -371,7 +373,10 @@ fn a_write_that_only_the_twin_fails_fails_for_nobody() {
                 known.extend(all.iter().map(|d| (d["id"].to_string(), d.clone())));
             })
             .await;
-        assert!(world.node(other).await.is_in_sync, "it did what it has to do");
+        assert!(
+            world.node(other).await.is_in_sync,
+            "it did what it has to do"
+        );
         world.fleet.set(other, |faults| faults.allergies.clear());
         finish(&engine, &model, 0).await;
         assert_alone(&world, "m", &model.now()).await;
@@ -393,7 +398,10 @@ fn what_a_write_counts_is_what_one_node_would_count() {
         assert_eq!(by_id.details["deletedDocuments"], 4);
         let partial = [json!({"id": 6, "p": 1}), json!({"id": 600, "p": 1})];
         let update = add_by(AdditionMethod::Update, "m", &partial);
-        assert_eq!(succeed(&engine, update).await.details["indexedDocuments"], 2);
+        assert_eq!(
+            succeed(&engine, update).await.details["indexedDocuments"],
+            2
+        );
         let all = succeed(&engine, write("m", Operation::DeleteAllDocuments)).await;
         assert_eq!(all.details["deletedDocuments"], 37);
         engine.steer_reshard(&uid("m"), "drop").await.unwrap();
@@ -434,6 +442,7 @@ fn an_index_removed_renamed_or_exchanged_while_it_is_cut_anew_is_as_it_should_be
                         });
                         assert_eq!(held, 0, "on {name}");
                     }
+                    pass(Duration::from_secs(2)).await;
                     assert_eq!(world.payload_count().await, 0);
                     return;
                 }
@@ -470,13 +479,23 @@ fn moves_and_reshards_keep_out_of_each_others_way() {
             }
         };
         let (physical, _) = shards(&world, "m").await;
-        let (_, sets) = world.store.load_placement(&physical).await.unwrap().unwrap();
+        let (_, sets) = world
+            .store
+            .load_placement(&physical)
+            .await
+            .unwrap()
+            .unwrap();
         let refused = engine.start_movement(vec![one(&sets, &physical)]).await;
         assert!(refused.is_err(), "it waits");
         stands(&engine, "wayBackKept").await;
         // Beside the way back shards may move.
         let (physical, _) = shards(&world, "m").await;
-        let (_, sets) = world.store.load_placement(&physical).await.unwrap().unwrap();
+        let (_, sets) = world
+            .store
+            .load_placement(&physical)
+            .await
+            .unwrap()
+            .unwrap();
         engine
             .start_movement(vec![one(&sets, &physical)])
             .await

@@ -497,7 +497,9 @@ fn every_route_of_the_code_is_tested_here() {
         } else {
             "0"
         };
-        path.replace("{uid}", "products").replace("{id}", id)
+        path.replace("{uid}", "products")
+            .replace("{id}", id)
+            .replace("{word}", "pause")
     };
     let there: BTreeSet<(String, String)> = miroir_http::route_names()
         .into_iter()

@@ -173,7 +173,9 @@ fn to_text(reshard: &Reshard) -> String {
         "verifying" => format!(
             "`{index}` is cut from {from} into {to} shards: both are being compared ({so_far} copied)."
         ),
-        "paused" => format!("Cutting `{index}` from {from} into {to} shards stands still: {so_far} copied."),
+        "paused" => {
+            format!("Cutting `{index}` from {from} into {to} shards stands still: {so_far} copied.")
+        }
         "wayBackKept" => format!(
             "`{index}` is searched by {} shards. The way back is kept until {}.",
             reshard.shards,
@@ -190,7 +192,10 @@ fn to_text(reshard: &Reshard) -> String {
         ),
         _ => format!("`{index}` is searched by {} shards.", reshard.shards),
     };
-    if let Some(rate) = reshard.bytes_per_second.filter(|_| reshard.state == "copying") {
+    if let Some(rate) = reshard
+        .bytes_per_second
+        .filter(|_| reshard.state == "copying")
+    {
         text.push_str(&format!(" {} a second", bytes(rate)));
         if let Some(seconds) = reshard.remaining_seconds {
             text.push_str(&format!(", about {} s to go", grouped(seconds)));
@@ -267,9 +272,15 @@ mod tests {
             ..Reshard::default()
         };
         let text = to_text(&reshard);
-        assert!(text.starts_with("`movies` is cut from 8 into 32 shards: "), "{text}");
+        assert!(
+            text.starts_with("`movies` is cut from 8 into 32 shards: "),
+            "{text}"
+        );
         assert!(text.contains("about 4 s to go"), "{text}");
-        assert!(text.ends_with("It waits: node b does not answer or is not in sync."), "{text}");
+        assert!(
+            text.ends_with("It waits: node b does not answer or is not in sync."),
+            "{text}"
+        );
         let kept = Reshard {
             state: "wayBackKept".into(),
             shards: 32,
@@ -299,6 +310,9 @@ mod tests {
             ..ReshardPlan::default()
         };
         let text = plan_text(&plan);
-        assert!(text.contains("2 copies of each") && text.ends_with("Refused: Too large."), "{text}");
+        assert!(
+            text.contains("2 copies of each") && text.ends_with("Refused: Too large."),
+            "{text}"
+        );
     }
 }
