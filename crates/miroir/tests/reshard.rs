@@ -10,9 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 const INDEX: &str = "movies";
-const FIRST: u64 = 3_000;
+const FIRST: u64 = 600;
+/// Between two reads, and two rounds of writes: the machine is for the nodes.
+const PAUSE: Duration = Duration::from_millis(40);
 
 type Documents = BTreeMap<String, Value>;
 
@@ -152,6 +155,7 @@ impl Model {
             self.judge(from, &seen);
             self.reads.fetch_add(1, Ordering::SeqCst);
             round += 1;
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -203,6 +207,7 @@ fn busy(
             while !model.is_over.load(Ordering::SeqCst) {
                 model.one_of_every_kind([cluster.client(), reference], round);
                 round += 1;
+                std::thread::sleep(PAUSE);
             }
             last.store(usize::try_from(round).unwrap(), Ordering::SeqCst);
         });
@@ -253,12 +258,12 @@ fn kept(cluster: &Cluster, shards: u64) {
 
 fn dropped(cluster: &Cluster) {
     json_of(cluster, &["index", "reshard", INDEX, "--drop"]);
-    for _ in 0..600 {
+    for _ in 0..3_000 {
         let shown = json_of(cluster, &["index", "reshard", INDEX]);
         if shown["state"] == "done" {
             return;
         }
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(100));
     }
     panic!("it is never removed");
 }
@@ -324,12 +329,12 @@ fn an_index_is_cut_from_8_into_32_shards_and_back_under_writers_and_readers() {
     busy(&model, &cluster, reference.client(), &mut rounds, || {
         kept(&cluster, 5);
         json_of(&cluster, &["index", "reshard", INDEX, "--back"]);
-        for _ in 0..600 {
+        for _ in 0..3_000 {
             let shown = json_of(&cluster, &["index", "reshard", INDEX]);
             if shown["shards"] == 8 && shown["state"] == "wayBackKept" {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
         }
         panic!("it never comes back");
     });
