@@ -178,7 +178,7 @@ impl Worker {
         entry: &IndexEntry,
         shard: ShardId,
     ) -> Result<Duration, EngineError> {
-        let Some(list) = self.copier.list(entry, shard, &NodeId::new("")).await? else {
+        let Some(list) = self.copier.list(entry, &[shard], &NodeId::new("")).await? else {
             let text = format!("no replica of shard {shard} answers and is in sync");
             self.shared.reshards.wait_for(reshard.id, text);
             return Ok(RETRY_DELAY);
