@@ -1,8 +1,12 @@
 //! Miroir's own admin API, shared by the server, the command line and the tests.
 
+mod declaring;
+mod orphans;
 mod planning;
 mod reshard;
 
+pub use declaring::*;
+pub use orphans::*;
 pub use planning::*;
 pub use reshard::*;
 

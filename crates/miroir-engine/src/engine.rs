@@ -232,6 +232,13 @@ impl Engine {
             .spawn(crate::topology::carry::run(engine.clone()));
         engine
             .tasks
+            .spawn(crate::topology::declare::run(engine.clone()));
+        if let Some(limit) = engine.shared.config.lost_after {
+            let lost = crate::topology::lost::run(engine.clone(), limit);
+            engine.tasks.spawn(lost);
+        }
+        engine
+            .tasks
             .spawn(Completer::new(shared.clone(), event_receiver).run());
         engine.tasks.spawn(courier::run(
             shared.clone(),

@@ -72,7 +72,7 @@ mod similar;
 mod stats;
 mod steps;
 pub mod task_documents;
-mod topology;
+pub mod topology;
 
 pub use engine::Engine;
 pub use error::EngineError;

@@ -3,7 +3,8 @@
 //! The configuration names the nodes of a first start. From then on the store knows them: a node that
 //! the configuration names and the store does not is admitted at the next start, unless it was
 //! retired; one that only the store knows stays. What was changed of a node at run time is not
-//! changed back by the configuration.
+//! changed back by the configuration. A configuration that declares the topology admits nobody once
+//! the store knows nodes: what it changes is staged ([`crate::topology`]).
 
 use crate::completer::Event;
 use crate::copy::barrier::{Answer, Served};
@@ -71,6 +72,21 @@ pub(crate) async fn load(
     store: &dyn Store,
     config: &Config,
 ) -> Result<Vec<NodeRecord>, EngineError> {
+    let (records, changes) = find(store, config).await?;
+    if !changes.is_empty() {
+        store.commit(changes).await?;
+    }
+    Ok(records)
+}
+
+/// The nodes of the cluster at a start, with what of it the store does not know yet.
+///
+/// # Errors
+/// The store failed.
+pub(crate) async fn find(
+    store: &dyn Store,
+    config: &Config,
+) -> Result<(Vec<NodeRecord>, Vec<Change>), EngineError> {
     let decided = Decided::load(store).await?;
     let mut stored: BTreeMap<NodeId, NodeRecord> = store
         .load_nodes()
@@ -78,9 +94,13 @@ pub(crate) async fn load(
         .into_iter()
         .map(|record| (record.id.clone(), record))
         .collect();
+    let is_declared = config.declares_topology && !stored.is_empty();
     let mut records = Vec::new();
     let mut changes = Vec::new();
     for spec in &config.nodes {
+        if is_declared && !stored.contains_key(&spec.id) {
+            continue;
+        }
         if decided.retired.contains(&spec.id) {
             tracing::warn!(node = %spec.id, "the configuration names a node that was retired; it is left out");
             continue;
@@ -93,11 +113,12 @@ pub(crate) async fn load(
             out_of_sync_reason: old.as_ref().and_then(|old| old.out_of_sync_reason.clone()),
             ..new_record(spec)
         };
-        if let Some(old) = old.as_ref().filter(|_| decided.changed.contains(&spec.id)) {
+        let is_kept = is_declared || decided.changed.contains(&spec.id);
+        if let Some(old) = old.as_ref().filter(|_| is_kept) {
             let is_other = old.url != record.url
                 || old.zone != record.zone
                 || old.weight_milli != record.weight_milli;
-            if is_other {
+            if is_other && !is_declared {
                 tracing::warn!(node = %spec.id, "the node was changed at run time; the configuration says otherwise and does not count");
             }
             record.url.clone_from(&old.url);
@@ -117,10 +138,7 @@ pub(crate) async fn load(
         }
         records.push(record);
     }
-    if !changes.is_empty() {
-        store.commit(changes).await?;
-    }
-    Ok(records)
+    Ok((records, changes))
 }
 
 fn new_record(spec: &NodeSpec) -> NodeRecord {

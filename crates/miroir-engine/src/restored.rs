@@ -49,10 +49,13 @@ pub(crate) async fn check(ports: &Ports, config: &Config) -> Result<(), EngineEr
     let last = ports.store.last_batch_uid().await?;
     let mut known = read_known(ports, last).await?;
     let mut complaints = Vec::new();
-    for spec in &config.nodes {
-        let known = known.remove(&spec.id).unwrap_or_default();
-        if let Err(complaint) = check_node(ports, config, &spec.id, &cluster, last, &known).await {
-            complaints.push(format!("{}: {complaint}", spec.id));
+    // Those that the backup knows too: they may have come at run time.
+    let (nodes, _) = crate::nodes::find(&*ports.store, config).await?;
+    for node in nodes {
+        ports.nodes.admit(&node.id, &node.url);
+        let known = known.remove(&node.id).unwrap_or_default();
+        if let Err(complaint) = check_node(ports, config, &node.id, &cluster, last, &known).await {
+            complaints.push(format!("{}: {complaint}", node.id));
         }
     }
     if complaints.is_empty() {

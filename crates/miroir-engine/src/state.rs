@@ -102,6 +102,12 @@ pub struct Config {
     pub copy: CopyConfig,
     /// How much may wait.
     pub limits: Limits,
+    /// The nodes are declared: once the store knows some, what differs is staged, not taken over.
+    pub declares_topology: bool,
+    /// Where further nodes of a declared topology are found.
+    pub discovery: Option<crate::topology::discover::Discovery>,
+    /// A node that answers nothing for so long is declared lost; `None` is never.
+    pub lost_after: Option<Duration>,
     /// For tests.
     pub step_hook: Option<StepHook>,
 }

@@ -5,6 +5,7 @@
 //! does, unless the operator named the address or allows them all.
 
 use crate::error::chain;
+use crate::policy::IpPolicy;
 use crate::roots::Roots;
 use ::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use ::http::{Method, Request, Uri};
@@ -22,6 +23,7 @@ use miroir_engine::port::{HookClient, HookError, HookRequest};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{io, vec};
@@ -39,25 +41,27 @@ type Sender = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
 pub struct HttpHookClient {
     guarded: Sender,
     free: Sender,
-    is_any_allowed: bool,
+    policy: Arc<IpPolicy>,
 }
 
 impl HttpHookClient {
-    /// A client that calls global addresses, or with `is_any_allowed` every one.
+    /// A client that calls the addresses that the policy allows; those that the operator names
+    /// himself it calls wherever they are.
     #[must_use]
-    pub fn new(is_any_allowed: bool, roots: &Roots) -> Self {
+    pub fn new(policy: IpPolicy, roots: &Roots) -> Self {
+        let policy = Arc::new(policy);
         Self {
-            guarded: sender(!is_any_allowed, roots),
-            free: sender(false, roots),
-            is_any_allowed,
+            guarded: sender(Some(policy.clone()), roots),
+            free: sender(None, roots),
+            policy,
         }
     }
 }
 
-fn sender(is_guarded: bool, roots: &Roots) -> Sender {
+fn sender(policy: Option<Arc<IpPolicy>>, roots: &Roots) -> Sender {
     let resolver = Resolver {
         system: GaiResolver::new(),
-        is_guarded,
+        policy,
     };
     let mut connector = HttpConnector::new_with_resolver(resolver);
     connector.enforce_http(false);
@@ -72,13 +76,12 @@ fn sender(is_guarded: bool, roots: &Roots) -> Sender {
 #[async_trait]
 impl HookClient for HttpHookClient {
     async fn post(&self, request: HookRequest, timeout: Duration) -> Result<u16, HookError> {
-        let is_guarded = !self.is_any_allowed && !request.is_trusted;
-        let message = build(request, is_guarded).map_err(HookError::Refused)?;
-        let sender = if is_guarded {
-            &self.guarded
-        } else {
-            &self.free
+        let policy = (!request.is_trusted).then_some(&*self.policy);
+        let sender = match policy {
+            Some(_) => &self.guarded,
+            None => &self.free,
         };
+        let message = build(request, policy).map_err(HookError::Refused)?;
         let answer = tokio::time::timeout(timeout, sender.request(message)).await;
         match answer {
             // Nobody reads what a hook says.
@@ -91,7 +94,7 @@ impl HookClient for HttpHookClient {
     }
 }
 
-fn build(request: HookRequest, is_guarded: bool) -> Result<Request<Full<Bytes>>, String> {
+fn build(request: HookRequest, policy: Option<&IpPolicy>) -> Result<Request<Full<Bytes>>, String> {
     let uri: Uri = request
         .url
         .parse()
@@ -101,9 +104,9 @@ fn build(request: HookRequest, is_guarded: bool) -> Result<Request<Full<Bytes>>,
     }
     let host = uri.host().unwrap_or_default();
     let literal = host.trim_start_matches('[').trim_end_matches(']');
-    if is_guarded
+    if let Some(policy) = policy
         && let Ok(address) = literal.parse::<IpAddr>()
-        && !is_global(address)
+        && !policy.allows(address)
     {
         // A literal address is not resolved, so the resolver would not see it.
         return Err(format!("{address} is not a global address"));
@@ -137,7 +140,8 @@ fn build(request: HookRequest, is_guarded: bool) -> Result<Request<Full<Bytes>>,
 #[derive(Debug, Clone)]
 struct Resolver {
     system: GaiResolver,
-    is_guarded: bool,
+    /// `None` allows all.
+    policy: Option<Arc<IpPolicy>>,
 }
 
 impl Service<Name> for Resolver {
@@ -150,13 +154,17 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let is_guarded = self.is_guarded;
+        let policy = self.policy.clone();
         let asked = Service::call(&mut self.system, name);
         Box::pin(async move {
             let found: Vec<SocketAddr> = asked.await?.collect();
             let allowed: Vec<SocketAddr> = found
                 .into_iter()
-                .filter(|address| !is_guarded || is_global(address.ip()))
+                .filter(|address| {
+                    policy
+                        .as_ref()
+                        .is_none_or(|policy| policy.allows(address.ip()))
+                })
                 .collect();
             if allowed.is_empty() {
                 return Err(io::Error::other("its name has no global address"));
@@ -207,7 +215,7 @@ mod tests {
     use axum::http::HeaderMap;
     use axum::routing::post;
     use std::io::Read as _;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     fn request(url: &str, is_trusted: bool) -> HookRequest {
         HookRequest {
@@ -269,7 +277,7 @@ mod tests {
         let server = tokio::spawn(async move { axum::serve(listener, router).await });
         let url = format!("http://{address}/tasks");
 
-        let client = HttpHookClient::new(false, &Roots::new(None).unwrap());
+        let client = HttpHookClient::new(IpPolicy::default(), &Roots::new(None).unwrap());
         let second = Duration::from_secs(5);
         let refused = client.post(request(&url, false), second).await;
         assert!(matches!(refused, Err(HookError::Refused(_))), "{refused:?}");
@@ -293,7 +301,7 @@ mod tests {
         assert_eq!(text, "{\"uid\":1}\n");
         server.abort();
 
-        let open = HttpHookClient::new(true, &Roots::new(None).unwrap());
+        let open = HttpHookClient::new(IpPolicy::parse("any").unwrap(), &Roots::new(None).unwrap());
         assert!(open.post(request("ftp://a", false), second).await.is_err());
     }
 }

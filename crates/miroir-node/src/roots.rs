@@ -144,9 +144,13 @@ mod tests {
             body: Bytes::from_static(b"{}\n"),
             is_trusted: true,
         };
-        let trusting = HttpHookClient::new(true, &private.roots("root.pem").unwrap());
+        let trusting = HttpHookClient::new(
+            IpPolicy::parse("any").unwrap(),
+            &private.roots("root.pem").unwrap(),
+        );
         assert_eq!(trusting.post(request(), LIMIT).await.unwrap(), 202);
-        let careful = HttpHookClient::new(true, &Roots::new(None).unwrap());
+        let careful =
+            HttpHookClient::new(IpPolicy::parse("any").unwrap(), &Roots::new(None).unwrap());
         let refused = careful.post(request(), LIMIT).await;
         assert!(
             matches!(&refused, Err(HookError::Unreachable(cause)) if cause.contains("certificate")),

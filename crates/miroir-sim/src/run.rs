@@ -246,6 +246,9 @@ impl Sim {
             ..self.world.ports()
         };
         let config = Config {
+            declares_topology: false,
+            discovery: None,
+            lost_after: None,
             step_hook: Some(hook.clone()),
             ..self.world.config(Some(hook))
         };

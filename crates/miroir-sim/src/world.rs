@@ -20,6 +20,7 @@ use miroir_engine::port::{
 };
 use miroir_engine::reads::ReadConfig;
 use miroir_engine::state::{Config, NodeSpec, Ports, StepHook};
+use miroir_engine::topology::discover::Discovery;
 use miroir_store::{MemoryDumps, MemoryPayloads, MemoryStore};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -63,6 +64,12 @@ pub struct World {
     pub dumps: Arc<MemoryDumps>,
     pub remote: Arc<Remote>,
     pub limits: Limits,
+    /// When nodes that are away are declared lost.
+    pub lost_after: Option<Duration>,
+    /// The configuration declares the topology.
+    pub declares_topology: bool,
+    /// Where further nodes are found.
+    pub discovery: Option<Discovery>,
     shard_count: u32,
     replication_factor: u32,
     pub reads: ReadConfig,
@@ -82,6 +89,9 @@ impl World {
             dumps: Arc::default(),
             remote: Arc::default(),
             limits: Limits::default(),
+            declares_topology: false,
+            discovery: None,
+            lost_after: None,
             shard_count,
             replication_factor,
             reads: ReadConfig::default(),
@@ -116,6 +126,9 @@ impl World {
             webhook: None,
             copy: self.copy.clone(),
             limits: self.limits,
+            declares_topology: self.declares_topology,
+            discovery: self.discovery.clone(),
+            lost_after: self.lost_after,
             step_hook,
         }
     }

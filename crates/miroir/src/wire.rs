@@ -1,17 +1,19 @@
 //! Wires the library crates into one running proxy.
 
 use crate::clock::SystemClock;
-use crate::config::{Config, Secret, WebhookAddresses};
+use crate::config::{Config, DiscoverConfig, Secret};
 use crate::import::{self, Report};
 use crate::{stop_at, telemetry};
 use anyhow::Context;
 use miroir_core::id::NodeId;
 use miroir_engine::Engine;
 use miroir_engine::state::{Config as EngineConfig, NodeSpec, Ports};
+use miroir_engine::topology::discover::{Discovery, Resolver};
 use miroir_engine::webhooks::Webhook;
 use miroir_http::{Features, Options, TlsServer, Transport};
 use miroir_node::{HttpHookClient, HttpNodeClient, HttpRemoteClient, NodeAddress, Roots};
 use miroir_store::FileDumps;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +22,31 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A proxy that serves.
-#[derive(Debug)]
 pub(crate) struct Running {
+    engine: Engine,
     local_addr: SocketAddr,
     stop: CancellationToken,
     server: JoinHandle<anyhow::Result<()>>,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("local_addr", &self.local_addr)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Running {
     /// Where it listens, with the port that was really taken.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// From now on the configuration declares this topology. Keys of nodes that it brings are those of
+    /// the start.
+    pub(crate) fn declare(&self, config: &Config) {
+        self.engine.set_declaration(config.topology.clone());
     }
 
     /// Takes no new requests, finishes the running ones, and closes the store.
@@ -80,6 +96,8 @@ pub(crate) async fn start(config: &Config) -> anyhow::Result<Running> {
         uploads: config.transport.uploads,
     };
     let router = miroir_http::router(engine.clone(), options);
+    engine.set_declaration(config.topology.clone());
+    let handle = engine.clone();
     let stop = CancellationToken::new();
     let told_to_stop = stop.clone();
     let server = tokio::spawn(async move {
@@ -95,6 +113,7 @@ pub(crate) async fn start(config: &Config) -> anyhow::Result<Running> {
         result.context("the listener failed")
     });
     Ok(Running {
+        engine: handle,
         local_addr,
         stop,
         server,
@@ -137,11 +156,10 @@ pub(crate) async fn open_engine(config: &Config) -> anyhow::Result<Engine> {
             config.data_dir.display()
         )
     })?;
-    let is_any_allowed = config.webhook_addresses == WebhookAddresses::Any;
     let roots = Roots::new(config.extra_roots.as_deref()).map_err(|error| {
         anyhow::anyhow!("the authorities of `extra_roots` are unusable: {error}")
     })?;
-    let hooks = HttpHookClient::new(is_any_allowed, &roots);
+    let hooks = HttpHookClient::new(config.webhook_ips.clone(), &roots);
     let remotes = HttpRemoteClient::new(config.allowed_ips.clone(), &roots);
     let ports = Ports {
         nodes: Arc::new(node_client(config)),
@@ -201,8 +219,32 @@ fn engine_config(config: &Config) -> anyhow::Result<EngineConfig> {
         }),
         copy: config.copy.clone(),
         limits: config.limits,
+        declares_topology: config.topology.is_some(),
+        discovery: config.discover.as_ref().map(discovery),
+        lost_after: config.lost_after,
         step_hook: stop_at::hook()?,
     })
+}
+
+/// The system's own resolver: it knows search domains and files as every other program does.
+struct SystemResolver;
+
+#[async_trait::async_trait]
+impl Resolver for SystemResolver {
+    async fn is_there(&self, host: &str, port: u16) -> bool {
+        let found = tokio::net::lookup_host((host, port)).await;
+        found.is_ok_and(|mut addresses| addresses.next().is_some())
+    }
+}
+
+fn discovery(config: &DiscoverConfig) -> Discovery {
+    Discovery {
+        before: config.before.clone(),
+        after: config.after.clone(),
+        port: config.port,
+        interval: config.interval,
+        resolver: Arc::new(SystemResolver),
+    }
 }
 
 /// One call on the write path: a request of 24 MB must pass over a slow link within it.

@@ -38,6 +38,7 @@ fn the_help_is_the_reviewed_one() {
         ("status", &["status", "--help"]),
         ("verify", &["verify", "--help"]),
         ("import-dump", &["import-dump", "--help"]),
+        ("orphans", &["orphans", "--help"]),
         ("backup", &["backup", "--help"]),
         ("rewind", &["rewind", "--help"]),
         ("restore", &["restore", "--help"]),

@@ -82,6 +82,9 @@ pub enum TopologyChange {
     DeclareLost {
         /// Its name.
         name: String,
+        /// Shards that were only there begin anew, empty.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accept_data_loss: bool,
     },
     /// Nothing but evening out.
     Rebalance {},
@@ -104,6 +107,9 @@ pub struct StagedTopology {
     /// What is being carried out, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub underway: Option<String>,
+    /// What the configuration declares and is not staged, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objections: Vec<String>,
 }
 
 /// Body of `POST /_miroir/topology/plan`: what would come of these changes.
@@ -139,6 +145,9 @@ pub struct TopologyPlan {
     pub refusals: Vec<String>,
     /// What should be known of it.
     pub warnings: Vec<String>,
+    /// What is lost by it, in words, by index; empty if nothing is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<String>,
     /// Shards that move.
     pub move_count: u64,
     /// Copies of shards that are made.

@@ -137,7 +137,8 @@ pub fn check(
             check_set(&rules, state, shard, set, is_changed, &mut findings);
             let old = &before.replica_sets[shard as usize];
             let comes = set.iter().any(|node| !old.contains(node));
-            if comes && old.iter().all(|node| desired.lost.contains(node)) {
+            let is_accepted = old.iter().all(|node| desired.given_up.contains(node));
+            if comes && old.iter().all(|node| desired.lost.contains(node)) && !is_accepted {
                 let (index, shard) = (state.index.clone(), ShardId(shard));
                 findings.push(Finding::NoSource { index, shard });
             }

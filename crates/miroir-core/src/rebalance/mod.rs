@@ -4,11 +4,12 @@
 //! draining, removing, replacing, re-weighting and a change of the replication factor are all
 //! movements; what differs is only how the wanted sets were computed.
 //!
-//! [`stage`] applies what an operator asked for to a topology, [`plan`](mod@plan) finds the moves that
+//! [`declare`] finds what a declared topology changes, [`stage`] applies what an operator asked for to a topology, [`plan`](mod@plan) finds the moves that
 //! lead from the replica sets [`observed`] to it, [`check`] looks at a plan without trusting the
 //! planner.
 
 pub mod check;
+pub mod declare;
 pub mod observed;
 pub mod plan;
 pub mod stage;

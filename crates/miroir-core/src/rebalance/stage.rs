@@ -69,6 +69,9 @@ pub enum StagedChange {
     DeclareLost {
         /// It.
         node: NodeId,
+        /// Shards that were only there begin anew, empty.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accepts_data_loss: bool,
     },
     /// Nothing but evening out.
     Rebalance,
@@ -116,6 +119,8 @@ pub struct Desired {
     pub leaving: BTreeSet<NodeId>,
     /// Those of them that cannot be copied from any more.
     pub lost: BTreeSet<NodeId>,
+    /// Those of them whose loss is accepted: shards that were nowhere else begin anew, empty.
+    pub given_up: BTreeSet<NodeId>,
     /// Who takes whose place.
     pub replacements: BTreeMap<NodeId, NodeId>,
     /// The replication factor of all indexes but those below, if it changes.
@@ -135,6 +140,7 @@ impl Desired {
             topology,
             leaving: BTreeSet::new(),
             lost: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             replacements: BTreeMap::new(),
             replication_factor_of_all: None,
             replication_factors: BTreeMap::new(),
@@ -150,6 +156,19 @@ impl Desired {
             .copied()
             .or(self.replication_factor_of_all)
             .unwrap_or(at_present)
+    }
+
+    /// Nobody holds a shard of this replica set any more, and nobody will.
+    #[must_use]
+    pub fn is_gone(&self, replica_set: &[NodeId]) -> bool {
+        replica_set.iter().all(|node| self.lost.contains(node))
+    }
+
+    /// The same, and that is accepted: the shard begins anew, empty.
+    #[must_use]
+    pub fn is_given_up(&self, replica_set: &[NodeId]) -> bool {
+        let mut nodes = replica_set.iter();
+        !replica_set.is_empty() && nodes.all(|node| self.given_up.contains(node))
     }
 
     /// Whether the node takes shards.
@@ -266,9 +285,15 @@ fn apply(
             }
             desired.evens_out = true;
         }
-        StagedChange::DeclareLost { node } => {
+        StagedChange::DeclareLost {
+            node,
+            accepts_data_loss,
+        } => {
             leave(desired, nodes, node)?;
             desired.lost.insert(node.clone());
+            if *accepts_data_loss {
+                desired.given_up.insert(node.clone());
+            }
         }
         StagedChange::Rebalance => desired.evens_out = true,
     }
@@ -429,6 +454,20 @@ mod tests {
                     replication_factor: 2,
                 },
                 r#"{"change":"setReplicationFactor","replicationFactor":2}"#,
+            ),
+            (
+                StagedChange::DeclareLost {
+                    node: id("a"),
+                    accepts_data_loss: false,
+                },
+                r#"{"change":"declareLost","node":"a"}"#,
+            ),
+            (
+                StagedChange::DeclareLost {
+                    node: id("a"),
+                    accepts_data_loss: true,
+                },
+                r#"{"change":"declareLost","node":"a","acceptsDataLoss":true}"#,
             ),
             (StagedChange::Rebalance, r#"{"change":"rebalance"}"#),
         ];

@@ -19,7 +19,7 @@ use effect::apply_effect;
 use miroir_core::condition::Condition;
 use miroir_core::id::{BatchUid, Epoch, NodeId, NodeTaskUid, PhysicalIndex, ShardId, TaskUid};
 use miroir_core::task::TaskStatus;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -118,6 +118,8 @@ pub(crate) enum Event {
     Forgiven { node: NodeId, below: BatchUid },
     /// A node is no longer of the cluster: it is owed nothing.
     Retired { node: NodeId },
+    /// These nodes are lost, and so is what only they held: no open batch waits for them any more.
+    GivenUp { nodes: Arc<BTreeSet<NodeId>> },
     /// Which is the oldest epoch of an index of which a batch is open?
     OldestEpoch {
         index: PhysicalIndex,
@@ -170,8 +172,9 @@ impl Tally {
                     task_errors: BTreeMap::new(),
                     has_spoilt: false,
                     has_spoilt_twin: false,
-                    // What was noted as applied and made no task on the node was not sent.
-                    is_moot: delivery.node_tasks.is_empty(),
+                    // What was noted as applied and made no task on the node was not sent; or it was
+                    // said for a node that is lost, and then it has an error.
+                    is_moot: delivery.node_tasks.is_empty() && delivery.error.is_none(),
                     witness: None,
                 };
                 (node.clone(), outcome)
@@ -395,6 +398,7 @@ impl Completer {
                 self.shared.convoy.leave(&node);
                 self.forgive(&node, BatchUid(u64::MAX), true);
             }
+            Event::GivenUp { nodes } => self.give_up(&nodes),
             Event::OldestEpoch { index, reply } => {
                 let tallies = self.tallies.values();
                 let epochs = tallies.filter_map(|tally| tally.batch.plan.epoch_of(&index));
@@ -450,6 +454,34 @@ impl Completer {
             }
             if is_for_ever {
                 tally.replies.remove(node);
+            }
+        }
+    }
+
+    /// Speaks for nodes that are lost with what only they held. A task that brought documents to a
+    /// shard of theirs fails, for nobody has them there; of any other kind, what it asked is true of
+    /// a shard that begins anew.
+    fn give_up(&mut self, nodes: &BTreeSet<NodeId>) {
+        for tally in self
+            .tallies
+            .values_mut()
+            .filter(|tally| tally.done.is_none())
+        {
+            let batch = tally.batch.clone();
+            let is_gone = |set: &[NodeId]| set.iter().all(|node| nodes.contains(node));
+            let brings = matches!(batch.plan.work, Work::AddDocuments { .. });
+            let loses = brings && batch.touched().iter().any(|(_, set)| is_gone(set));
+            for node in batch.nodes.iter().filter(|node| nodes.contains(*node)) {
+                if tally.outcomes.contains_key(node) {
+                    continue;
+                }
+                let outcome = NodeOutcome {
+                    is_moot: !loses,
+                    error: loses.then(|| given_up_error(node)),
+                    ..NodeOutcome::default()
+                };
+                tally.outcomes.insert(node.clone(), outcome);
+                tally.touched.insert(node.clone());
             }
         }
     }
@@ -652,6 +684,20 @@ fn went_on(
     if shared.convoy.applied(node, now) {
         shared.batch_ended.notify_waiters();
     }
+}
+
+/// Why documents did not come to a shard of which nobody holds anything any more.
+fn given_up_error(node: &NodeId) -> Value {
+    json!({
+        "message": format!(
+            "Some of the documents belong to shards that were only on node `{node}`, which is lost; \
+             the loss was accepted while this task waited, and these shards begin anew. The other \
+             documents of the task may have been written. Send it again."
+        ),
+        "code": "internal",
+        "type": "internal",
+        "link": "https://docs.meilisearch.com/errors#internal",
+    })
 }
 
 /// Notes for operators why a node has to try again.

@@ -27,6 +27,7 @@ pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
         node,
         shared: shared.clone(),
         copier: Copier::new(shared.clone()),
+        is_clean: false,
     };
     loop {
         let wait = match worker.step().await {
@@ -50,6 +51,8 @@ struct Worker {
     node: NodeId,
     shared: Arc<Shared>,
     copier: Copier,
+    /// Since it is in sync it was looked for what an old copy brought back.
+    is_clean: bool,
 }
 
 impl Worker {
@@ -63,8 +66,17 @@ impl Worker {
             .get(&self.node)
             .is_none_or(|view| view.record.is_in_sync);
         if is_in_sync {
+            if !self.is_clean && shared.is_up(&self.node) {
+                match self.clean().await {
+                    Err(EngineError::ShuttingDown) => return Err(EngineError::ShuttingDown),
+                    Err(error) => tracing::debug!(node = %self.node, %error,
+                        "it cannot be looked for what an old copy brought back; trying again"),
+                    Ok(()) => {}
+                }
+            }
             return Ok(IDLE);
         }
+        self.is_clean = false;
         if shared.copy.impostor(&self.node).is_some() {
             // What would be made anew is another node's data.
             return Ok(IDLE);
@@ -91,6 +103,18 @@ impl Worker {
             return self.ask(Ask::Run { node }).await.map(|_| Duration::ZERO);
         }
         self.advance(refill).await
+    }
+
+    /// Removes what an old copy of the node brought back.
+    async fn clean(&mut self) -> Result<(), EngineError> {
+        let shared = self.shared.clone();
+        let mut is_clean = true;
+        for turn in crate::orphans::remains::find(&shared, &self.node).await? {
+            let answer = self.ask(Ask::Move(turn)).await?;
+            is_clean &= matches!(answer, Answer::Done | Answer::Gone);
+        }
+        self.is_clean = is_clean;
+        Ok(())
     }
 
     async fn ask(&mut self, ask: Ask) -> Result<Answer, EngineError> {

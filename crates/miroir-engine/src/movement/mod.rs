@@ -25,6 +25,7 @@
 //! - What lies beside is removed by a batch of its own, which the node may get much later; until
 //!   then the placement remembers it.
 
+mod anew;
 mod api;
 pub(crate) use api::refused;
 pub(crate) mod turn;

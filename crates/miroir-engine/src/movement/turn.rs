@@ -57,6 +57,12 @@ pub(crate) enum Turn {
     Retire(Vec<NodeId>),
     /// These nodes get no shards of new indexes.
     Close(BTreeSet<NodeId>),
+    /// These shards of an index, which only lost nodes held, begin anew on others.
+    BeginAnew {
+        index: PhysicalIndex,
+        sets: BTreeMap<ShardId, Vec<NodeId>>,
+        given_up: Arc<BTreeSet<NodeId>>,
+    },
     /// Remove from a node what no placement puts there: these shards of an index, or all of it.
     DropOrphan {
         node: NodeId,
@@ -73,6 +79,7 @@ impl Turn {
                 Some(&group.index)
             }
             Self::Clear(_, group, awaited) if !awaited.is_empty() => Some(&group.index),
+            Self::BeginAnew { index, .. } => Some(index),
             _ => None,
         }
     }
@@ -81,8 +88,8 @@ impl Turn {
 /// A placement about to replace the one there is, and what goes with it.
 pub(crate) struct Replacement {
     index: PhysicalIndex,
-    placing: Placing,
-    record: IndexRecord,
+    pub(super) placing: Placing,
+    pub(super) record: IndexRecord,
     group: Option<(u64, Group)>,
 }
 
@@ -97,7 +104,7 @@ impl Replacement {
     }
 }
 
-fn failed(cause: impl Into<String>) -> Served {
+pub(super) fn failed(cause: impl Into<String>) -> Served {
     Ok(Some(Answer::Failed(cause.into())))
 }
 
@@ -112,6 +119,11 @@ impl Dispatcher {
             Turn::Retire(nodes) => self.retire(nodes).await,
             Turn::Close(nodes) => self.close(nodes).await,
             Turn::Sweep(index) => self.sweep_beside(index).await,
+            Turn::BeginAnew {
+                index,
+                sets,
+                given_up,
+            } => self.begin_anew(index, sets, given_up).await,
             Turn::DropOrphan {
                 node,
                 index,
@@ -335,7 +347,7 @@ impl Dispatcher {
     }
 
     /// The next epoch of an index; `None` if the index is gone.
-    async fn replace(
+    pub(super) async fn replace(
         &mut self,
         index: &PhysicalIndex,
         changed: &BTreeMap<ShardId, Vec<NodeId>>,
@@ -403,7 +415,7 @@ impl Dispatcher {
         }
     }
 
-    fn transit(&self, index: &PhysicalIndex) -> Transit {
+    pub(super) fn transit(&self, index: &PhysicalIndex) -> Transit {
         let planned = self.planned(index);
         planned.map_or_else(Transit::default, |planned| {
             (*planned.placing.transit).clone()

@@ -7,10 +7,13 @@
 //! prepare (admit, update, close) ─► plan ─► move ─► plan again ─► nothing left ─► retire ─► done
 //!                                    └── cancelled ─► open again what drained ─► given up
 //! ```
+//! Shards that only lost nodes held are no moves: where that loss is accepted they begin anew before
+//! anything is copied.
+//!
 //! An index made while shards move may lie where it should not; the next plan moves it too. Only the
 //! first plan evens out: the others do what must be.
 
-use super::{index_uids, newcomer, observe, sentence, topology_of, wrong};
+use super::{given_up, index_uids, newcomer, observe, sentence, topology_of, wrong};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::state::NodeSpec;
@@ -44,6 +47,9 @@ pub(super) struct Goal {
     leaving: BTreeSet<NodeId>,
     /// Those of them that are lost.
     lost: BTreeSet<NodeId>,
+    /// Those of them whose loss is accepted.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    given_up: BTreeSet<NodeId>,
     /// Who takes whose place.
     replacements: BTreeMap<NodeId, NodeId>,
     /// Copies of all indexes, if they change.
@@ -63,7 +69,7 @@ pub(super) struct Goal {
 }
 
 impl Goal {
-    fn new(before: &Topology, desired: &Desired) -> Self {
+    pub(super) fn new(before: &Topology, desired: &Desired) -> Self {
         let drains = |topology: &Topology| -> BTreeSet<NodeId> {
             let nodes = topology.nodes().iter();
             nodes
@@ -90,6 +96,7 @@ impl Goal {
             closed_before: drains(before),
             leaving: desired.leaving.clone(),
             lost: desired.lost.clone(),
+            given_up: desired.given_up.clone(),
             replacements: desired.replacements.clone(),
             replication_factor_of_all: desired.replication_factor_of_all,
             replication_factors: desired.replication_factors.clone(),
@@ -108,6 +115,7 @@ impl Goal {
             topology: Topology::new(staying.collect()).ok()?,
             leaving: self.leaving.clone(),
             lost: self.lost.clone(),
+            given_up: self.given_up.clone(),
             replacements: self.replacements.clone(),
             replication_factor_of_all: self.replication_factor_of_all,
             replication_factors: self.replication_factors.clone(),
@@ -204,6 +212,7 @@ impl Engine {
         record.goal = Some(Goal::new(&topology, &desired));
         record.epoch = epoch;
         record.staged.clear();
+        record.is_declared = false;
         turn.put(shared, record).await?;
         shared.topology.goal_changed.notify_one();
         Ok(self.staged())
@@ -383,6 +392,7 @@ async fn step(engine: &Engine, goal: Goal) -> Result<Next, EngineError> {
             ..goal
         })));
     }
+    given_up::let_go(engine, &goal.given_up);
     let snapshot = shared.snapshot.load_full();
     let Some(desired) = goal.desired(&topology_of(shared, &snapshot)?) else {
         return Err(wrong("No node would be left."));
@@ -392,12 +402,19 @@ async fn step(engine: &Engine, goal: Goal) -> Result<Next, EngineError> {
         return Err(wrong(sentence(&refusal.to_string())));
     }
     if planned.moves.is_empty() {
-        if !goal.leaving.is_empty() {
-            engine
-                .retire_nodes(goal.leaving.iter().cloned().collect())
-                .await?;
+        let is_there = |node: &&NodeId| snapshot.nodes.contains_key(*node);
+        let leaving: Vec<NodeId> = goal.leaving.iter().filter(is_there).cloned().collect();
+        // They have left already where the process ended just then.
+        if !leaving.is_empty() {
+            engine.retire_nodes(leaving).await?;
         }
         return Ok(Next::Over);
+    }
+    if given_up::begin_anew(engine, &planned, &desired).await? {
+        return Ok(Next::Went(Box::new(Goal {
+            waits_for: None,
+            ..goal
+        })));
     }
     let moves = planned.moves.into_iter().map(|planned| planned.shard_move);
     let id = engine.start_movement(moves.collect()).await?;

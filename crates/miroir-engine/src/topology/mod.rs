@@ -8,7 +8,11 @@
 //! is not part of the log.
 
 pub(crate) mod carry;
+pub(crate) mod declare;
+pub mod discover;
 mod explain;
+mod given_up;
+pub(crate) mod lost;
 mod newcomer;
 pub(crate) mod observe;
 mod plan;
@@ -42,6 +46,9 @@ struct Record {
     last_epoch: u64,
     /// Changes that are not applied, in order.
     staged: Vec<StagedChange>,
+    /// They are what a declared topology changes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_declared: bool,
     /// What is being carried out.
     #[serde(skip_serializing_if = "Option::is_none")]
     goal: Option<carry::Goal>,
@@ -54,6 +61,8 @@ pub(crate) struct Desk {
     is_taken: AtomicBool,
     /// Wakes who carries goals out.
     goal_changed: Notify,
+    /// What the configuration declares.
+    board: declare::Board,
 }
 
 impl Desk {
@@ -174,6 +183,7 @@ impl Engine {
         let snapshot = shared.snapshot.load_full();
         let topology = topology_of(shared, &snapshot)?;
         let change = words::from_wire(change, &topology, &record.staged)?;
+        record.is_declared = false;
         record.staged.push(change.clone());
         desire(&topology, &index_uids(&snapshot), &record.staged)
             .map_err(|error| wrong(sentence(&error.to_string())))?;
@@ -193,6 +203,7 @@ impl Engine {
         let mut record = shared.topology.record();
         if !record.staged.is_empty() {
             record.staged.clear();
+            record.is_declared = false;
             turn.put(shared, record.clone()).await?;
         }
         Ok(self.shown(&record))
@@ -206,6 +217,7 @@ impl Engine {
             changes: record.staged.iter().map(words::to_wire).collect(),
             descriptions: record.staged.iter().map(words::describe).collect(),
             underway: goal.map(|goal| goal.describe(record.epoch, self.movement().as_ref())),
+            objections: self.shared().topology.board.objections(),
         }
     }
 }
@@ -223,6 +235,7 @@ mod tests {
             staged: vec![StagedChange::DrainNode {
                 node: NodeId::new("a"),
             }],
+            is_declared: false,
             goal: None,
         };
         let stored = r#"{"epoch":3,"lastEpoch":5,"staged":[{"change":"drainNode","node":"a"}]}"#;

@@ -99,6 +99,7 @@ fn shown(
         changes: Vec::new(),
         refusals: made.refusals.iter().map(ToString::to_string).collect(),
         warnings: made.warnings.iter().map(ToString::to_string).collect(),
+        losses: made.given_up.iter().map(ToString::to_string).collect(),
         move_count: made.moves.len() as u64,
         copy_count: made.moves.iter().map(copies).sum(),
         documents: made.documents,

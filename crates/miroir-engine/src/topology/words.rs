@@ -82,8 +82,12 @@ pub(super) fn from_wire(
                 .map_err(|error| wrong(format!("`{}` is no index uid.", error.0)))?,
             replication_factor,
         },
-        TopologyChange::DeclareLost { name } => StagedChange::DeclareLost {
+        TopologyChange::DeclareLost {
+            name,
+            accept_data_loss,
+        } => StagedChange::DeclareLost {
             node: NodeId::new(name),
+            accepts_data_loss: accept_data_loss,
         },
         TopologyChange::Rebalance {} => StagedChange::Rebalance,
     })
@@ -121,7 +125,7 @@ fn newest(id: &NodeId, topology: &Topology, staged: &[StagedChange]) -> Option<N
 /// Names stand in tables, commands and metrics.
 const NAME_BYTES_MAX: usize = 100;
 
-fn node_name(name: &str) -> Result<NodeId, EngineError> {
+pub(super) fn node_name(name: &str) -> Result<NodeId, EngineError> {
     let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_allowed) {
         return Err(wrong(format!(
@@ -132,7 +136,7 @@ fn node_name(name: &str) -> Result<NodeId, EngineError> {
     Ok(NodeId::new(name))
 }
 
-fn address(url: &str) -> Result<String, EngineError> {
+pub(super) fn address(url: &str) -> Result<String, EngineError> {
     let rest = url.strip_prefix("http://").unwrap_or_default();
     let host = rest.split('/').next().unwrap_or_default();
     if host.is_empty() || rest.contains(['?', '#', ' ', '@']) {
@@ -143,7 +147,7 @@ fn address(url: &str) -> Result<String, EngineError> {
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-fn weight_milli(weight: Option<f64>) -> Result<Option<u32>, EngineError> {
+pub(super) fn weight_milli(weight: Option<f64>) -> Result<Option<u32>, EngineError> {
     let Some(weight) = weight else {
         return Ok(None);
     };
@@ -210,8 +214,12 @@ pub(super) fn to_wire(change: &StagedChange) -> TopologyChange {
             index_uid: index.as_ref().map(ToString::to_string),
             replication_factor: *replication_factor,
         },
-        StagedChange::DeclareLost { node } => TopologyChange::DeclareLost {
+        StagedChange::DeclareLost {
+            node,
+            accepts_data_loss,
+        } => TopologyChange::DeclareLost {
             name: node.to_string(),
+            accept_data_loss: *accepts_data_loss,
         },
         StagedChange::Rebalance => TopologyChange::Rebalance {},
     }
@@ -261,7 +269,13 @@ pub(super) fn describe(change: &StagedChange) -> String {
                 .map_or("all indexes".into(), |uid| format!("index {uid}"));
             format!("{replication_factor} copies of each shard of {of}")
         }
-        StagedChange::DeclareLost { node } => format!("node {node} is lost for good"),
+        StagedChange::DeclareLost {
+            node,
+            accepts_data_loss: false,
+        } => format!("node {node} is lost for good"),
+        StagedChange::DeclareLost { node, .. } => {
+            format!("node {node} is lost for good, with the documents that only it held")
+        }
         StagedChange::Rebalance => "even out the nodes".to_owned(),
     }
 }
@@ -292,6 +306,7 @@ mod tests {
             serde_json::json!({"change": "setNode", "name": "a", "zone": "", "weight": 0.5}),
             serde_json::json!({"change": "setReplicationFactor", "replicationFactor": 3}),
             serde_json::json!({"change": "declareLost", "name": "a"}),
+            serde_json::json!({"change": "declareLost", "name": "a", "acceptDataLoss": true}),
             serde_json::json!({"change": "rebalance"}),
         ] {
             let change = read(sent.clone()).unwrap();

@@ -1,7 +1,7 @@
 //! Nodes that come back without their data, or with other data, and are filled again from their
 //! replicas while writes go on; replicas that differ, and are found and made alike.
 
-use crate::node::Fleet;
+use crate::node::{Fleet, Node};
 use crate::world::{
     World, add, add_by, add_file, create, delete_ids, drop_index, ended, pass, register, rename,
     settings, succeed, until, write,
@@ -9,6 +9,7 @@ use crate::world::{
 use miroir_core::task::{AdditionMethod, Operation, TaskStatus};
 use miroir_engine::Engine;
 use miroir_engine::copy::CopyConfig;
+use miroir_engine::port::NodeWrite;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -173,6 +174,57 @@ fn a_node_restored_from_an_old_copy_is_filled_again_also_when_the_proxy_restarts
         }
         assert_alike(&world);
         assert!(!world.documents("m").contains_key("5"));
+    }
+}
+
+/// The physical indexes on a node.
+fn held_on(world: &World, node: &str) -> Vec<String> {
+    let held = |node: &mut Node| node.indexes.keys().cloned().collect();
+    world.fleet.on(node, held)
+}
+
+#[test]
+fn an_index_that_an_old_copy_brought_back_is_removed_again_and_a_strangers_is_not() {
+    for restarts in [false, true] {
+        let world = World::mirrored();
+        let mut backup = None;
+        world.run(async |engine| {
+            populate(&engine).await;
+            succeed(&engine, add("gone", &[doc(1), doc(2)])).await;
+            world.settled().await;
+            // Nobody of this cluster wrote into it, though it bears the number of a task.
+            world.fleet.on("b", |b| {
+                let index = miroir_core::id::PhysicalIndex::from_stored("theirs__1");
+                b.accept(NodeWrite::CreateIndex {
+                    index,
+                    primary_key: None,
+                });
+            });
+            pass(Duration::from_secs(1)).await;
+            backup = Some(world.fleet.on("b", |b| b.back_up()));
+            succeed(&engine, drop_index("gone")).await;
+            world.settled().await;
+            if !restarts {
+                world.fleet.on("b", |b| b.restore(backup.take().unwrap()));
+                assert_eq!(held_on(&world, "b").len(), held_on(&world, "a").len() + 2);
+                world.in_sync_is("b", false).await;
+                is_whole(&world).await;
+                pass(Duration::from_secs(5)).await;
+                world.settled().await;
+            }
+        });
+        if let Some(backup) = backup {
+            world.fleet.on("b", |b| b.restore(backup));
+            world.run(async |_| {
+                world.in_sync_is("b", false).await;
+                is_whole(&world).await;
+                pass(Duration::from_secs(5)).await;
+                world.settled().await;
+            });
+        }
+        let mut expected = held_on(&world, "a");
+        expected.push("theirs__1".into());
+        assert_eq!(held_on(&world, "b"), expected);
     }
 }
 

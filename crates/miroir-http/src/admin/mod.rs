@@ -2,6 +2,7 @@
 
 mod backup;
 mod explain;
+mod orphans;
 mod planning;
 mod reshard;
 mod rewind;
@@ -20,4 +21,5 @@ pub(crate) fn routes() -> Router<AppState> {
         .merge(planning::routes())
         .merge(explain::routes())
         .merge(reshard::routes())
+        .merge(orphans::routes())
 }

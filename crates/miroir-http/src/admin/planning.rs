@@ -8,7 +8,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
 use miroir_api::admin::{
-    ApplyRequest, Movement, PlanRequest, StagedTopology, TopologyAdvice, TopologyPlan,
+    ApplyRequest, DeclarationOutcome, Movement, PlanRequest, StagedTopology, TopologyAdvice,
+    TopologyPlan,
 };
 use miroir_api::error::{Code, ResponseError};
 use serde::de::DeserializeOwned;
@@ -22,6 +23,7 @@ pub(super) fn routes() -> Router<AppState> {
         )
         .route("/_miroir/topology/plan", get(plan).post(plan_of))
         .route("/_miroir/topology/apply", post(apply))
+        .route("/_miroir/topology/declare", post(declare))
         .route("/_miroir/movement", get(movement))
         .route("/_miroir/movement/pause", post(pause))
         .route("/_miroir/movement/resume", post(resume))
@@ -73,6 +75,14 @@ async fn apply(
 ) -> Result<Json<StagedTopology>, ApiError> {
     let ApplyRequest { epoch } = read(body)?;
     Ok(Json(Box::pin(app.engine.apply(epoch)).await?))
+}
+
+async fn declare(
+    _: Permit,
+    State(app): State<AppState>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<DeclarationOutcome>, ApiError> {
+    Ok(Json(Box::pin(app.engine.declare(read(body)?)).await?))
 }
 
 async fn movement(_: Permit, State(app): State<AppState>) -> Json<Movement> {

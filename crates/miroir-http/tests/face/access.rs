@@ -43,6 +43,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/_miroir/verify"),
     ("GET", "/_miroir/verify/1"),
     ("GET", "/_miroir/indexes/movies/shards"),
+    ("GET", "/_miroir/orphans"),
+    ("POST", "/_miroir/orphans/sweep"),
     ("POST", "/_miroir/backup"),
     ("POST", "/_miroir/rewind"),
     ("GET", "/_miroir/rewind/1"),

@@ -228,6 +228,9 @@ impl Face {
             webhook: None,
             copy: miroir_engine::copy::CopyConfig::default(),
             limits: miroir_engine::gate::Limits::default(),
+            declares_topology: false,
+            discovery: None,
+            lost_after: None,
             step_hook: None,
         };
         let engine = Engine::start(ports, config)

@@ -2,7 +2,7 @@
 
 use super::ledger::Ledger;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -63,8 +63,6 @@ pub struct Book {
     pub is_calm: AtomicBool,
     /// It has waited for long: writers do not come at all.
     pub is_still: AtomicBool,
-    /// Nodes that were put back to an old copy.
-    pub restored: Shared<BTreeSet<String>>,
     pub(crate) reads: AtomicU64,
     began: Instant,
     illness: Shared<BTreeMap<Part, Illness>>,
@@ -103,7 +101,6 @@ impl Book {
             has_ended: AtomicBool::new(false),
             is_calm: AtomicBool::new(false),
             is_still: AtomicBool::new(false),
-            restored: Shared::default(),
             reads: AtomicU64::new(0),
             began: Instant::now(),
             illness: Shared::default(),

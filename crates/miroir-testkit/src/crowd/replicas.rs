@@ -47,9 +47,6 @@ pub(super) fn check(
         }
     }
     for (name, client) in asked.nodes {
-        // What was removed after an old copy was made lives on where the copy is put back: Miroir
-        // does not remove indexes from a node of which it cannot tell whose they are.
-        let has_remains = book.restored.lock().contains(name);
         let living = living.remove(&**name).unwrap_or_default();
         let mut held = BTreeSet::new();
         poll("the removal of dead indexes", REMOVAL_LIMIT, || {
@@ -57,8 +54,7 @@ pub(super) fn check(
             let results = list["results"].as_array().context("no list")?;
             let uids = results.iter().filter_map(|index| index["uid"].as_str());
             held = uids.map(str::to_owned).collect();
-            let is_clean = held == living || (has_remains && held.is_superset(&living));
-            Ok(is_clean.then_some(()))
+            Ok((held == living).then_some(()))
         })
         .with_context(|| format!("{name} holds {held:?}, and shall hold {living:?}"))?;
     }

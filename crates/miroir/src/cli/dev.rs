@@ -2,9 +2,7 @@
 
 use super::stop::StopSignals;
 use crate::client::HttpClient;
-use crate::config::{
-    self, Config, Environment, LogConfig, LogFormat, NodeConfig, Secret, WebhookAddresses,
-};
+use crate::config::{self, Config, Environment, LogConfig, LogFormat, NodeConfig, Secret};
 use crate::dev::fleet::Fleet;
 use crate::dev::launch::Program;
 use crate::dev::pidfile::{self, PidFile};
@@ -280,12 +278,14 @@ fn proxy_config(
         zone: None,
         weight: 1.0,
         key: master_key.map(Secret::new),
+        drains: false,
     });
     Config {
         http_addr: args.http_addr.clone(),
         data_dir: folder.join("proxy"),
         dump_dir: folder.join("dumps"),
         allowed_ips: args.allowed_ips(),
+        webhook_ips: IpPolicy::parse("any").unwrap_or_default(),
         extra_roots: None,
         import: args.import.wish(),
         env: Environment::Development,
@@ -301,12 +301,14 @@ fn proxy_config(
         reads: Default::default(),
         log,
         limits: Limits::default(),
+        lost_after: None,
+        topology: None,
+        discover: None,
         // As a new Meilisearch has them.
         has_metrics: false,
         has_logs_route: false,
         webhook: None,
         // A developer's hooks stand on the same machine.
-        webhook_addresses: WebhookAddresses::Any,
         nodes: nodes.collect(),
     }
 }

@@ -10,6 +10,7 @@ mod guard;
 mod import_dump;
 mod index;
 mod node;
+mod orphans;
 mod plan_capacity;
 mod recover;
 mod reshard;
@@ -52,6 +53,7 @@ enum Command {
     Index(index::Args),
     PlanCapacity(plan_capacity::Args),
     Verify(verify::Args),
+    Orphans(orphans::Args),
     Backup(backup::Args),
     Rewind(rewind::Args),
     Restore(restore::Args),
@@ -85,6 +87,7 @@ impl Cli {
             Command::Index(args) => runtime.block_on(Box::pin(index::run(args))),
             Command::PlanCapacity(args) => plan_capacity::run(&args),
             Command::Verify(args) => runtime.block_on(Box::pin(verify::run(args))),
+            Command::Orphans(args) => runtime.block_on(Box::pin(orphans::run(args))),
             Command::Backup(args) => runtime.block_on(Box::pin(backup::run(args))),
             Command::Rewind(args) => runtime.block_on(Box::pin(rewind::run(args))),
             Command::Restore(args) => restore::run(&args),

@@ -106,6 +106,9 @@ enum Command {
     Lost {
         /// Its name
         name: String,
+        /// Let shards that were only there begin anew, empty: their documents are lost
+        #[arg(long)]
+        accept_data_loss: bool,
         #[command(flatten)]
         staging: Staging,
     },
@@ -165,7 +168,17 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             };
             (change, staging)
         }
-        Command::Lost { name, staging } => (TopologyChange::DeclareLost { name }, staging),
+        Command::Lost {
+            name,
+            accept_data_loss,
+            staging,
+        } => {
+            let change = TopologyChange::DeclareLost {
+                name,
+                accept_data_loss,
+            };
+            (change, staging)
+        }
     };
     topology::stage(change, &staging).await
 }

@@ -1,6 +1,6 @@
 //! `miroir serve`: the proxy over nodes that run elsewhere.
 
-use super::stop::StopSignals;
+use super::stop::{Asked, StopSignals};
 use crate::config::{self, Config, Environment, LogFormat, Overrides, TlsOverrides};
 use crate::import::Wish;
 use crate::{screen, telemetry, wire};
@@ -29,7 +29,7 @@ pub(super) struct Args {
 }
 
 /// What the proxy runs with.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct ConfigArgs {
     /// The configuration file [default: ./miroir.toml]
     #[arg(long, env = "MIROIR_CONFIG", value_name = "FILE")]
@@ -66,6 +66,7 @@ pub(super) struct ConfigArgs {
 /// Serves until asked to stop.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let check = args.check;
+    let again = args.config.clone();
     let config = load(args.config, args.import.wish())?;
     if check {
         // Files that cannot be used are mistakes of the configuration, too.
@@ -88,10 +89,23 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if config.master_key.is_none() {
         tracing::warn!("there is no master key: whoever reaches the endpoint may do anything");
     }
-    stop.asked().await;
+    while stop.next().await == Asked::HangUp && config.topology.is_some() {
+        read_again(again.clone(), &running);
+    }
     tracing::info!("asked to stop: no new requests are taken, running ones are finished");
     running.shutdown().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes over the topology that the file declares now. All else counts from the next start on.
+fn read_again(args: ConfigArgs, running: &wire::Running) {
+    match load(args, None) {
+        Ok(config) => {
+            tracing::info!("the configuration is read again, for its topology");
+            running.declare(&config);
+        }
+        Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
+    }
 }
 
 /// The configuration that the arguments name, checked.

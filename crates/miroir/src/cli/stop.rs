@@ -1,4 +1,4 @@
-//! The wish of the person or the system that the process ends.
+//! The wish of the person or the system that the process ends, or reads its configuration again.
 
 use anyhow::Context;
 
@@ -31,12 +31,27 @@ impl StopSignals {
 
     /// Returns at the next signal.
     pub(super) async fn asked(&mut self) {
+        self.next().await;
+    }
+
+    /// The next signal: whether it is SIGHUP, by which a process without a terminal is asked to read
+    /// its configuration again.
+    pub(super) async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::HangUp,
         }
     }
+}
+
+/// What was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// To end.
+    Stop,
+    /// The terminal is gone, or the configuration is to be read again.
+    HangUp,
 }
 
 /// Ctrl-C, on systems without signals.
@@ -63,5 +78,11 @@ impl StopSignals {
         {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// As [`Self::asked`].
+    pub(super) async fn next(&mut self) -> Asked {
+        self.asked().await;
+        Asked::Stop
     }
 }

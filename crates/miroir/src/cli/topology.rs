@@ -1,14 +1,18 @@
 //! `miroir topology`: what is staged, what would come of it, dropping it, and carrying it out.
 
+mod declare;
+
 use super::connection::Connection;
+use crate::client::HttpClient;
 use crate::screen::{self, bytes, grouped};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args as ClapArgs, Subcommand};
 use http::Method;
 use miroir_api::admin::{
-    ApplyRequest, Movement, PlanRequest, StagedTopology, TopologyChange, TopologyPlan,
+    ApplyRequest, Movement, PlanRequest, PlannedNode, StagedTopology, TopologyChange, TopologyPlan,
 };
 use serde_json::Value;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -49,14 +53,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Begin to carry out what is staged
+    /// Begin to carry out what is staged, or what a file declares
     #[command(
         after_help = "Exit codes: 0 begun (with --wait: done), 2 cancelled while waited for, 1 refused."
     )]
     Apply {
         /// The epoch that `miroir topology plan` showed: nothing else than what was seen is applied
-        #[arg(long)]
-        epoch: u64,
+        #[arg(long, required_unless_present = "file")]
+        epoch: Option<u64>,
+        /// A configuration with a `[topology]` table: what differs from it is staged, and applied if
+        /// its `apply` is "auto"
+        #[arg(long, value_name = "FILE", conflicts_with = "epoch")]
+        file: Option<PathBuf>,
+        /// Only compare with the file
+        #[arg(long, requires = "file")]
+        dry_run: bool,
         /// Return when all is done
         #[arg(long)]
         wait: bool,
@@ -156,10 +167,16 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Apply {
             epoch,
+            file,
+            dry_run,
             wait,
             proxy,
             json,
-        } => apply(&proxy, epoch, wait, json).await,
+        } => match (file, epoch) {
+            (Some(file), _) => declare::run(&proxy, &file, dry_run, wait, json).await,
+            (None, Some(epoch)) => apply(&proxy, epoch, wait, json).await,
+            (None, None) => bail!("give --epoch or --file"),
+        },
         Command::Status { proxy, json } => {
             let answer = proxy.client(ANSWER_MAX)?.get("/_miroir/movement").await?;
             say_movement(answer, json)
@@ -207,8 +224,21 @@ async fn apply(proxy: &Connection, epoch: u64, wait: bool, json: bool) -> anyhow
         .send_json(Method::POST, "/_miroir/topology/apply", &body)
         .await?;
     let mut staged: StagedTopology = understood(answer)?;
+    let mut code = ExitCode::SUCCESS;
+    if wait {
+        (staged, code) = waited(&client, staged).await?;
+    }
+    say_staged(serde_json::to_value(&staged)?, json)?;
+    Ok(code)
+}
+
+/// Waits until what is being carried out has ended, and tells whether it was cancelled.
+async fn waited(
+    client: &HttpClient,
+    mut staged: StagedTopology,
+) -> anyhow::Result<(StagedTopology, ExitCode)> {
     let mut told = String::new();
-    while let Some(underway) = staged.underway.take_if(|_| wait) {
+    while let Some(underway) = staged.underway.take() {
         if underway != told {
             screen::note(&underway);
             told = underway;
@@ -217,12 +247,11 @@ async fn apply(proxy: &Connection, epoch: u64, wait: bool, json: bool) -> anyhow
         staged = understood(client.get("/_miroir/topology/staged").await?)?;
     }
     let movement: Movement = understood(client.get("/_miroir/movement").await?)?;
-    let code = match wait && movement.state == "cancelled" {
+    let code = match movement.state == "cancelled" {
         true => ExitCode::from(2),
         false => ExitCode::SUCCESS,
     };
-    say_staged(serde_json::to_value(&staged)?, json)?;
-    Ok(code)
+    Ok((staged, code))
 }
 
 async fn steer(proxy: &Connection, verb: &str, json: bool) -> anyhow::Result<ExitCode> {
@@ -332,6 +361,9 @@ fn staged_text(staged: &StagedTopology) -> String {
     if let Some(underway) = &staged.underway {
         text.push_str(&format!("\n{underway}"));
     }
+    for objection in &staged.objections {
+        text.push_str(&format!("\nDeclared and not done: {objection}"));
+    }
     match staged.staged_epoch {
         None => text.push_str("\nNothing is staged."),
         Some(epoch) => {
@@ -386,11 +418,19 @@ fn plan_text(plan: &TopologyPlan, moves_max: usize) -> String {
         return lines.join("\n");
     }
     lines.push(summary(plan));
-    let least = plan.least_replicas;
-    lines.push(format!(
-        "Readable copies of the worst-off shard: {} now, {} on the way, {} in the end.",
-        least.before, least.during, least.after
-    ));
+    let has_shards = |node: &PlannedNode| node.replicas_before + node.replicas_after > 0;
+    if plan.nodes.iter().any(has_shards) {
+        let least = plan.least_replicas;
+        lines.push(format!(
+            "Readable copies of the worst-off shard: {} now, {} on the way, {} in the end.",
+            least.before, least.during, least.after
+        ));
+    } else {
+        lines.push("There is no index yet.".to_owned());
+    }
+    for loss in &plan.losses {
+        lines.push(format!("LOST: {loss}."));
+    }
     lines.push(String::new());
     lines.push(node_table(plan));
     if !plan.moves.is_empty() {
@@ -488,7 +528,7 @@ fn move_table(plan: &TopologyPlan, moves_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use miroir_api::admin::{LeastReplicas, PlannedMove, PlannedNode};
+    use miroir_api::admin::{LeastReplicas, PlannedMove};
 
     fn node(name: &str, role: &str, before: u64, after: u64) -> PlannedNode {
         PlannedNode {
@@ -513,6 +553,7 @@ mod tests {
             changes: vec!["add node b (http://b:1, weight 1)".into()],
             refusals: vec![],
             warnings: vec!["something to know".into()],
+            losses: vec![],
             move_count: 12,
             copy_count: 12,
             documents: 12_000,
@@ -564,6 +605,24 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_is_told_and_a_cluster_without_indexes_has_no_worst_shard() {
+        let losing = TopologyPlan {
+            losses: vec!["4 of 12 shards".into()],
+            ..plan()
+        };
+        assert!(plan_text(&losing, 10).contains("LOST: 4 of 12 shards."));
+        let empty = TopologyPlan {
+            move_count: 0,
+            moves: vec![],
+            nodes: vec![node("a", "active", 0, 0)],
+            ..plan()
+        };
+        let text = plan_text(&empty, 10);
+        assert!(text.contains("There is no index yet."), "{text}");
+        assert!(!text.contains("worst-off"), "{text}");
+    }
+
+    #[test]
     fn a_refused_plan_tells_only_why() {
         let refused = TopologyPlan {
             refusals: vec!["too few nodes".into()],
@@ -584,6 +643,7 @@ mod tests {
             changes: vec![],
             descriptions: vec!["drain node a".into()],
             underway: None,
+            objections: vec!["Node `c` is declared no more.".into()],
         };
         let text = staged_text(&staged);
         assert!(

@@ -4,7 +4,10 @@
 //! from the environment only. Every mistake is found before anything starts, and all are told at
 //! once.
 
+mod nodes;
 mod raw;
+mod reads;
+mod topology;
 mod transport;
 pub(crate) mod unit;
 
@@ -12,17 +15,21 @@ pub(crate) use unit::parse_bytes;
 #[cfg(feature = "devnode")]
 pub(crate) use unit::parse_duration;
 
+pub(crate) use nodes::{NodeConfig, plain_url};
+pub(crate) use topology::DiscoverConfig;
 pub(crate) use transport::{TlsOverrides, TransportConfig};
 
 use crate::import::Wish;
+use crate::screen;
+use miroir_api::admin::Declaration;
 use miroir_engine::convoy::SHARES;
 use miroir_engine::copy::CopyConfig;
 use miroir_engine::gate::Limits;
 use miroir_engine::kept::LogRetention;
-use miroir_engine::reads::{PartialPolicy, ReadConfig};
+use miroir_engine::reads::ReadConfig;
 use miroir_node::IpPolicy;
-use raw::{At, Mistake, RawConfig, RawIndex, RawNode};
-use std::collections::BTreeMap;
+use raw::{At, Mistake, RawConfig};
+use reads::Reads;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -62,8 +69,10 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// The folder that dumps are written into.
     pub(crate) dump_dir: PathBuf,
-    /// Addresses that exports may go to.
+    /// Addresses that exports may go to, and webhooks that are made over the API.
     pub(crate) allowed_ips: IpPolicy,
+    /// Those that webhooks may lead to, which are the same unless the former key says otherwise.
+    pub(crate) webhook_ips: IpPolicy,
     /// Authorities (PEM) that the servers of webhooks and exports may be vouched for by, besides
     /// the public ones.
     pub(crate) extra_roots: Option<PathBuf>,
@@ -99,27 +108,16 @@ pub(crate) struct Config {
     pub(crate) has_logs_route: bool,
     /// What is told every finished task, besides the webhooks made over the API.
     pub(crate) webhook: Option<WebhookConfig>,
-    /// Where webhooks may lead that are made over the API.
-    pub(crate) webhook_addresses: WebhookAddresses,
     /// How much may wait.
     pub(crate) limits: Limits,
+    /// A node that answers nothing for so long is declared lost; `None` is never.
+    pub(crate) lost_after: Option<Duration>,
+    /// The topology as it is declared; `None` where the file only names the nodes of a first start.
+    pub(crate) topology: Option<Declaration>,
+    /// Where further nodes of a declared topology are found.
+    pub(crate) discover: Option<DiscoverConfig>,
     /// The nodes, at least one, names and URLs distinct.
     pub(crate) nodes: Vec<NodeConfig>,
-}
-
-/// One Meilisearch node.
-#[derive(Debug, Clone)]
-pub(crate) struct NodeConfig {
-    /// Its name: what identifies it, whatever its URL.
-    pub(crate) name: String,
-    /// `http://host:port` or `https://host:port`, without a path.
-    pub(crate) url: String,
-    /// The failure domain it stands in.
-    pub(crate) zone: Option<String>,
-    /// Its share of the shards, relative to the other nodes; finite and above 0.
-    pub(crate) weight: f64,
-    /// The key that Miroir shows to it.
-    pub(crate) key: Option<Secret>,
 }
 
 /// The webhook of the configuration.
@@ -129,33 +127,6 @@ pub(crate) struct WebhookConfig {
     pub(crate) url: String,
     /// The whole value of the header `Authorization`.
     pub(crate) authorization: Option<Secret>,
-}
-
-/// Where webhooks may lead that are made over the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum WebhookAddresses {
-    /// To public addresses.
-    Global,
-    /// Anywhere, into the operator's own network too.
-    Any,
-}
-
-/// What the file says of reads under faults.
-struct Reads {
-    hedge_percent: Option<At<f64>>,
-    hedge_floor: Option<At<String>>,
-    slow_start: Option<At<String>>,
-    partial_answers: Option<At<String>>,
-    indexes: Vec<RawIndex>,
-}
-
-/// Whether an answer may lack shards that cannot be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum PartialAnswers {
-    /// The request fails instead.
-    Deny,
-    /// The answer says what it lacks.
-    Allow,
 }
 
 /// What is logged, and how.
@@ -287,6 +258,9 @@ impl Check {
         overrides: Overrides,
         secret: &impl Fn(&str) -> Option<Secret>,
     ) -> Config {
+        let allowed_ips = self.allowed_ips(raw.allowed_ip_networks.clone());
+        self.only_declared(&raw);
+        let factors = self.factors(&raw.indexes);
         let node_count = raw.nodes.as_ref().map_or(0, Vec::len);
         let env = match overrides.env {
             Some(env) => env,
@@ -314,11 +288,19 @@ impl Check {
             None => self.choice(raw.log_format, "log_format", LogFormat::Human),
         };
         let payload = raw.http_payload_size_limit;
+        let nodes = self.nodes(raw.nodes, secret);
+        let discover = raw.topology.as_ref().and_then(|raw| self.discover(raw));
+        let topology = raw
+            .topology
+            .map(|topology| self.topology(topology, &nodes, factors));
         Config {
+            discover,
+            topology,
             http_addr: self.http_addr(http_addr),
             data_dir,
             dump_dir,
-            allowed_ips: self.allowed_ips(raw.allowed_ip_networks),
+            webhook_ips: self.webhook_ips(raw.webhook_addresses, &allowed_ips),
+            allowed_ips,
             extra_roots: raw.extra_roots.map(|at| PathBuf::from(at.value)),
             import: overrides.import,
             env,
@@ -377,13 +359,9 @@ impl Check {
             has_metrics: raw.metrics.is_some_and(|switch| switch.value),
             has_logs_route: raw.logs_route.is_some_and(|switch| switch.value),
             webhook: self.webhook(raw.task_webhook_url, secret(WEBHOOK_AUTHORIZATION_ENV)),
-            webhook_addresses: self.choice(
-                raw.webhook_addresses,
-                "webhook_addresses",
-                WebhookAddresses::Global,
-            ),
             limits: self.limits(raw.unfinished_tasks_max, raw.payload_disk_max),
-            nodes: self.nodes(raw.nodes, secret),
+            lost_after: self.optional_duration(raw.lost_after, "lost_after"),
+            nodes,
         }
     }
 
@@ -550,6 +528,32 @@ impl Check {
         Some(LogRetention { age, bytes })
     }
 
+    /// Where webhooks may lead that are made over the API. The former key of their own still counts
+    /// for them alone.
+    fn webhook_ips(&mut self, raw: Option<At<String>>, allowed: &IpPolicy) -> IpPolicy {
+        let Some(At { value, line }) = raw else {
+            return allowed.clone();
+        };
+        match value.as_str() {
+            "any" | "global" => {
+                screen::note(
+                    "`webhook_addresses` still counts, for webhooks; `allowed_ip_networks` is for \
+                     webhooks and exports, and can name networks",
+                );
+                let any = IpPolicy::parse(&value).ok();
+                any.filter(|_| value == "any").unwrap_or_default()
+            }
+            other => {
+                let text = format!(
+                    "`webhook_addresses` cannot be \"{other}\": write `allowed_ip_networks` in its \
+                     place"
+                );
+                self.add(line, text);
+                IpPolicy::default()
+            }
+        }
+    }
+
     fn allowed_ips(&mut self, raw: Option<At<String>>) -> IpPolicy {
         let Some(At { value, line }) = raw else {
             return IpPolicy::default();
@@ -633,52 +637,6 @@ impl Check {
         1
     }
 
-    fn reads(&mut self, raw: Reads) -> ReadConfig {
-        let default = ReadConfig::default();
-        let mut partial_of = BTreeMap::new();
-        for index in raw.indexes {
-            let Some(At { value: uid, .. }) = index.uid else {
-                self.add(index.line, "this index has no `uid`");
-                continue;
-            };
-            let policy = self.partial(index.partial_answers);
-            if partial_of.insert(uid.clone(), policy).is_some() {
-                self.add(index.line, format!("the index \"{uid}\" has two tables"));
-            }
-        }
-        ReadConfig {
-            hedge_milli: self.hedge_milli(raw.hedge_percent, default.hedge_milli),
-            hedge_after_min: self.duration(raw.hedge_floor, "hedge_floor", default.hedge_after_min),
-            slow_start: self.duration(raw.slow_start, "slow_start", default.slow_start),
-            partial: self.partial(raw.partial_answers),
-            partial_of,
-        }
-    }
-
-    fn partial(&mut self, raw: Option<At<String>>) -> PartialPolicy {
-        match self.choice(raw, "partial_answers", PartialAnswers::Deny) {
-            PartialAnswers::Deny => PartialPolicy::Error,
-            PartialAnswers::Allow => PartialPolicy::Partial,
-        }
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the value was checked to be from 0 to 100"
-    )]
-    fn hedge_milli(&mut self, raw: Option<At<f64>>, default: u32) -> u32 {
-        let Some(At { value, line }) = raw else {
-            return default;
-        };
-        if (0.0..=100.0).contains(&value) {
-            return (value * 10.0).round() as u32;
-        }
-        let text = format!("`hedge_percent` must be from 0 to 100, not {value}");
-        self.add(line, text);
-        default
-    }
-
     fn log_level(&mut self, raw: &At<String>) -> String {
         if crate::telemetry::is_filter(&raw.value) {
             return raw.value.clone();
@@ -690,129 +648,6 @@ impl Check {
         );
         self.add(raw.line, text);
         "info".to_owned()
-    }
-
-    fn nodes(
-        &mut self,
-        raw: Option<Vec<RawNode>>,
-        secret: &impl Fn(&str) -> Option<Secret>,
-    ) -> Vec<NodeConfig> {
-        if raw.is_none() {
-            self.add(
-                None,
-                "there are no nodes: add one table for each Meilisearch, as in\n    [[nodes]]\n    \
-                 name = \"node-1\"\n    url = \"http://10.0.0.1:7700\"",
-            );
-        }
-        let mut names = BTreeMap::new();
-        let mut urls = BTreeMap::new();
-        let mut nodes = Vec::new();
-        for node in raw.unwrap_or_default() {
-            let line = node.line;
-            let name = self.node_name(&node);
-            let url = self.node_url(&node);
-            for (seen, value, key) in [(&mut names, &name, "name"), (&mut urls, &url, "url")] {
-                if value.is_empty() {
-                    continue;
-                }
-                if let Some(Some(first)) = seen.insert(value.clone(), line) {
-                    let text = format!(
-                        "two nodes have the {key} \"{value}\" (the other stands at line {first}): \
-                         each node needs its own"
-                    );
-                    self.add(line, text);
-                }
-            }
-            let weight = self.node_weight(node.weight);
-            let key = self.node_key(node.key_env, &name, secret);
-            let zone = node
-                .zone
-                .map(|zone| zone.value)
-                .filter(|zone| !zone.is_empty());
-            nodes.push(NodeConfig {
-                name,
-                url,
-                zone,
-                weight,
-                key,
-            });
-        }
-        nodes
-    }
-
-    fn node_name(&mut self, node: &RawNode) -> String {
-        let Some(At { value, line }) = &node.name else {
-            self.add(node.line, "a node has no `name`: write `name = \"node-1\"`");
-            return String::new();
-        };
-        let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if value.is_empty() || value.len() > 64 || !value.chars().all(is_allowed) {
-            let text = format!(
-                "a node cannot be named \"{value}\": use 1 to 64 letters, digits, `-` and `_`"
-            );
-            self.add(*line, text);
-        }
-        value.clone()
-    }
-
-    fn node_url(&mut self, node: &RawNode) -> String {
-        let Some(At { value, line }) = &node.url else {
-            self.add(
-                node.line,
-                "a node has no `url`: write `url = \"http://10.0.0.1:7700\"`",
-            );
-            return String::new();
-        };
-        match plain_url(value) {
-            Some(url) => url,
-            None => {
-                let text = format!(
-                    "a node's `url` cannot be \"{value}\": write `http://host:port` or \
-                     `https://host:port`, with no user, path or query"
-                );
-                self.add(*line, text);
-                value.clone()
-            }
-        }
-    }
-
-    fn node_weight(&mut self, raw: Option<At<f64>>) -> f64 {
-        let Some(At { value, line }) = raw else {
-            return 1.0;
-        };
-        // The bounds keep a ratio of two weights far from what a float cannot tell apart.
-        if (0.001..=1000.0).contains(&value) {
-            return value;
-        }
-        self.add(
-            line,
-            format!("a node's `weight` must be from 0.001 to 1000, not {value}"),
-        );
-        1.0
-    }
-
-    fn node_key(
-        &mut self,
-        raw: Option<At<String>>,
-        node: &str,
-        secret: &impl Fn(&str) -> Option<Secret>,
-    ) -> Option<Secret> {
-        let Some(At {
-            value: variable,
-            line,
-        }) = raw
-        else {
-            return secret(NODE_KEY_ENV);
-        };
-        let key = secret(&variable);
-        if key.is_none() {
-            let text = format!(
-                "node \"{node}\" reads its key from the environment variable {variable}, which is \
-                 not set: set it, or remove `key_env` to use {NODE_KEY_ENV}"
-            );
-            self.add(line, text);
-        }
-        key
     }
 }
 
@@ -829,20 +664,6 @@ pub(crate) fn is_host_and_port(text: &str) -> bool {
         }
         None => false,
     }
-}
-
-/// The URL without a closing slash, if it names a scheme, a host and nothing after.
-pub(crate) fn plain_url(text: &str) -> Option<String> {
-    let uri: http::Uri = text.parse().ok()?;
-    let scheme = uri
-        .scheme_str()
-        .filter(|scheme| matches!(*scheme, "http" | "https"))?;
-    let authority = uri.authority()?;
-    let is_plain = uri.path().trim_matches('/').is_empty()
-        && uri.query().is_none()
-        && !authority.as_str().contains('@')
-        && !authority.host().is_empty();
-    is_plain.then(|| format!("{scheme}://{authority}"))
 }
 
 #[cfg(test)]

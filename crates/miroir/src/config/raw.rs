@@ -3,9 +3,10 @@
 //! The file is walked by hand and not through a derive: all mistakes are told at once, each with
 //! its line, and a misspelt key is told the name it was meant to have.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-use toml::de::{DeTable, DeValue};
+mod section;
+
+use section::{Section, line_of};
+use toml::de::DeTable;
 
 /// The keys at the top of the file. `docs/guide/configuration.md` explains each.
 pub(crate) const KEYS: &[&str] = &[
@@ -34,6 +35,7 @@ pub(crate) const KEYS: &[&str] = &[
     "retention_size",
     "retention_age",
     "audit_interval",
+    "lost_after",
     "log_retention",
     "log_retention_size",
     "hedge_percent",
@@ -50,24 +52,24 @@ pub(crate) const KEYS: &[&str] = &[
     "payload_disk_max",
     "nodes",
     "indexes",
+    "topology",
 ];
 
 /// The keys of the `[tls]` table.
 pub(crate) const TLS_KEYS: &[&str] = &["cert_path", "key_path", "auth_path", "require_auth"];
 
 /// The keys of one `[[nodes]]` table.
-pub(crate) const NODE_KEYS: &[&str] = &["name", "url", "zone", "weight", "key_env"];
+pub(crate) const NODE_KEYS: &[&str] = &["name", "url", "zone", "weight", "key_env", "drain"];
 
 /// The keys of one `[[indexes]]` table.
-pub(crate) const INDEX_KEYS: &[&str] = &["uid", "partial_answers"];
+pub(crate) const INDEX_KEYS: &[&str] = &["uid", "partial_answers", "replication_factor"];
 
-/// Names under which people look for a place to write a secret.
-const SECRET_KEYS: &[&str] = &[
-    "master_key",
-    "node_key",
-    "node_master_key",
-    "key",
-    "api_key",
+/// The keys of the `[topology]` table.
+pub(crate) const TOPOLOGY_KEYS: &[&str] = &[
+    "apply",
+    "replication_factor",
+    "discover",
+    "discover_interval",
 ];
 
 /// A value and the line that holds it, from 1.
@@ -109,6 +111,7 @@ pub(crate) struct RawConfig {
     pub(crate) retention_size: Option<At<String>>,
     pub(crate) retention_age: Option<At<String>>,
     pub(crate) audit_interval: Option<At<String>>,
+    pub(crate) lost_after: Option<At<String>>,
     pub(crate) log_retention: Option<At<String>>,
     pub(crate) log_retention_size: Option<At<String>>,
     pub(crate) hedge_percent: Option<At<f64>>,
@@ -129,6 +132,17 @@ pub(crate) struct RawConfig {
     pub(crate) nodes: Option<Vec<RawNode>>,
     /// What is said of single indexes.
     pub(crate) indexes: Vec<RawIndex>,
+    /// The `[topology]` table, if there is one.
+    pub(crate) topology: Option<RawTopology>,
+}
+
+/// The `[topology]` table as written.
+#[derive(Debug, Default)]
+pub(crate) struct RawTopology {
+    pub(crate) apply: Option<At<String>>,
+    pub(crate) replication_factor: Option<At<i64>>,
+    pub(crate) discover: Option<At<String>>,
+    pub(crate) discover_interval: Option<At<String>>,
 }
 
 /// One `[[indexes]]` table as written.
@@ -138,6 +152,7 @@ pub(crate) struct RawIndex {
     pub(crate) line: Option<usize>,
     pub(crate) uid: Option<At<String>>,
     pub(crate) partial_answers: Option<At<String>>,
+    pub(crate) replication_factor: Option<At<i64>>,
 }
 
 /// What is written about how clients reach the proxy.
@@ -171,6 +186,7 @@ pub(crate) struct RawNode {
     pub(crate) zone: Option<At<String>>,
     pub(crate) weight: Option<At<f64>>,
     pub(crate) key_env: Option<At<String>>,
+    pub(crate) drain: Option<At<bool>>,
 }
 
 /// Returns what the file says, and every key that is unknown or of the wrong type.
@@ -204,6 +220,7 @@ pub(crate) fn parse(source: &str) -> Result<(RawConfig, Vec<Mistake>), Mistake> 
         retention_size: top.text("retention_size", r#""16 GiB""#),
         retention_age: top.text("retention_age", r#""72 h""#),
         audit_interval: top.text("audit_interval", r#""24 h""#),
+        lost_after: top.text("lost_after", r#""30 min""#),
         log_retention: top.text("log_retention", r#""7 d""#),
         log_retention_size: top.text("log_retention_size", r#""16 GiB""#),
         hedge_percent: top.number("hedge_percent", "5"),
@@ -229,8 +246,10 @@ pub(crate) fn parse(source: &str) -> Result<(RawConfig, Vec<Mistake>), Mistake> 
         payload_disk_max: top.text("payload_disk_max", r#""20 GiB""#),
         nodes: None,
         indexes: Vec::new(),
+        topology: None,
     };
     let tls = top.table("tls");
+    let topology = top.table("topology");
     let index_tables = top.tables("indexes").unwrap_or_default();
     let tables = top.tables("nodes");
     if let Some(tls) = tls {
@@ -239,6 +258,16 @@ pub(crate) fn parse(source: &str) -> Result<(RawConfig, Vec<Mistake>), Mistake> 
         raw.transport.tls.key = tls.text("key_path", r#""./key.pem""#);
         raw.transport.tls.auth = tls.text("auth_path", r#""./clients.pem""#);
         raw.transport.tls.require_auth = tls.switch("require_auth", "true");
+    }
+    if let Some(topology) = topology {
+        let owner = "of [topology] ";
+        let mut topology = Section::new(source, topology, TOPOLOGY_KEYS, owner, &mut mistakes);
+        raw.topology = Some(RawTopology {
+            apply: topology.text("apply", r#""plan-only""#),
+            replication_factor: topology.integer("replication_factor", "2"),
+            discover: topology.text("discover", r#""http://meili-{n}.meili:7700""#),
+            discover_interval: topology.text("discover_interval", r#""10 s""#),
+        });
     }
     if let Some(tables) = &tables {
         raw.nodes = Some(Vec::with_capacity(tables.len()));
@@ -252,6 +281,7 @@ pub(crate) fn parse(source: &str) -> Result<(RawConfig, Vec<Mistake>), Mistake> 
             zone: node.text("zone", r#""zone-a""#),
             weight: node.number("weight", "1.0"),
             key_env: node.text("key_env", r#""NODE_1_KEY""#),
+            drain: node.switch("drain", "true"),
         };
         raw.nodes.get_or_insert_default().push(node);
     }
@@ -261,229 +291,10 @@ pub(crate) fn parse(source: &str) -> Result<(RawConfig, Vec<Mistake>), Mistake> 
             line: Some(line),
             uid: index.text("uid", r#""movies""#),
             partial_answers: index.text("partial_answers", r#""allow""#),
+            replication_factor: index.integer("replication_factor", "2"),
         };
         raw.indexes.push(index);
     }
     mistakes.sort_by_key(|mistake| mistake.line);
     Ok((raw, mistakes))
-}
-
-/// The line, from 1, of a byte offset.
-fn line_of(source: &str, offset: usize) -> usize {
-    let end = offset.min(source.len());
-    source.as_bytes()[..end]
-        .iter()
-        .filter(|byte| **byte == b'\n')
-        .count()
-        + 1
-}
-
-/// One table being read. Creating it reports its unknown keys.
-struct Section<'s, 'm> {
-    source: &'s str,
-    values: BTreeMap<String, (Range<usize>, DeValue<'s>)>,
-    mistakes: &'m mut Vec<Mistake>,
-}
-
-impl<'s, 'm> Section<'s, 'm> {
-    fn new(
-        source: &'s str,
-        table: DeTable<'s>,
-        keys: &[&str],
-        owner: &str,
-        mistakes: &'m mut Vec<Mistake>,
-    ) -> Self {
-        let mut values = BTreeMap::new();
-        for (key, value) in table {
-            let name = key.get_ref().to_string();
-            if keys.contains(&name.as_str()) {
-                values.insert(name, (value.span(), value.into_inner()));
-            } else {
-                let line = Some(line_of(source, key.span().start));
-                mistakes.push(Mistake {
-                    line,
-                    text: explain_unknown(&name, keys, owner),
-                });
-            }
-        }
-        Self {
-            source,
-            values,
-            mistakes,
-        }
-    }
-
-    /// Takes the value of `key` if `convert` knows its type; says what was expected if not.
-    fn take<T>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        example: &str,
-        convert: impl FnOnce(&DeValue<'s>) -> Option<T>,
-    ) -> Option<At<T>> {
-        let (span, value) = self.values.remove(key)?;
-        let line = Some(line_of(self.source, span.start));
-        if let Some(value) = convert(&value) {
-            return Some(At { value, line });
-        }
-        let text = format!("`{key}` must be {expected}: write `{key} = {example}`");
-        self.mistakes.push(Mistake { line, text });
-        None
-    }
-
-    fn text(&mut self, key: &str, example: &str) -> Option<At<String>> {
-        self.take(key, "a text in quotes", example, |value| match value {
-            DeValue::String(text) => Some(text.to_string()),
-            _ => None,
-        })
-    }
-
-    fn integer(&mut self, key: &str, example: &str) -> Option<At<i64>> {
-        self.take(key, "a whole number without quotes", example, as_integer)
-    }
-
-    fn switch(&mut self, key: &str, example: &str) -> Option<At<bool>> {
-        self.take(key, "true or false", example, |value| match value {
-            DeValue::Boolean(switch) => Some(*switch),
-            _ => None,
-        })
-    }
-
-    fn number(&mut self, key: &str, example: &str) -> Option<At<f64>> {
-        self.take(
-            key,
-            "a number without quotes",
-            example,
-            |value| match value {
-                DeValue::Float(float) => float.as_str().parse().ok(),
-                DeValue::Integer(integer) => integer.as_str().parse().ok(),
-                _ => None,
-            },
-        )
-    }
-
-    /// The `[key]` table, if there is one.
-    fn table(&mut self, key: &str) -> Option<DeTable<'s>> {
-        let (span, value) = self.values.remove(key)?;
-        match value {
-            DeValue::Table(table) => Some(table),
-            _ => {
-                self.mistakes.push(Mistake {
-                    line: Some(line_of(self.source, span.start)),
-                    text: format!("`{key}` must be a table: write `[{key}]` above its keys"),
-                });
-                None
-            }
-        }
-    }
-
-    /// The tables of a `[[key]]` list, each with its line; `None` if there is no list, or if it is
-    /// empty.
-    fn tables(&mut self, key: &str) -> Option<Vec<(usize, DeTable<'s>)>> {
-        let (span, value) = self.values.remove(key)?;
-        let line = line_of(self.source, span.start);
-        let mut mistake = |line| {
-            let text = format!("`{key}` must be a list of tables: write `[[{key}]]` above each");
-            self.mistakes.push(Mistake {
-                line: Some(line),
-                text,
-            });
-        };
-        let DeValue::Array(items) = value else {
-            mistake(line);
-            return Some(Vec::new());
-        };
-        if items.is_empty() {
-            return None;
-        }
-        let mut tables = Vec::new();
-        for item in items {
-            let line = line_of(self.source, item.span().start);
-            match item.into_inner() {
-                DeValue::Table(table) => tables.push((line, table)),
-                _ => mistake(line),
-            }
-        }
-        Some(tables)
-    }
-}
-
-fn as_integer(value: &DeValue<'_>) -> Option<i64> {
-    match value {
-        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
-        _ => None,
-    }
-}
-
-fn explain_unknown(name: &str, keys: &[&str], owner: &str) -> String {
-    if SECRET_KEYS.contains(&name) {
-        return format!(
-            "`{name}` is a secret and secrets never stand in the file: set MIROIR_MASTER_KEY \
-             (what clients use) or MIROIR_NODE_KEY (the nodes' own key) in the environment, or \
-             name another variable with a node's `key_env`"
-        );
-    }
-    match nearest(name, keys) {
-        Some(key) => format!("unknown key {owner}`{name}`: did you mean `{key}`?"),
-        None => {
-            let list = keys
-                .iter()
-                .map(|key| format!("`{key}`"))
-                .collect::<Vec<_>>()
-                .join(", ");
-            format!("unknown key {owner}`{name}`: the known ones are {list}")
-        }
-    }
-}
-
-/// The key that `name` was probably meant to be: the least number of changed letters, and no
-/// more than a third of the name's length, beyond which a guess misleads.
-fn nearest<'k>(name: &str, keys: &[&'k str]) -> Option<&'k str> {
-    let normal = name.to_lowercase().replace('-', "_");
-    let part_of = |key: &&&str| normal.len() >= 4 && key.contains(&normal);
-    keys.iter()
-        .map(|key| (edit_distance(&normal, key), *key))
-        .filter(|(distance, key)| *distance <= key.len().div_ceil(3))
-        .min()
-        .map(|(_, key)| key)
-        .or_else(|| keys.iter().find(part_of).copied())
-}
-
-/// The number of letters to insert, delete or replace to make `a` of `b` (Levenshtein).
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != *right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_distance_counts_changed_letters() {
-        assert_eq!(edit_distance("", "abc"), 3);
-        assert_eq!(edit_distance("abc", "abc"), 0);
-        assert_eq!(edit_distance("http_adr", "http_addr"), 1);
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-    }
-
-    #[test]
-    fn a_name_far_from_every_key_gets_no_guess() {
-        assert_eq!(nearest("quorum", KEYS), None);
-        assert_eq!(
-            nearest("Replication-Factor", KEYS),
-            Some("replication_factor")
-        );
-        assert_eq!(nearest("shards", KEYS), Some("default_shards"));
-    }
 }

@@ -1,6 +1,8 @@
 //! The table of mistakes, and of what a right file means.
 
 use super::*;
+use miroir_api::admin::ApplyPolicy;
+use miroir_engine::reads::PartialPolicy;
 
 const TWO_NODES: &str = r#"
 [[nodes]]
@@ -460,6 +462,7 @@ fn the_example_of_the_guide_is_a_right_file() {
         .iter()
         .chain(raw::NODE_KEYS)
         .chain(raw::INDEX_KEYS)
+        .chain(raw::TOPOLOGY_KEYS)
     {
         assert!(
             guide.contains(&format!("`{key}`")),
@@ -487,12 +490,26 @@ fn the_webhook_of_the_file_has_its_secret_from_the_environment() {
     let webhook = config.webhook.unwrap();
     assert_eq!(webhook.url, "https://a.example/tasks");
     assert_eq!(webhook.authorization.unwrap().reveal(), "Bearer x");
-    assert_eq!(config.webhook_addresses, WebhookAddresses::Any);
+    assert_eq!(config.webhook_ips, IpPolicy::parse("any").unwrap());
+    assert_eq!(
+        config.allowed_ips,
+        IpPolicy::default(),
+        "exports are another matter"
+    );
     assert!(config.has_metrics && config.has_logs_route);
 
     let plain = read(TWO_NODES).unwrap();
     assert_eq!(plain.webhook, None);
-    assert_eq!(plain.webhook_addresses, WebhookAddresses::Global);
+    assert_eq!(plain.webhook_ips, IpPolicy::default());
+    let both = read(&format!(
+        "allowed_ip_networks = \"10.0.0.0/8\"\n{TWO_NODES}"
+    ))
+    .unwrap();
+    let networks = IpPolicy::parse("10.0.0.0/8").unwrap();
+    assert_eq!(
+        (both.webhook_ips, both.allowed_ips),
+        (networks.clone(), networks)
+    );
     assert!(!plain.has_metrics && !plain.has_logs_route);
 }
 
@@ -511,5 +528,74 @@ fn a_webhook_leads_somewhere() {
     ] {
         let mistakes = mistakes_of(&format!("{line}\n{TWO_NODES}"));
         assert!(mistakes.contains(told), "{mistakes}");
+    }
+}
+
+#[test]
+fn a_declared_topology_is_the_nodes_and_copies_of_the_file() {
+    let source = format!(
+        "lost_after = \"30 min\"\n[topology]\napply = \"auto\"\nreplication_factor = 2\n{TWO_NODES}\
+         drain = true\n[[indexes]]\nuid = \"movies\"\nreplication_factor = 1\n"
+    );
+    let config = read(&source).unwrap();
+    assert_eq!(config.lost_after, Some(Duration::from_secs(1800)));
+    let declared = config.topology.unwrap();
+    assert_eq!(declared.apply, ApplyPolicy::Auto);
+    assert_eq!(declared.replication_factor, Some(2));
+    assert_eq!(declared.replication_factors["movies"], 1);
+    let nodes: Vec<(&str, Option<&str>, bool)> = declared
+        .nodes
+        .iter()
+        .map(|node| (node.name.as_str(), node.zone.as_deref(), node.drain))
+        .collect();
+    assert_eq!(nodes, [("a", None, false), ("b", Some("east"), true)]);
+    let plain = read(&format!("[topology]\n{TWO_NODES}")).unwrap().topology;
+    assert_eq!(
+        plain.map(|declared| declared.apply),
+        Some(ApplyPolicy::PlanOnly)
+    );
+    assert_eq!(read(TWO_NODES).unwrap().topology, None);
+}
+
+#[test]
+fn what_would_do_nothing_without_a_declared_topology_is_a_mistake() {
+    let told = mistakes_of(&format!("{TWO_NODES}drain = true\n"));
+    assert!(told.contains("`drain` here says what shall be"), "{told}");
+    let indexes = "[[indexes]]\nuid = \"movies\"\nreplication_factor = 1\n";
+    let told = mistakes_of(&format!("{TWO_NODES}{indexes}"));
+    assert!(told.contains("needs a declared topology"), "{told}");
+    let never = mistakes_of(&format!("[topology]\napply = \"now\"\n{TWO_NODES}"));
+    assert!(never.contains("write \"plan-only\" or \"auto\""), "{never}");
+    let none = mistakes_of(
+        "[topology]\nreplication_factor = 0\n[[nodes]]\nname = \"a\"\nurl = \"http://a:1\"\ndrain = true\n",
+    );
+    assert!(
+        none.contains("at least 1, not 0") && none.contains("every node drains"),
+        "{none}"
+    );
+}
+
+#[test]
+fn nodes_are_found_by_names_with_a_number_in_their_first_part() {
+    let with = |line: &str| format!("[topology]\n{line}\n{TWO_NODES}");
+    let found = read(&with("discover = \"http://meili-{n}.meili.svc:7700\"")).unwrap();
+    let found = found.discover.unwrap();
+    assert_eq!(
+        (found.before.as_str(), found.after.as_str()),
+        ("meili-", ".meili.svc")
+    );
+    assert_eq!(
+        (found.port, found.interval),
+        (7700, Duration::from_secs(10))
+    );
+    assert_eq!(read(&with("")).unwrap().discover, None);
+    for wrong in [
+        "http://meili.svc:7700",
+        "http://meili.svc-{n}:7700",
+        "meili-{n}:7700",
+        "http://meili-{n}:x",
+    ] {
+        let told = mistakes_of(&with(&format!("discover = \"{wrong}\"")));
+        assert!(told.contains("`discover` cannot be"), "{wrong}: {told}");
     }
 }

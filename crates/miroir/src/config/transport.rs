@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What flags, or the environment variables behind them, say of TLS instead of the file.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct TlsOverrides {
     /// Serve TLS with this certificate chain (PEM), instead of the file's `tls.cert_path`
     #[arg(long, env = "MIROIR_SSL_CERT_PATH", value_name = "FILE")]

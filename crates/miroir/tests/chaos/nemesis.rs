@@ -144,12 +144,10 @@ impl Nemesis<'_> {
             Fault::FillDisk => node.fill_disk()?,
             Fault::Wipe => {
                 node.kill_and_wipe()?;
-                self.book.restored.lock().remove(&name_of_node(node_idx));
                 thread::sleep(ABSENCE);
             }
             Fault::OldCopy if node.has_backup() => {
                 node.kill_and_restore()?;
-                self.book.restored.lock().insert(name_of_node(node_idx));
                 thread::sleep(ABSENCE);
             }
             // The copy is not old yet; another time it will be.

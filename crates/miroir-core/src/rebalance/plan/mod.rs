@@ -14,11 +14,12 @@ mod board;
 mod even;
 mod report;
 
-use crate::id::NodeId;
+use crate::id::{NodeId, ShardId};
 use crate::rebalance::ShardMove;
 use crate::rebalance::observed::Observed;
 use crate::rebalance::stage::Desired;
 use board::Board;
+use std::fmt;
 
 /// A node further above its share than this gives shards away: a factor.
 pub const FILL_MAX: f64 = 1.04;
@@ -89,7 +90,8 @@ pub enum Refusal {
     /// Nobody holds these shards any more.
     #[error(
         "{count} shards of index `{index}` (the first is {first}) were only on nodes that are \
-         declared lost: bring one of them back, or delete the index and fill it anew"
+         declared lost: bring one of them back, delete the index and fill it anew, or accept the loss \
+         (`miroir node lost NAME --accept-data-loss`)"
     )]
     ShardLost {
         /// The index.
@@ -194,6 +196,51 @@ pub enum Warning {
     },
 }
 
+/// Shards of an index that begin anew, empty, since nobody holds them any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The client's name of the index.
+    pub index: String,
+    /// Which.
+    pub shards: Vec<ShardId>,
+    /// Shards of the index.
+    pub shard_count: u64,
+    /// The documents that are lost with them, about; `None` if no other shard tells.
+    pub documents: Option<u64>,
+}
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.shards.len();
+        let names: Vec<String> = self
+            .shards
+            .iter()
+            .take(SHARDS_NAMED_MAX)
+            .map(ToString::to_string)
+            .collect();
+        let more = if count > SHARDS_NAMED_MAX {
+            ", ..."
+        } else {
+            ""
+        };
+        write!(
+            f,
+            "{count} of {} shards of index `{}` ({}{more}) begin anew, empty: ",
+            self.shard_count,
+            self.index,
+            names.join(", "),
+        )?;
+        match self.documents {
+            _ if count as u64 == self.shard_count => write!(f, "all its documents are lost"),
+            Some(documents) => write!(f, "about {documents} documents are lost"),
+            None => write!(f, "their documents are lost, how many is not known"),
+        }
+    }
+}
+
+/// Shards told by number, at most.
+const SHARDS_NAMED_MAX: usize = 20;
+
 /// What would be done, and what would come of it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
@@ -214,6 +261,8 @@ pub struct Plan {
     pub seconds: Option<u64>,
     /// Copies of the worst-off shard.
     pub least_replicas: LeastReplicas,
+    /// What is lost by it, by index; empty if nothing is.
+    pub given_up: Vec<GivenUp>,
     /// Why it cannot be carried out; empty if it can.
     pub refusals: Vec<Refusal>,
     /// What should be known of it.

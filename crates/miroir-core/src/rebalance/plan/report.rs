@@ -1,7 +1,7 @@
 //! What a plan comes to: the moves in order, the loads, the reasons against it.
 
 use super::board::{Board, Item, Slot, as_f64};
-use super::{LeastReplicas, NodeLoad, Plan, PlannedMove, Refusal, Warning};
+use super::{GivenUp, LeastReplicas, NodeLoad, Plan, PlannedMove, Refusal, Warning};
 use crate::id::{NodeId, PhysicalIndex, ShardId};
 use crate::rebalance::ShardMove;
 use crate::rebalance::observed::{IndexState, Observed};
@@ -26,7 +26,7 @@ pub(super) fn impossible(observed: &Observed, desired: &Desired) -> Vec<Refusal>
                 active_count,
             });
         }
-        let is_gone = |set: &Vec<NodeId>| set.iter().all(|node| desired.lost.contains(node));
+        let is_gone = |set: &Vec<NodeId>| desired.is_gone(set) && !desired.is_given_up(set);
         let sets = (0u32..).zip(&state.replica_sets);
         let gone: Vec<u32> = sets
             .filter(|(_, set)| is_gone(set))
@@ -41,6 +41,27 @@ pub(super) fn impossible(observed: &Observed, desired: &Desired) -> Vec<Refusal>
         }
     }
     refusals
+}
+
+/// What begins anew, empty.
+fn given_up(observed: &Observed, desired: &Desired) -> Vec<GivenUp> {
+    let of_index = |state: &IndexState| {
+        let sets = (0u32..).map(ShardId).zip(&state.replica_sets);
+        let shards: Vec<ShardId> = sets
+            .filter(|(_, set)| desired.is_given_up(set))
+            .map(|(shard, _)| shard)
+            .collect();
+        let count = shards.len() as u64;
+        // Sizes are those of the nodes that answer: with none of the index among them, they are 0.
+        let documents = state.shard_documents().saturating_mul(count);
+        (count > 0).then(|| GivenUp {
+            index: state.uid.to_string(),
+            shards,
+            shard_count: state.replica_sets.len() as u64,
+            documents: (documents > 0).then_some(documents),
+        })
+    };
+    observed.indexes.iter().filter_map(of_index).collect()
 }
 
 fn wanted(state: &IndexState, desired: &Desired) -> u32 {
@@ -71,7 +92,8 @@ pub(super) fn report(
         ..Plan::default()
     };
     if plan.refusals.is_empty() {
-        let endangered = order(board, observed, &mut plan);
+        let endangered = order(board, observed, desired, &mut plan);
+        plan.given_up = given_up(observed, desired);
         plan.documents = plan.moves.iter().map(|planned| planned.documents).sum();
         plan.bytes = plan.moves.iter().map(|planned| planned.bytes).sum();
         plan.seconds = bytes_per_second
@@ -127,7 +149,7 @@ struct Endangered {
 
 /// Fills in the moves, the shards with the fewest copies first, and how many copies the worst-off
 /// shard has meanwhile.
-fn order(board: &Board, observed: &Observed, plan: &mut Plan) -> Endangered {
+fn order(board: &Board, observed: &Observed, desired: &Desired, plan: &mut Plan) -> Endangered {
     let readable = |set: &[u32]| board.readable(set);
     let mut endangered = Endangered {
         unread: 0,
@@ -143,7 +165,10 @@ fn order(board: &Board, observed: &Observed, plan: &mut Plan) -> Endangered {
         if !has_target && !has_leaver {
             continue;
         }
-        endangered.unread += u64::from(has_target && now == 0);
+        let state = &observed.indexes[item.index as usize];
+        let set = state.replica_sets.get(item.shard as usize);
+        let is_given_up = set.is_some_and(|set| desired.is_given_up(set));
+        endangered.unread += u64::from(has_target && now == 0 && !is_given_up);
         endangered.single += u64::from(now == 1 && item.to.len() > 1);
         let wanted = board.indexes[item.index as usize].replication_factor;
         let urgency = match (has_target, now < wanted.min(item.to.len())) {
@@ -172,7 +197,7 @@ fn order(board: &Board, observed: &Observed, plan: &mut Plan) -> Endangered {
         *counts.entry(then).or_default() += 1;
         let state = &observed.indexes[item.index as usize];
         plan.moves
-            .push(to_move(board, state, item, as_count(during)));
+            .push(to_move(board, state, item, desired, as_count(during)));
     }
     plan.least_replicas = LeastReplicas {
         during: as_count(worst),
@@ -182,7 +207,13 @@ fn order(board: &Board, observed: &Observed, plan: &mut Plan) -> Endangered {
     endangered
 }
 
-fn to_move(board: &Board, state: &IndexState, item: &Item, least_replicas: u32) -> PlannedMove {
+fn to_move(
+    board: &Board,
+    state: &IndexState,
+    item: &Item,
+    desired: &Desired,
+    least_replicas: u32,
+) -> PlannedMove {
     let names = |set: &[u32]| -> Vec<NodeId> {
         set.iter()
             .map(|node| board.slots[*node as usize].id.clone())
@@ -194,7 +225,11 @@ fn to_move(board: &Board, state: &IndexState, item: &Item, least_replicas: u32) 
         from: names(&item.from),
         to: names(&item.to),
     };
-    let target_count = shard_move.targets().count() as u64;
+    let target_count = match desired.is_given_up(&shard_move.from) {
+        // There is nothing to copy.
+        true => 0,
+        false => shard_move.targets().count() as u64,
+    };
     PlannedMove {
         documents: state.shard_documents() * target_count,
         bytes: state.shard_bytes() * target_count,

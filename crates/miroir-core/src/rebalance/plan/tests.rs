@@ -144,6 +144,13 @@ fn a_replacement_is_copied_straight_to_the_newcomer() {
     assert_eq!(plan.least_replicas.after, 2);
 }
 
+fn declared_lost(node: &str, accepts_data_loss: bool) -> StagedChange {
+    StagedChange::DeclareLost {
+        node: id(node),
+        accepts_data_loss,
+    }
+}
+
 #[test]
 fn what_a_lost_node_held_is_copied_from_the_survivors_and_nothing_else_moves() {
     let topology = plain(&["a", "b", "c", "d"]);
@@ -151,7 +158,7 @@ fn what_a_lost_node_held_is_copied_from_the_survivors_and_nothing_else_moves() {
         index("movies", 32, 2, GIB, &topology),
         index("books", 8, 3, GIB, &topology),
     ]);
-    let lost = StagedChange::DeclareLost { node: id("a") };
+    let lost = declared_lost("a", false);
     let (plan, _) = planned(&observed, &wanted(&topology, &observed, &[lost]));
     assert_eq!(targets(&plan), plan_load(&observed, "a"));
     // Those with one copy left come before those with two.
@@ -165,7 +172,7 @@ fn what_a_lost_node_held_is_copied_from_the_survivors_and_nothing_else_moves() {
 fn a_shard_that_was_only_on_a_lost_node_is_told_of() {
     let topology = plain(&["a", "b"]);
     let observed = observed(vec![index("movies", 8, 1, GIB, &topology)]);
-    let lost = StagedChange::DeclareLost { node: id("a") };
+    let lost = declared_lost("a", false);
     let plan = plan(&observed, &wanted(&topology, &observed, &[lost]), None);
     assert_eq!(plan.moves, []);
     assert!(
@@ -173,6 +180,58 @@ fn a_shard_that_was_only_on_a_lost_node_is_told_of() {
         "{:?}",
         plan.refusals
     );
+}
+
+#[test]
+fn a_loss_that_is_accepted_is_told_of_and_its_shards_begin_anew_on_the_others() {
+    let topology = plain(&["a", "b", "c"]);
+    let observed = observed(vec![
+        index("movies", 12, 1, GIB, &topology),
+        index("books", 12, 2, GIB, &topology),
+    ]);
+    let held = |name: &str| {
+        let sets = observed
+            .indexes
+            .iter()
+            .find(|state| state.uid.as_str() == name);
+        let sets = sets.unwrap().replica_sets.iter();
+        sets.filter(|set| set.contains(&id("a"))).count() as u64
+    };
+    let lost = declared_lost("a", true);
+    let (plan, after) = planned(&observed, &wanted(&topology, &observed, &[lost]));
+    assert_eq!(plan.refusals, []);
+    let [given_up] = plan.given_up.as_slice() else {
+        panic!("books have another copy: {:?}", plan.given_up)
+    };
+    assert_eq!(given_up.index, "movies");
+    assert_eq!(given_up.shards.len() as u64, held("movies"));
+    assert!(given_up.documents > Some(0));
+    let text = given_up.to_string();
+    assert!(text.contains("of 12 shards of index `movies`"), "{text}");
+    // Only what can be copied counts as copied, and they come first.
+    let copied: u64 = plan.moves.iter().filter(|one| one.bytes > 0).count() as u64;
+    assert_eq!(copied, held("books"));
+    assert!(plan.moves[0].bytes == 0 && plan.moves[0].shard_move.from == [id("a")]);
+    assert_eq!(plan_load(&after, "a"), 0);
+    assert_eq!(
+        (plan.least_replicas.before, plan.least_replicas.after),
+        (0, 1)
+    );
+    assert!(
+        plan.warnings
+            .iter()
+            .all(|w| !matches!(w, Warning::NoSource { .. }))
+    );
+}
+
+#[test]
+fn a_loss_accepted_of_one_node_is_not_that_of_another() {
+    let topology = plain(&["a", "b", "c"]);
+    let observed = observed(vec![index("movies", 12, 1, GIB, &topology)]);
+    let changes = [declared_lost("a", true), declared_lost("b", false)];
+    let plan = plan(&observed, &wanted(&topology, &observed, &changes), None);
+    assert!(plan.refusals[0].to_string().contains("--accept-data-loss"));
+    assert_eq!(plan.moves, []);
 }
 
 #[test]
@@ -476,7 +535,10 @@ fn any_changes() -> impl Strategy<Value = Vec<StagedChange>> {
         }),
         (0..9_usize).prop_map(move |n| StagedChange::DrainNode { node: old(n) }),
         (0..9_usize).prop_map(move |n| StagedChange::RemoveNode { node: old(n) }),
-        (0..9_usize).prop_map(move |n| StagedChange::DeclareLost { node: old(n) }),
+        (0..9_usize).prop_map(move |n| StagedChange::DeclareLost {
+            node: old(n),
+            accepts_data_loss: n % 2 == 0
+        }),
         (0..9_usize, 0..4_usize).prop_map(move |(o, n)| StagedChange::ReplaceNode {
             old: old(o),
             new: node(&format!("new{n}"), None, 1000),
