@@ -381,8 +381,6 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
-
     use super::*;
     use std::net::TcpListener;
     use std::thread;

@@ -212,7 +212,7 @@ fn stop_words(logical: &Settings) -> Option<BTreeSet<String>> {
     let tokenizing = ["dictionary", "separatorTokens", "nonSeparatorTokens"];
     let first_rule = texts(logical.get("rankingRules")).and_then(|r| r.into_iter().next());
     let is_plain = first_rule.is_none_or(|rule| WORD_RULES.contains(&rule.as_str()));
-    (is_plain && !tokenizing.iter().any(|name| is_set(name))).then(|| {
+    (is_plain && !tokenizing.iter().any(is_set)).then(|| {
         let words = texts(logical.get("stopWords")).unwrap_or_default();
         words.iter().map(|word| word.to_lowercase()).collect()
     })

@@ -75,7 +75,7 @@ pub fn check_indexes(
     }
     let ledgers: Vec<&Ledger> = ledgers.iter().map(|ledger| &**ledger).collect();
     let asked = replicas::Asked { proxy, nodes };
-    replicas::check(asked, book, &ledgers, replication_factor)
+    replicas::check(asked, &ledgers, replication_factor)
 }
 
 /// Writes the same to a node alone, and compares what both answer.

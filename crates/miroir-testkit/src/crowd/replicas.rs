@@ -1,7 +1,6 @@
 //! Asks the nodes themselves, past the proxy: each shard is whole on each of its replicas, the same
 //! to the last byte of what Miroir adds, and nowhere else.
 
-use super::book::Book;
 use super::ledger::Ledger;
 use crate::{Client, poll, stored_documents};
 use anyhow::{Context, Result, bail, ensure};
@@ -24,12 +23,7 @@ pub(super) struct Asked<'a> {
     pub(super) nodes: &'a [(String, Client)],
 }
 
-pub(super) fn check(
-    asked: Asked<'_>,
-    book: &Book,
-    ledgers: &[&Ledger],
-    replication_factor: u32,
-) -> Result<()> {
+pub(super) fn check(asked: Asked<'_>, ledgers: &[&Ledger], replication_factor: u32) -> Result<()> {
     // The indexes that each node shall hold.
     let mut living: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for ledger in ledgers {

@@ -64,7 +64,7 @@ impl Operator {
             epoch = self.json(change)?["stagedEpoch"].to_string();
         }
         let plan = self.json(&["topology", "plan"])?;
-        ensure!(plan["stagedEpoch"].to_string() == epoch, "{plan}");
+        ensure!(plan["stagedEpoch"].to_string().as_str() == epoch, "{plan}");
         self.json(&["topology", "apply", "--epoch", &epoch])?;
         Ok(epoch)
     }
@@ -84,7 +84,7 @@ impl Operator {
             ) else {
                 continue;
             };
-            ensure!(shown["epoch"].to_string() == epoch, "{shown}");
+            ensure!(shown["epoch"].to_string().as_str() == epoch, "{shown}");
             if shown.get("underway").is_none_or(Value::is_null) {
                 return Ok(status);
             }
