@@ -306,7 +306,6 @@ pub fn check_node(
     held: &BTreeMap<String, (Documents, Option<String>)>,
     placements: &BTreeMap<String, ReplicaSets>,
     model: &Model,
-    has_old_copy: bool,
 ) -> Result<(), String> {
     let mut expected: Vec<&String> = Vec::new();
     for (physical, replica_sets) in placements {
@@ -334,15 +333,7 @@ pub fn check_node(
             ));
         }
     }
-    // An old copy brings back what was removed since; nobody reads it, and it stays until somebody
-    // removes it on the node.
-    let is_revenant = |physical: &&String| {
-        let life = born(physical).and_then(|born| model.lives.get(&born));
-        let was_dropped = || !placements.contains_key(*physical);
-        has_old_copy && life.is_some_and(|life| life.died.is_some() || was_dropped())
-    };
-    let revenants = held.keys().filter(is_revenant).count();
-    if held.len() > expected.len() + revenants {
+    if held.len() > expected.len() {
         let names: Vec<&String> = held.keys().collect();
         return Err(format!(
             "{node} holds {names:?}, of which live {expected:?}"

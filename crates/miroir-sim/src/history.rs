@@ -106,8 +106,6 @@ pub struct Events {
     pub epochs: usize,
     /// Nodes whose disk was lost and whose loss is not stored yet.
     pub damaged: BTreeSet<NodeId>,
-    /// Nodes that came back with an old copy of their data.
-    pub old_copies: BTreeSet<NodeId>,
     /// What was wrong at sight.
     pub violations: Vec<String>,
     /// The trace.

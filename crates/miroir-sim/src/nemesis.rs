@@ -139,13 +139,7 @@ fn lose_disk(sim: &Sim, node: &str, backup: Option<Backup>) {
     if !is_safe {
         return;
     }
-    {
-        let mut events = sim.history.events.lock();
-        events.damaged.insert(NodeId::new(node));
-        if backup.is_some() {
-            events.old_copies.insert(NodeId::new(node));
-        }
-    }
+    sim.history.events.lock().damaged.insert(NodeId::new(node));
     sim.network.set(node, |way| way.is_dead = true);
     sim.world.fleet.on(node, |node| match backup {
         Some(backup) => node.restore(backup),

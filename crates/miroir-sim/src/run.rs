@@ -125,8 +125,7 @@ pub fn play(seed: u64, options: Options) -> Outcome {
     wrong.splice(0..0, more);
     let held = sim.held();
     for (node, held) in &held {
-        let has_old_copy = events.old_copies.contains(node);
-        let judged = check_node(node, held, &events.placements, &model, has_old_copy);
+        let judged = check_node(node, held, &events.placements, &model);
         wrong.extend(judged.err());
     }
     let by_clients = || {
