@@ -126,7 +126,7 @@ fn decode_base64(text: &str) -> Result<Vec<u8>, TenantTokenError> {
 /// values too, which no node accepts.
 fn decode<T: DeserializeOwned>(part: &str) -> Result<T, TenantTokenError> {
     let json = decode_base64(part)?;
-    if json.trim_ascii_start().first() != Some(&b'{') {
+    if json.trim_ascii_start().first() == Some(&b'[') {
         return Err(TenantTokenError::undecodable(
             "JSON error: expected an object",
         ));

@@ -262,7 +262,10 @@ fn read_answer(reader: &mut BufReader<TcpStream>) -> io::Result<(Answer, bool)> 
             204 | 304 => (Vec::new(), true),
             _ => read_whole_body(reader, &head)?,
         };
-        let reusable = reusable && head.header("connection") != Some("close");
+        // A server that refuses a request may close the connection a moment later, without having
+        // said so: it need not read the rest of the body.
+        let stays = head.header("connection") != Some("close") && status < 400;
+        let reusable = reusable && stays;
         return Ok((
             Answer {
                 status,

@@ -10,7 +10,7 @@
 //!   has made before.
 //!
 //! What a reader does between commands is done too: the machine that is told to be lost is switched
-//! off, a change is waited for before the next is applied, proxies are stopped before their folder is
+//! off, a change or a re-shard is waited for before the next is begun, proxies are stopped before their folder is
 //! replaced, and `serve` goes on in the background.
 //!
 //! Besides, every command that any page names exists, with the flags that the page gives it.
@@ -148,6 +148,14 @@ impl Reader {
         if let Some(name) = line.strip_prefix("miroir node lost ") {
             self.nodes.get_mut(name.trim()).unwrap().kill();
         }
+        if line.starts_with("miroir index reshard ") {
+            if line.contains("--shards") && !line.contains("--plan") {
+                self.wait_reshard(&["done", "cancelled"]);
+            }
+            if line.contains("--back") || line.contains("--drop") {
+                self.wait_reshard(&["wayBackKept"]);
+            }
+        }
         if line.starts_with("miroir import-dump ") {
             self.begin_anew(true);
         }
@@ -257,6 +265,19 @@ impl Reader {
         .unwrap();
     }
 
+    /// Waits until the newest re-shard, if there is one, stands so.
+    fn wait_reshard(&self, states: &[&str]) {
+        poll("a re-shard", LIMIT, || {
+            let shown = self.client.get("/_miroir/reshards")?.ok()?;
+            let newest = shown["results"].as_array().and_then(|all| all.last());
+            let state = newest.and_then(|newest| newest["state"].as_str());
+            Ok(state
+                .is_none_or(|state| states.contains(&state))
+                .then_some(()))
+        })
+        .unwrap();
+    }
+
     fn stop(&mut self) {
         if let Some(proxy) = &mut self.proxy {
             proxy.kill();
@@ -357,6 +378,17 @@ fn the_page_of_replacing_tells_the_truth() {
     let mut reader = Reader::new(&["a", "b", "c"]);
     reader.follow("replacing.md");
     assert_eq!(reader.names(), ["a", "b2"]);
+    reader.check_documents("movies", DOCUMENTS);
+}
+
+#[test]
+fn the_page_of_resharding_tells_the_truth() {
+    let mut reader = Reader::new(&["a", "b"]);
+    reader.follow("resharding.md");
+    reader.wait_reshard(&["done"]);
+    let shards = reader.client.get("/_miroir/indexes/movies/shards").unwrap();
+    let shards = shards.ok().unwrap()["shards"].as_array().unwrap().len();
+    assert_eq!(shards, 8, "the way back was taken");
     reader.check_documents("movies", DOCUMENTS);
 }
 
