@@ -9,7 +9,7 @@
 //! - A node that was behind by *n* batches when it began to go on is level when `n + 2 × CREDIT_MAX`
 //!   new ones were made at most, at a share of 50.
 //! - Nothing waits for a node that does not go on: one that does not answer, that fails what it is
-//!   sent, or that has ended nothing for [`PATIENCE`].
+//!   sent, or that has ended nothing for ten seconds.
 //! - Nothing is refused. What waits travels together when it is its turn.
 
 use miroir_core::id::NodeId;
