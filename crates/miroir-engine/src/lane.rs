@@ -10,8 +10,12 @@
 //! unknown outcome, or a restart, the node's own task list is asked before anything is sent; ends
 //! are reported in log order, so that what was reported is a prefix of the log.
 
+mod order;
+mod outcome;
+
+use self::order::{is_edit, must_follow_the_end_of};
+use self::outcome::outcome;
 use crate::completer::{Event, NodeOutcome, Ruling};
-use crate::copy::witness::Witness;
 use crate::deliver::{Requests, Section};
 use crate::error::EngineError;
 use crate::features;
@@ -851,51 +855,6 @@ impl Lane {
     }
 }
 
-/// Whether `later` may be sent only when `earlier` has ended.
-///
-/// After a failure what had been sent behind it is sent again, over documents that have seen it
-/// once. That comes to the same unless what a request does depends on the documents it finds; such
-/// a request is never sent together with others that change documents of its index.
-///
-/// An edit by function must not be done twice at all, and a failure has everything sent behind it
-/// sent again, of whatever index: it is sent alone, when all before it has ended.
-///
-/// A node compacts an index before older tasks that wait, which may be those that make it.
-fn must_follow_the_end_of(earlier: &LiveBatch, later: &LiveBatch) -> bool {
-    if is_edit(later) {
-        return true;
-    }
-    let is_filter = |batch: &LiveBatch| {
-        matches!(
-            batch.plan.work,
-            Work::DeleteByFilter { .. } | Work::DropShards { .. }
-        )
-    };
-    let depends = |batch: &LiveBatch| {
-        is_filter(batch)
-            || is_edit(batch)
-            || matches!(
-                batch.plan.work,
-                Work::AddDocuments {
-                    skip_creation: true,
-                    ..
-                }
-            )
-    };
-    let twin = earlier.plan.twin.as_ref();
-    let is_of_one_index = later.plan.concerns(&earlier.plan.physical)
-        || twin.is_some_and(|twin| later.plan.concerns(&twin.physical));
-    is_of_one_index
-        && !later.plan.work.is_removal()
-        && (depends(earlier) || depends(later) || later.plan.work == Work::CompactIndex)
-        // Deletions alone remove the same, however often.
-        && !(is_filter(earlier) && is_filter(later))
-}
-
-fn is_edit(batch: &LiveBatch) -> bool {
-    matches!(batch.plan.work, Work::EditDocuments { .. })
-}
-
 /// A task of which nothing is known but that it ended.
 fn deleted(uid: NodeTaskUid) -> NodeTask {
     NodeTask {
@@ -942,84 +901,6 @@ fn refused(body: Value) -> NodeTask {
         details: None,
         marker: None,
         enqueued_at: String::new(),
-    }
-}
-
-/// What the node's tasks of one batch come to.
-fn outcome(batch: &LiveBatch, parts: &[Part]) -> NodeOutcome {
-    let witness = parts
-        .iter()
-        .filter_map(|part| part.end.as_ref())
-        .filter(|task| task.uid.0 != u64::MAX && !task.enqueued_at.is_empty())
-        .max_by_key(|task| task.uid)
-        .map(|task| Witness {
-            uid: task.uid,
-            enqueued_at: task.enqueued_at.clone(),
-        });
-    let mut total = NodeOutcome {
-        witness,
-        ..NodeOutcome::default()
-    };
-    let has_failed = |is_twin: bool| {
-        let mut ends = parts
-            .iter()
-            .filter(|part| part.is_joining && part.is_twin == is_twin)
-            .filter_map(|part| part.end.as_ref());
-        ends.any(|task| {
-            let has_failed = matches!(task.status, TaskStatus::Failed | TaskStatus::Canceled);
-            has_failed
-                && !task
-                    .error
-                    .as_ref()
-                    .is_some_and(|error| is_harmless(&batch.plan.work, error))
-        })
-    };
-    total.has_spoilt = has_failed(false);
-    total.has_spoilt_twin = has_failed(true);
-    if is_edit(batch) && parts.iter().any(|part| part.is_joining) {
-        // After a failure of any part all may be carried out once more.
-        let mut ends = parts.iter().filter_map(|part| part.end.as_ref());
-        if ends.any(|task| task.status != TaskStatus::Succeeded) {
-            total.has_spoilt |= parts.iter().any(|part| part.is_joining && !part.is_twin);
-            total.has_spoilt_twin |= parts.iter().any(|part| part.is_twin);
-        }
-    }
-    let with_say = parts.iter().filter(|part| !part.is_joining);
-    for task in with_say.filter_map(|part| part.end.as_ref()) {
-        let deleted = task
-            .details
-            .as_ref()
-            .and_then(|details| details.get("deletedDocuments"));
-        total.deleted_documents += deleted.and_then(Value::as_u64).unwrap_or(0);
-        let edited = task
-            .details
-            .as_ref()
-            .and_then(|details| details.get("editedDocuments"));
-        total.edited_documents += edited.and_then(Value::as_u64).unwrap_or(0);
-        if batch.plan.work == Work::CompactIndex {
-            total.details = task.details.clone();
-        }
-        let error = match task.status {
-            TaskStatus::Failed => task.error.clone().unwrap_or(Value::Null),
-            TaskStatus::Canceled => serde_json::json!({
-                "message": CANCELED,
-                "code": "internal",
-            }),
-            _ => continue,
-        };
-        if !is_harmless(&batch.plan.work, &error) && total.error.is_none() {
-            total.error = Some(error);
-        }
-    }
-    total
-}
-
-/// The error says that what was asked is so already: the trace of a request sent twice.
-fn is_harmless(work: &Work, error: &Value) -> bool {
-    match error.get("code").and_then(Value::as_str) {
-        Some("index_already_exists") => true,
-        Some("index_not_found") => work.is_removal() || matches!(work, Work::RecreateIndex { .. }),
-        _ => false,
     }
 }
 

@@ -1,0 +1,50 @@
+//! Which requests may be on their way to a node together.
+
+use crate::plan::Work;
+use crate::state::LiveBatch;
+
+/// Whether `later` may be sent only when `earlier` has ended.
+///
+/// After a failure what had been sent behind it is sent again, over documents that have seen it
+/// once. That comes to the same unless what a request does depends on the documents it finds; such
+/// a request is never sent together with others that change documents of its index.
+///
+/// An edit by function must not be done twice at all, and a failure has everything sent behind it
+/// sent again, of whatever index: it is sent alone, when all before it has ended.
+///
+/// A node compacts an index before older tasks that wait, which may be those that make it.
+pub(super) fn must_follow_the_end_of(earlier: &LiveBatch, later: &LiveBatch) -> bool {
+    if is_edit(later) {
+        return true;
+    }
+    let is_filter = |batch: &LiveBatch| {
+        matches!(
+            batch.plan.work,
+            Work::DeleteByFilter { .. } | Work::DropShards { .. }
+        )
+    };
+    let depends = |batch: &LiveBatch| {
+        is_filter(batch)
+            || is_edit(batch)
+            || matches!(
+                batch.plan.work,
+                Work::AddDocuments {
+                    skip_creation: true,
+                    ..
+                }
+            )
+    };
+    let twin = earlier.plan.twin.as_ref();
+    let is_of_one_index = later.plan.concerns(&earlier.plan.physical)
+        || twin.is_some_and(|twin| later.plan.concerns(&twin.physical));
+    is_of_one_index
+        && !later.plan.work.is_removal()
+        && (depends(earlier) || depends(later) || later.plan.work == Work::CompactIndex)
+        // Deletions alone remove the same, however often.
+        && !(is_filter(earlier) && is_filter(later))
+}
+
+/// An edit by function.
+pub(super) fn is_edit(batch: &LiveBatch) -> bool {
+    matches!(batch.plan.work, Work::EditDocuments { .. })
+}
