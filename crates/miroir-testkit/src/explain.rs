@@ -82,11 +82,17 @@ struct Ranking {
 }
 
 impl Witness<'_> {
-    /// Returns the cause of each difference, in their order.
+    /// Returns the cause of each difference, in their order. `pages` are the two answers that were
+    /// compared, the one node's first.
     ///
     /// # Errors
     /// When one of the servers does not answer.
-    pub fn explain(&self, query: &Query, differences: &[Difference]) -> Result<Vec<Cause>> {
+    pub fn explain(
+        &self,
+        query: &Query,
+        pages: [&Value; 2],
+        differences: &[Difference],
+    ) -> Result<Vec<Cause>> {
         let mut body = query.body.as_object().cloned().unwrap_or_default();
         let window = window_end(&body);
         for name in ["page", "hitsPerPage", "facets"] {
@@ -106,6 +112,8 @@ impl Witness<'_> {
             window,
             expected: &expected,
             found: &found,
+            pages: pages.map(|page| keys(page, self.key_field)),
+            wide: &wide,
         };
         differences
             .iter()
@@ -152,8 +160,7 @@ impl Witness<'_> {
         let (left, right) = (&case.expected.order, &case.found.order);
         let parting = (0..case.window.min(DEPTH)).find(|idx| left.get(*idx) != right.get(*idx));
         let Some(parting) = parting else {
-            // The long list agrees where the page did not: paging itself is at fault.
-            return Ok(unexplained("the same query with a larger limit agrees"));
+            return self.cause_of_order_of_pages(case);
         };
         let here = [left.get(parting), right.get(parting)];
         let mut rules = Vec::new();
@@ -197,6 +204,30 @@ impl Witness<'_> {
         )))
     }
 
+    /// The long list agrees where the page did not. Either paging is at fault, or the two were
+    /// answered by other replicas, and those rank otherwise: then a node shows it.
+    fn cause_of_order_of_pages(&self, case: &Case<'_>) -> Result<Cause> {
+        let [left, right] = &case.pages;
+        let parting =
+            (0..left.len().max(right.len())).find(|idx| left.get(*idx) != right.get(*idx));
+        let here = parting.map_or([None, None], |idx| [left.get(idx), right.get(idx)]);
+        for node in &self.nodes {
+            let own = self.ranking((node, self.physical), case.wide)?;
+            for key in here.into_iter().flatten() {
+                let rule = match (case.expected.details.get(key), own.details.get(key)) {
+                    (Some(left), Some(right)) => differing_rule(left, right),
+                    (Some(_), None) => self.rule_of_unfound(case, key)?,
+                    (None, Some(_)) => self.rule_of_found(case, key)?,
+                    (None, None) => None,
+                };
+                if let Some(rule) = rule {
+                    return Ok(Cause::Vocabulary(rule));
+                }
+            }
+        }
+        Ok(unexplained("the same query with a larger limit agrees"))
+    }
+
     /// Totals and facets follow from which documents are found.
     fn cause_of_count(&self, case: &Case<'_>) -> Result<Cause> {
         let (expected, found) = (&case.expected.details, &case.found.details);
@@ -205,12 +236,33 @@ impl Witness<'_> {
         let rule = match (unfound, extra) {
             (Some(key), _) => self.rule_of_unfound(case, key)?,
             (None, Some(key)) => self.rule_of_found(case, key)?,
-            (None, None) => return Ok(unexplained("the same documents are found")),
+            (None, None) => self.rule_of_other_replicas(case)?,
         };
         Ok(match rule {
             Some(rule) => Cause::Vocabulary(rule),
             None => unexplained("a node finds what the proxy does not show, or the reverse"),
         })
+    }
+
+    /// Names the effect if some node finds what one node with all documents does not, or does not
+    /// find what it holds: other replicas may have answered the first time.
+    fn rule_of_other_replicas(&self, case: &Case<'_>) -> Result<Option<String>> {
+        for node in &self.nodes {
+            let own = self.ranking((node, self.physical), case.wide)?;
+            let extra = own.order.iter();
+            for key in extra.filter(|key| !case.expected.details.contains_key(*key)) {
+                if let Some(rule) = self.rule_of_found(case, key)? {
+                    return Ok(Some(rule));
+                }
+            }
+            let lacking = case.expected.order.iter();
+            for key in lacking.filter(|key| !own.details.contains_key(*key)) {
+                if self.node_holds(node, key)? && !self.node_finds(node, case, key)? {
+                    return Ok(Some("words derived from the query".to_owned()));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Names the effect if a node that holds the document does not find it by the query.
@@ -336,6 +388,10 @@ struct Case<'a> {
     window: usize,
     expected: &'a Ranking,
     found: &'a Ranking,
+    /// The keys that the compared answers show.
+    pages: [Vec<String>; 2],
+    /// The search that the rankings answer.
+    wide: &'a Value,
 }
 
 fn unexplained(why: &str) -> Cause {
@@ -365,6 +421,8 @@ fn differing_rule(left: &Value, right: &Value) -> Option<String> {
     let mut names: Vec<(u64, &String)> = left
         .iter()
         .chain(right)
+        // Rules of Miroir's own live on nodes only.
+        .filter(|(name, _)| !name.starts_with("_miroir"))
         .map(|(name, entry)| (entry["order"].as_u64().unwrap_or(u64::MAX), name))
         .collect();
     names.sort();

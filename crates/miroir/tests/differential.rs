@@ -100,7 +100,9 @@ fn compare_case(single: &Client, cluster: &Cluster, case: &Case, report: &mut Re
         let causes = if differences.is_empty() || found.status != 200 {
             vec![miroir_testkit::Cause::Unexplained("refused".to_owned()); differences.len()]
         } else {
-            witness.explain(query, &differences).unwrap()
+            witness
+                .explain(query, [&expected.body, &found.body], &differences)
+                .unwrap()
         };
         let differences = differences.into_iter().zip(causes).collect();
         report.add(index, query, &Verdict { differences });

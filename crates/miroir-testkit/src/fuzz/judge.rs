@@ -87,7 +87,7 @@ impl Trial<'_> {
         if differences.is_empty() {
             return Ok(Vec::new());
         }
-        let causes = self.explain(body, &differences)?;
+        let causes = self.explain(body, [&expected, &found], &differences)?;
         let mut findings = Vec::new();
         for (difference, cause) in differences.into_iter().zip(causes) {
             let cause = match difference.kind {
@@ -218,7 +218,11 @@ impl Trial<'_> {
             kind: Kind::FacetCounts,
             note,
         };
-        let causes = self.explain(&Value::Object(body), std::slice::from_ref(&difference))?;
+        let causes = self.explain(
+            &Value::Object(body),
+            [expected, found],
+            std::slice::from_ref(&difference),
+        )?;
         Ok(std::iter::once(difference).zip(causes).collect())
     }
 
@@ -244,7 +248,12 @@ impl Trial<'_> {
         })
     }
 
-    fn explain(&self, body: &Value, differences: &[Difference]) -> Result<Vec<Cause>> {
+    fn explain(
+        &self,
+        body: &Value,
+        replies: [&Reply; 2],
+        differences: &[Difference],
+    ) -> Result<Vec<Cause>> {
         let cluster = self.arena.running(self.stage.replication_factor)?;
         let witness = Witness {
             single: (self.arena.single().client(), &self.stage.index),
@@ -257,7 +266,7 @@ impl Trial<'_> {
             category: Category::Mixed,
             body: body.clone(),
         };
-        witness.explain(&query, differences)
+        witness.explain(&query, replies.map(|reply| &reply.body), differences)
     }
 
     fn is_by_count(&self, field: &str) -> bool {
