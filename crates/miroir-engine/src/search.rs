@@ -189,9 +189,15 @@ async fn scatter_search(
     } = asker;
     let clock = &shared.ports.clock;
     let shard_count = entry.record.shard_count as usize;
+    let is_cut_by_node = plan.is_cut_by_node();
+    // A node that answers for all cuts the page itself.
+    let is_sole = |part: &CoverPart| is_cut_by_node && part.shards.len() == shard_count;
     let ask = |part: &CoverPart, depth: usize| NodeRead::Search {
         index: entry.record.physical.clone(),
-        body: Bytes::from(plan.node_body_to(part.filter.as_deref(), depth)),
+        body: Bytes::from(match part.filter.as_deref() {
+            filter if is_sole(part) => plan.sole_body(filter),
+            filter => plan.node_body_to(filter, depth),
+        }),
     };
     let first_depth = |part: &CoverPart| plan.first_depth(part.shards.len(), shard_count);
     let first = Scatter {
@@ -209,6 +215,17 @@ async fn scatter_search(
         mut missing,
     } = first.gather_as(is_partial).await?;
     *nodes += clock.monotonic().saturating_sub(before);
+    if let [answer] = &first[..]
+        && is_sole(&answer.part)
+    {
+        let page = plan.sole_page(&answer.body);
+        let page = page.map_err(|error| EngineError::Answer(error.to_string()))?;
+        return Ok(Merged {
+            template: page.to_template(),
+            node_count: 1,
+            missing,
+        });
+    }
     let mut answers: Vec<(PartAnswer, usize)> = first
         .into_iter()
         .map(|answer| {

@@ -21,7 +21,7 @@ pub(super) struct Entry<'a> {
 }
 
 /// All entries of one hit in rule order, and the hit's place in the insertion order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Details<'a> {
     /// Without the entry of the reserved sequence rule.
     pub(super) entries: Vec<Entry<'a>>,

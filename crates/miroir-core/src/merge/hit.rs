@@ -65,12 +65,25 @@ pub(super) struct Adjusted {
 }
 
 impl<'a> Hit<'a> {
-    /// Reads hit number `hit` of a node.
+    /// Reads hit number `hit` of a node; without ranking details it is a fault.
     pub(super) fn parse(raw: &'a RawValue, hit: usize) -> Result<Self, AnswerFault> {
+        Self::read(raw, hit, true)
+    }
+
+    /// Reads hit number `hit` of a page that a node has cut: it has its place, with details or
+    /// without.
+    pub(super) fn parse_placed(raw: &'a RawValue, hit: usize) -> Result<Self, AnswerFault> {
+        Self::read(raw, hit, false)
+    }
+
+    fn read(raw: &'a RawValue, hit: usize, needs_details: bool) -> Result<Self, AnswerFault> {
         let fault = |source| AnswerFault::Hit { hit, source };
         let members: RawMembers<'a> = serde_json::from_str(raw.get()).map_err(fault)?;
-        let details = *members.get(DETAILS).ok_or(AnswerFault::NoDetails { hit })?;
-        let details = Details::parse(details).map_err(|rule| AnswerFault::Details { hit, rule })?;
+        let details = match members.get(DETAILS) {
+            Some(raw) => Details::parse(raw).map_err(|rule| AnswerFault::Details { hit, rule })?,
+            None if needs_details => return Err(AnswerFault::NoDetails { hit }),
+            None => Details::default(),
+        };
         // Read now and not when written, so that writing cannot fail.
         let object = |name| match members.get(name) {
             Some(raw) => serde_json::from_str::<RawMembers<'a>>(raw.get()).map(Some),

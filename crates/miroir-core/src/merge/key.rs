@@ -52,13 +52,14 @@ pub(super) enum Exactness {
 }
 
 /// A normalised facet value, as a node sorted by it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(super) enum SortValue<'a> {
     /// Before all strings, in both directions.
     Number(f64),
     /// Compared by bytes.
     Text(Cow<'a, str>),
     /// Last in both directions.
+    #[default]
     Missing,
 }
 

@@ -112,6 +112,47 @@ proptest! {
     }
 
     #[test]
+    fn a_page_cut_by_one_node_is_the_page_merged(
+        corpus in any_corpus(), offset in 0_usize..30, limit in 1_usize..30,
+        is_paged in any::<bool>(), is_distinct in any::<bool>(), shows in any::<bool>(),
+    ) {
+        let mut request = window(offset, limit);
+        if is_paged {
+            request.paging = Paging::Page { page: offset + 1, hits_per_page: limit };
+        }
+        request.distinct = is_distinct.then(|| "group".to_owned());
+        request.show_ranking_score = shows;
+        request.show_ranking_score_details = shows;
+        request.facets = Some(vec!["*".to_owned()]);
+        let plan = SearchPlan::new(&request, &declared("*")).unwrap();
+        prop_assert!(plan.is_cut_by_node());
+        let asked: Value = serde_json::from_slice(&plan.sole_body(None)).unwrap();
+        let start = match request.paging {
+            Paging::Offset { .. } => asked["offset"].as_u64().unwrap(),
+            Paging::Page { .. } => {
+                (asked["page"].as_u64().unwrap() - 1) * asked["hitsPerPage"].as_u64().unwrap()
+            }
+        };
+        // The whole ranking as a node cuts it, without the details that were not asked for.
+        let mut answer: Value =
+            serde_json::from_str(&corpus.answer(None, usize::MAX, is_distinct)).unwrap();
+        let hits = answer["hits"].as_array_mut().unwrap();
+        hits.drain(..usize::try_from(start).unwrap().min(hits.len()));
+        hits.truncate(limit);
+        for name in ["showRankingScoreDetails", "showRankingScore"] {
+            prop_assert_eq!(asked.get(name).is_some(), shows, "{}", name);
+        }
+        for hit in hits.iter_mut().filter(|_| !shows) {
+            hit.as_object_mut().unwrap().retain(|name, _| !name.starts_with("_ranking"));
+        }
+        let answer = answer.to_string();
+        let mut out = Vec::new();
+        plan.sole_page(answer.as_bytes()).unwrap().write_response(&mut out, 0, "");
+        let page: Value = serde_json::from_slice(&out).unwrap();
+        prop_assert_eq!(page, single(&corpus, &request));
+    }
+
+    #[test]
     fn the_order_of_the_answers_does_not_matter(
         corpus in any_corpus(), nodes in Just(ALL.to_vec()).prop_shuffle(), offset in 0_usize..9,
     ) {

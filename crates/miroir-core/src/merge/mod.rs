@@ -48,6 +48,7 @@ mod plan;
 mod response;
 mod score;
 mod similar;
+mod sole;
 mod spelling;
 mod strip;
 mod view;

@@ -227,18 +227,32 @@ impl SearchPlan {
         &'a self,
         answers: &[NodeAnswer<'a>],
     ) -> Result<MergedPage<'a>, MergeError> {
+        let walked = walk(self, answers)?;
+        let found = self.count_hits(answers, walked.accepted, walked.rejected.len());
+        let totals = Totals::new(self.paging, found);
+        Ok(self.page_of(answers, walked, totals, self.counted_field.as_deref()))
+    }
+
+    /// The page of what was found; each value of the facet `counted` counts once, for its nodes
+    /// counted it each for itself.
+    pub(super) fn page_of<'a>(
+        &'a self,
+        answers: &[NodeAnswer<'a>],
+        walked: walk::Walked<'a>,
+        totals: Totals,
+        counted: Option<&str>,
+    ) -> MergedPage<'a> {
         let walk::Walked {
             shown,
-            accepted,
             rejected,
             is_cut_short,
             dry,
-        } = walk(self, answers)?;
+            ..
+        } = walked;
         let is_shown = |field: &str| self.is_shown_facet(field);
         let (mut facet_distribution, mut facet_stats, mut disputed) = (None, None, Vec::new());
         if self.facets.is_some() {
             let mut sums = facet::FacetSums::new(answers, is_shown);
-            let counted = self.counted_field.as_deref();
             counted.iter().for_each(|field| sums.count_once(field));
             for ranked in &rejected {
                 sums.remove(&ranked.hit, |field| counted == Some(field));
@@ -258,12 +272,9 @@ impl SearchPlan {
                         .filter(|hit| hit.hit.details.has_similarity())
                         .count()
                 });
-        Ok(MergedPage {
+        MergedPage {
             plan: self,
-            totals: Totals::new(
-                self.paging,
-                self.count_hits(answers, accepted, rejected.len()),
-            ),
+            totals,
             disputed,
             facet_distribution,
             facet_stats,
@@ -272,7 +283,7 @@ impl SearchPlan {
             dry,
             query_vector: answers.iter().find_map(|answer| answer.query_vector),
             hits: shown,
-        })
+        }
     }
 
     /// Whether scores are shown or compared, so that they must be the single node's.
@@ -293,7 +304,11 @@ impl SearchPlan {
             Some(field) => facet::count_shared_values(answers, field),
             None => rejected as u64,
         };
-        let hits = candidates.saturating_sub(shared).max(accepted as u64);
+        self.capped(candidates.saturating_sub(shared).max(accepted as u64))
+    }
+
+    /// A number of hits as the server's version shows it.
+    pub(super) fn capped(&self, hits: u64) -> u64 {
         if self.view.totals_capped {
             hits.min(self.view.max_total_hits as u64)
         } else {
