@@ -52,10 +52,7 @@ pub const FEATURES: &[Feature] = &[
         "multimodal",
         "searches by media and settings with fragments are not supported yet",
     ),
-    refused(
-        "foreignKeys",
-        "the document that a key names may lie on another node",
-    ),
+    honoured("foreignKeys"),
     honoured("disableDocumentsFetchQueue"),
     refused(
         "legacySearch",
@@ -123,6 +120,16 @@ pub fn task_documents_not_enabled() -> ResponseError {
         Code::FeatureNotEnabled,
         "Getting the documents of an enqueued task requires enabling the `get task documents \
          route` experimental feature. See https://github.com/orgs/meilisearch/discussions/808",
+    )
+}
+
+/// Foreign keys were set while they are off.
+#[must_use]
+pub fn foreign_keys_not_enabled() -> ResponseError {
+    ResponseError::new(
+        Code::FeatureNotEnabled,
+        "setting `foreignKeys` in the index settings requires enabling the `foreign_keys` \
+         experimental feature. See https://github.com/orgs/meilisearch/discussions/873",
     )
 }
 

@@ -202,7 +202,7 @@ impl Setting {
     /// The setting exists only behind an experimental flag, which Miroir does not offer.
     #[must_use]
     pub fn is_experimental(&self) -> bool {
-        matches!(self.name, "chat" | "foreignKeys")
+        self.name == "chat"
     }
 
     /// Checks the body of this setting's own route; `null` resets.
@@ -484,6 +484,34 @@ mod tests {
     }
 
     #[test]
+    fn foreign_keys_have_two_members() {
+        for (wrong, said) in [
+            (
+                json!([{"fieldName": "a"}]),
+                "Missing field `foreignIndexUid` inside `.foreignKeys[0]`",
+            ),
+            (
+                json!([{"foreignIndexUid": "a"}]),
+                "Missing field `fieldName` inside `.foreignKeys[0]`",
+            ),
+            (
+                json!([{"foreignIndexUid": "a", "fieldName": "x", "z": 1}]),
+                "Unknown field `z` inside `.foreignKeys[0]`: expected one of `foreignIndexUid`, \
+                 `fieldName`",
+            ),
+            (
+                json!([{"foreignIndexUid": "a", "fieldName": null}]),
+                "Invalid value type at `.foreignKeys[0].fieldName`: expected a string, but found \
+                 null",
+            ),
+        ] {
+            assert_eq!(message(json!({ "foreignKeys": wrong })), said);
+        }
+        let right = json!({"foreignKeys": [{"foreignIndexUid": "no name", "fieldName": ""}]});
+        assert_eq!(check_settings(&right).map(Value::Object), Ok(right));
+    }
+
+    #[test]
     fn every_route_and_name_is_unique() {
         for (index, setting) in SETTINGS.iter().enumerate() {
             for other in &SETTINGS[index + 1..] {
@@ -491,6 +519,6 @@ mod tests {
                 assert_ne!(setting.name, other.name);
             }
         }
-        assert_eq!(reset_all().len(), SETTINGS.len() - 2);
+        assert_eq!(reset_all().len(), SETTINGS.len() - 1);
     }
 }

@@ -27,6 +27,7 @@ pub mod rebalance;
 pub mod reserved;
 pub mod topology;
 
+pub mod foreign;
 pub mod listing;
 pub mod merge;
 pub mod search;

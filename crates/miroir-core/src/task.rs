@@ -477,8 +477,9 @@ fn settings_details(settings: &Value, is_reset: bool) -> Value {
         }
     }
     if is_reset && details.len() > 1 {
+        // Before it was part of a reset, foreign keys were left out of the stored ones as well.
         for name in ["foreignKeys", "chat"] {
-            details.insert(name.to_owned(), Value::Null);
+            details.entry(name).or_insert(Value::Null);
         }
     }
     Value::Object(details)

@@ -32,6 +32,10 @@ pub const RENDER_ROUTE: &str = "renderRoute";
 /// Opens the route that shows the documents of a waiting task; Miroir's own, so no node is told.
 pub const TASK_DOCUMENTS: &str = "getTaskDocumentsRoute";
 
+/// Lets hits show documents of other indexes, and filters ask for them; Miroir's own doing, so no
+/// node is told. The setting has the same name.
+pub const FOREIGN_KEYS: &str = "foreignKeys";
+
 /// A change is answered when every node that is up has it, or after this.
 const APPLY_WAIT: Duration = Duration::from_secs(2);
 /// The nodes are looked at this often meanwhile, should a note of it be missed.
@@ -73,7 +77,7 @@ impl FeatureBoard {
         version == 0 || self.told.lock().get(node) == Some(&version)
     }
 
-    fn is_on(&self, name: &str) -> bool {
+    pub(crate) fn is_on(&self, name: &str) -> bool {
         self.switched.load().get(name).copied().unwrap_or(false)
     }
 }
@@ -209,7 +213,7 @@ mod tests {
         };
         let flags = |list: &[(&str, bool)]| Value::Object(node_flags(&switched(list)));
         assert_eq!(flags(&[]), json!({}));
-        assert_eq!(flags(&[("metrics", true)]), json!({}));
+        assert_eq!(flags(&[("metrics", true), (FOREIGN_KEYS, true)]), json!({}));
         assert_eq!(
             flags(&[(EDIT_BY_FUNCTION, false), (CONTAINS_FILTER, false)]),
             json!({"editDocumentsByFunction": true, "containsFilter": false})

@@ -160,6 +160,7 @@ impl Engine {
         let page = plan
             .merge(pages, &counts)
             .map_err(|error| garbled(&error))?;
+        let hydrated = Box::pin(self.hydrate_federated(&entries, &page)).await?;
         let mut body = Vec::new();
         let request_uid = uuid::Uuid::now_v7().to_string();
         let steps = SearchSteps {
@@ -168,12 +169,13 @@ impl Engine {
             merge: clock.monotonic().saturating_sub(answered),
         };
         let extras = extras(&steps);
-        page.write_response(
-            &mut body,
-            elapsed_ms(shared, started),
-            &request_uid,
-            &extras,
-        );
+        let elapsed = elapsed_ms(shared, started);
+        match hydrated {
+            Some(hits) => {
+                page.write_response_with(&mut body, &hits, elapsed, &request_uid, &extras);
+            }
+            None => page.write_response(&mut body, elapsed, &request_uid, &extras),
+        }
         Ok(body.into())
     }
 

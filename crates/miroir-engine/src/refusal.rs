@@ -4,6 +4,7 @@
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::features::FOREIGN_KEYS;
 use crate::port::{IndexRecord, NodeError, NodeRead};
 use crate::state::NodeView;
 use crate::translate::without_hidden;
@@ -58,6 +59,12 @@ impl Engine {
                                 format!("https://docs.meilisearch.com/errors#{code}").into();
                             Err(EngineError::Refused { status, body })
                         }
+                        // Miroir answers these conditions itself, and nodes know nothing of it.
+                        "feature_not_enabled"
+                            if is_foreign_refusal(&body) && self.has_feature(FOREIGN_KEYS) =>
+                        {
+                            Ok(())
+                        }
                         "feature_not_enabled" => Err(EngineError::Refused { status, body }),
                         _ => Ok(()),
                     };
@@ -107,6 +114,12 @@ impl Engine {
             None => Ok(()),
         }
     }
+}
+
+/// A node with foreign keys off found nothing else wrong with a filter than that it uses them.
+fn is_foreign_refusal(body: &Value) -> bool {
+    let message = body.get("message").and_then(Value::as_str);
+    message.is_some_and(|message| message.starts_with("using a foreign filter"))
 }
 
 const NONE_FILTERABLE: &str = "This index does not have configured filterable attributes.";

@@ -103,6 +103,10 @@ impl Engine {
                 (template, node_count, missing)
             }
         };
+        let template = match Box::pin(self.hydrate(entry, &template)).await? {
+            Some(hydrated) => Arc::new(hydrated),
+            None => template,
+        };
         let mut body = Vec::new();
         let request_uid = uuid::Uuid::now_v7().to_string();
         let extras_at = template.write(&mut body, elapsed_ms(shared, started), &request_uid);

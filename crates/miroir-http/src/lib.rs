@@ -24,6 +24,7 @@ mod response;
 mod serve;
 
 mod feature;
+mod foreign;
 mod logs;
 mod metrics;
 mod routes;

@@ -158,11 +158,6 @@ const RULES: Feature = Feature {
     link: "https://github.com/orgs/meilisearch/discussions/884",
     reason: "A pinned document lies on one shard, and rules speak of one node's index.",
 };
-const FOREIGN_KEYS: Feature = Feature {
-    name: "foreign_keys",
-    link: "https://github.com/orgs/meilisearch/discussions/873",
-    reason: "The other index may lie on other nodes.",
-};
 /// Every route but those of single settings, which [`all`] adds.
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
@@ -291,9 +286,6 @@ pub(crate) fn all() -> Vec<Route> {
         ] {
             let state = match (setting.name, method) {
                 ("chat", "PATCH") => State::Off(&CHATS, "setting `chat` in the index settings"),
-                ("foreignKeys", "PUT") => {
-                    State::Off(&FOREIGN_KEYS, "setting `foreignKeys` in the index settings")
-                }
                 _ => State::Same,
             };
             routes.push(Route {

@@ -423,6 +423,11 @@ fn federated_searches_and_facets_are_those_of_one_meilisearch() {
 }
 
 #[test]
+fn foreign_documents_are_shown_and_asked_for_as_by_one_meilisearch() {
+    check(&["foreign"]);
+}
+
+#[test]
 fn templates_are_rendered_as_by_one_meilisearch() {
     check(&["templates"]);
 }

@@ -189,6 +189,12 @@ fn one_miroir_imports_what_another_dumps() {
     let programs = Programs::new(env!("CARGO_BIN_EXE_miroir"));
     let first = Fleet::start(&programs);
     fill(first.client());
+    let on = json!({"foreignKeys": true});
+    let switched = first.client().patch("/experimental-features", &on);
+    switched.unwrap().ok().unwrap();
+    let keys = json!([{"foreignIndexUid": "empty", "fieldName": "author"}]);
+    let path = "/indexes/books/settings/foreign-keys";
+    first.client().write("PUT", path, Some(&keys)).unwrap();
     let dump = first.dump();
     let second = Fleet::importing(&programs, &dump);
     same(&seen(second.client()), &seen(first.client()));

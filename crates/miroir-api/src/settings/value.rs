@@ -40,22 +40,30 @@ pub(super) fn positive_integer(at: &At<'_>, value: &Value) -> Checked {
 
 /// The chat of an index, behind an experimental flag that Miroir does not offer.
 pub(super) fn chat(_at: &At<'_>, _value: &Value) -> Checked {
-    Err(not_enabled("chat", "chat completions", 835))
-}
-
-/// Foreign keys, behind an experimental flag that Miroir does not offer.
-pub(super) fn foreign_keys(_at: &At<'_>, _value: &Value) -> Checked {
-    Err(not_enabled("foreignKeys", "foreign_keys", 873))
-}
-
-fn not_enabled(setting: &str, feature: &str, discussion: u32) -> ResponseError {
-    ResponseError::new(
+    Err(ResponseError::new(
         Code::FeatureNotEnabled,
-        format!(
-            "setting `{setting}` in the index settings requires enabling the `{feature}` \
-             experimental feature. See https://github.com/orgs/meilisearch/discussions/{discussion}"
-        ),
-    )
+        "setting `chat` in the index settings requires enabling the `chat completions` \
+         experimental feature. See https://github.com/orgs/meilisearch/discussions/835",
+    ))
+}
+
+/// Fields that name documents of other indexes. Whether they may be set is asked elsewhere.
+pub(super) fn foreign_keys(at: &At<'_>, value: &Value) -> Checked {
+    const MEMBERS: &[&str] = &["foreignIndexUid", "fieldName"];
+    for (index, key) in at.array(value)?.iter().enumerate() {
+        let at = at.index(index);
+        let key = at.object(key)?;
+        for (name, value) in key {
+            if !MEMBERS.contains(&name.as_str()) {
+                return Err(at.unknown_field(name, MEMBERS));
+            }
+            at.inner(name).string(value)?;
+        }
+        if let Some(missing) = MEMBERS.iter().find(|name| !key.contains_key(**name)) {
+            return Err(at.missing_field(missing, at.code()));
+        }
+    }
+    Ok(value.clone())
 }
 
 pub(super) fn proximity_precision(at: &At<'_>, value: &Value) -> Checked {

@@ -22,7 +22,7 @@ use super::key::SortValue;
 use super::members::{write_name, write_value};
 use super::page::{Totals, Window};
 use super::plan::{SearchPlan, SearchPlanError};
-use super::response::MergedPage;
+use super::response::{HITS, MergedPage};
 use super::view::IndexView;
 use super::walk::RankedHit;
 use super::weighted::Standing;
@@ -471,17 +471,9 @@ fn merge_sorted<'a>(lists: Vec<Vec<Placed<'a>>>) -> Vec<Placed<'a>> {
 }
 
 impl FederatedPage<'_> {
-    /// Appends the whole answer, its members in Meilisearch's order.
-    ///
-    /// `extras` are members, each with a comma before it, that come last.
-    pub fn write_response(
-        &self,
-        out: &mut Vec<u8>,
-        processing_time_ms: u64,
-        request_uid: &str,
-        extras: &[u8],
-    ) {
-        out.extend_from_slice(br#"{"hits":["#);
+    /// Appends the array of hits.
+    pub fn write_hits(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
         for (at, placed) in self.hits.iter().enumerate() {
             if at > 0 {
                 out.push(b',');
@@ -497,6 +489,44 @@ impl FederatedPage<'_> {
             hit.write_with(out, &query.shape, *adjusted, Some((added.0, &added.1)));
         }
         out.push(b']');
+    }
+
+    /// Appends the whole answer, its members in Meilisearch's order.
+    ///
+    /// `extras` are members, each with a comma before it, that come last.
+    pub fn write_response(
+        &self,
+        out: &mut Vec<u8>,
+        processing_time_ms: u64,
+        request_uid: &str,
+        extras: &[u8],
+    ) {
+        out.extend_from_slice(HITS);
+        self.write_hits(out);
+        self.write_rest(out, processing_time_ms, request_uid, extras);
+    }
+
+    /// The same with another array of hits, made of what [`FederatedPage::write_hits`] writes.
+    pub fn write_response_with(
+        &self,
+        out: &mut Vec<u8>,
+        hits: &[u8],
+        processing_time_ms: u64,
+        request_uid: &str,
+        extras: &[u8],
+    ) {
+        out.extend_from_slice(HITS);
+        out.extend_from_slice(hits);
+        self.write_rest(out, processing_time_ms, request_uid, extras);
+    }
+
+    fn write_rest(
+        &self,
+        out: &mut Vec<u8>,
+        processing_time_ms: u64,
+        request_uid: &str,
+        extras: &[u8],
+    ) {
         let mut is_first = false;
         if self.plan.retrieves_vectors {
             write_name(out, &mut is_first, "queryVectors");

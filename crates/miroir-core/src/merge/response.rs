@@ -8,6 +8,9 @@ use super::walk::RankedHit;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+/// What an answer begins with.
+pub(super) const HITS: &[u8] = br#"{"hits":"#;
+
 /// One page of the whole index, ready to be written.
 #[derive(Debug)]
 pub struct MergedPage<'a> {
@@ -78,8 +81,9 @@ impl MergedPage<'_> {
         let out = &mut text;
         // The first name follows the hits, so it needs its comma as all others do.
         let mut is_first = false;
-        out.extend_from_slice(br#"{"hits":"#);
+        out.extend_from_slice(HITS);
         self.write_hits(out);
+        let hits_end = out.len();
         write_name(out, &mut is_first, "query");
         write_value(out, &self.plan.query);
         if let Some(vector) = self.query_vector {
@@ -110,6 +114,7 @@ impl MergedPage<'_> {
         out.push(b'}');
         ResponseTemplate {
             text,
+            hits_end,
             time_at,
             uid_at,
         }
@@ -120,6 +125,8 @@ impl MergedPage<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseTemplate {
     text: Vec<u8>,
+    /// Where the array of hits ends.
+    hits_end: usize,
     time_at: usize,
     uid_at: usize,
 }
@@ -129,6 +136,24 @@ impl ResponseTemplate {
     #[must_use]
     pub fn byte_count(&self) -> usize {
         self.text.len()
+    }
+
+    /// The array of hits.
+    #[must_use]
+    pub fn hits(&self) -> &[u8] {
+        &self.text[HITS.len()..self.hits_end]
+    }
+
+    /// The same answer with another array of hits.
+    #[must_use]
+    pub fn with_hits(&self, hits: &[u8]) -> Self {
+        let moved = |at: usize| at - self.hits_end + HITS.len() + hits.len();
+        Self {
+            text: [HITS, hits, &self.text[self.hits_end..]].concat(),
+            hits_end: moved(self.hits_end),
+            time_at: moved(self.time_at),
+            uid_at: moved(self.uid_at),
+        }
     }
 
     /// Appends the answer; returns the length of `out` behind the request's uid, where members
@@ -142,5 +167,29 @@ impl ResponseTemplate {
         let extras_at = out.len();
         out.extend_from_slice(&self.text[self.uid_at..]);
         extras_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_with_other_hits_differs_in_nothing_else() {
+        let template = ResponseTemplate {
+            text: br#"{"hits":[1],"t":,"u":,"s":1}"#.to_vec(),
+            hits_end: 11,
+            time_at: 16,
+            uid_at: 21,
+        };
+        assert_eq!(template.hits(), b"[1]");
+        let mut out = Vec::new();
+        template.with_hits(b"[]").write(&mut out, 7, "x");
+        assert_eq!(out, br#"{"hits":[],"t":7,"u":"x","s":1}"#);
+        out.clear();
+        let longer = template.with_hits(b"[1,2,3]");
+        let extras_at = longer.write(&mut out, 7, "x");
+        assert_eq!(out, br#"{"hits":[1,2,3],"t":7,"u":"x","s":1}"#);
+        assert_eq!(&out[extras_at..], br#","s":1}"#);
     }
 }

@@ -15,6 +15,7 @@
 //! - templates of embedders that walk over all fields pass the reserved ones by;
 //! - `faceting.sortFacetValuesBy` names one facet more, which no document has: it keeps what else a
 //!   lost store could not be rebuilt with;
+//! - `foreignKeys` stay here: a node would look for documents that other nodes hold;
 //! - `nonSeparatorTokens` and `dictionary` leave out the characters that tags are written with.
 //!
 //! Settings that are not named here pass as they are, so a newer node's work too.
@@ -152,8 +153,9 @@ pub fn merge_patch(stored: &Settings, patch: &Settings) -> Settings {
             _ => value.clone(),
         };
         canonicalize(name, &mut value);
-        let is_default =
-            value.is_null() || (name != "synonyms" && value.as_object().is_some_and(Map::is_empty));
+        let is_default = value.is_null()
+            || (name != "synonyms" && value.as_object().is_some_and(Map::is_empty))
+            || (name == "foreignKeys" && value.as_array().is_some_and(Vec::is_empty));
         if is_default {
             merged.shift_remove(name);
         } else {

@@ -32,7 +32,8 @@ pub fn to_node_settings(patch: &Settings, logical: &Settings, facts: &SettingsFa
             sent.insert("faceting".to_owned(), faceting(logical, facts));
         }
         let (name, value) = match name.as_str() {
-            // The last two can only be reset, which changes nothing; and older nodes do not know them.
+            // Miroir itself puts foreign documents in, for a node has only some of them. The chat can
+            // only be reset, which changes nothing. Older nodes know neither.
             "displayedAttributes" | "faceting" | "chat" | "foreignKeys" => continue,
             "filterableAttributes" | "distinctAttribute" => {
                 ("filterableAttributes", filterable(logical, facts))
@@ -86,6 +87,7 @@ pub fn from_node_settings(node: &Settings, logical: &Settings, facts: &SettingsF
         "faceting",
         "nonSeparatorTokens",
         "dictionary",
+        "foreignKeys",
     ] {
         if let Some(value) = logical_view.get(name) {
             shown.insert(name.to_owned(), value.clone());

@@ -330,10 +330,24 @@ fn what_was_sent_to_a_node_shows_as_the_client_set_it() {
 }
 
 #[test]
+fn no_node_is_told_of_foreign_keys_in_a_way_it_would_act_on() {
+    let patch = json!({"foreignKeys": [{"foreignIndexUid": "b", "fieldName": "f"}]});
+    let logical = after(std::slice::from_ref(&patch));
+    let facts = SettingsFacts::default();
+    let sent = to_node_settings(&map(patch.clone()), &logical, &facts);
+    assert_eq!(sent.keys().collect::<Vec<_>>(), ["faceting"]);
+    assert!(sent["faceting"].to_string().contains("foreignIndexUid"));
+    assert_eq!(view(&logical, &facts)["foreignKeys"], patch["foreignKeys"]);
+    let cleared = after(&[patch, json!({"foreignKeys": []})]);
+    assert!(cleared.is_empty());
+}
+
+#[test]
 fn what_clients_set_is_recovered_from_what_nodes_show() {
     for patch in [
         json!({"displayedAttributes": ["a", "b"], "filterableAttributes": ["sku"], "distinctAttribute": "sku"}),
         json!({"distinctAttribute": "other", "faceting": {"maxValuesPerFacet": 40}}),
+        json!({"foreignKeys": [{"foreignIndexUid": "b", "fieldName": "f"}], "stopWords": ["a"]}),
         json!({"faceting": {"sortFacetValuesBy": {"a": "count"}}, "pagination": {"maxTotalHits": 7}}),
         json!({"typoTolerance": {"enabled": false}, "synonyms": {"a": ["b"]}, "searchCutoffMs": 9}),
         json!({}),

@@ -6,6 +6,8 @@ use super::documents::DocumentStream;
 use super::port::{RemoteAnswer, RemoteMethod, RemoteRequest};
 use super::{Failure, settings};
 use crate::error::EngineError;
+use crate::features::FOREIGN_KEYS;
+use crate::foreign::foreign_refusal;
 use crate::prepare::error_value;
 use crate::refusal::reserved_filter;
 use crate::state::{IndexEntry, Shared};
@@ -91,6 +93,14 @@ impl Export<'_> {
             let error = error_value("invalid_document_filter", message);
             return Err(Failure::Client(error));
         }
+        if let Some(filter) = &self.how.filter
+            && self.shared.features.is_on(FOREIGN_KEYS)
+            && let Some(reason) = foreign_refusal(filter)
+        {
+            let message = format!("Index `{}`: {reason}", record.uid);
+            let error = error_value("invalid_document_filter", message);
+            return Err(Failure::Client(error));
+        }
         let mut documents =
             DocumentStream::new(self.shared, self.entry.clone(), self.how.filter.clone());
         // A wrong filter is found before anything is made over there.
@@ -112,7 +122,11 @@ impl Export<'_> {
             self.post_below("", RemoteMethod::Patch(to_bytes(&body)))
                 .await?;
         }
-        let settings = settings::revealed(self.shared, self.entry).await?;
+        let mut settings = settings::revealed(self.shared, self.entry).await?;
+        // A server on which they are off takes none.
+        if !self.shared.features.is_on(FOREIGN_KEYS) {
+            settings.shift_remove(FOREIGN_KEYS);
+        }
         let embedders = settings::fragment_embedders(&settings);
         if !exists || self.how.override_settings {
             let body = to_bytes(&Value::Object(settings));

@@ -7,6 +7,7 @@ use crate::content_type::{check_json, document_format};
 use crate::convert::documents_query;
 use crate::error::ApiError;
 use crate::extract::{CustomMetadata, Index, JsonBody, PathId, Permit, Query};
+use crate::foreign::answer_foreign;
 use crate::intake::{Taken, one_id, take_documents, take_ids};
 use crate::partial::{marked_json, partial_wish};
 use crate::response::ready_json;
@@ -91,6 +92,8 @@ async fn read(
     }
     let wish = partial_wish(headers)?;
     let _place = app.searches.enter().await?;
+    let code = Code::InvalidDocumentFilter;
+    answer_foreign(app, uid, &mut listing.filter, code).await?;
     let answer = app
         .engine
         .documents_with(uid, documents_query(listing), wish)
@@ -227,6 +230,7 @@ async fn delete_by_filter(
     let filter = read_deletion_filter(&body)?;
     let code = Code::InvalidDocumentFilter.name();
     app.engine.check_filter_syntax(&filter, code).await?;
+    app.engine.refuse_foreign(&filter, "")?;
     let write = Write {
         index_uid: Some(uid),
         operation: Operation::DeleteByFilter { filter },
@@ -249,9 +253,16 @@ async fn edit(
     if !app.engine.has_feature(EDIT_BY_FUNCTION) {
         return Err(edit_not_enabled().into());
     }
+    let filter = edition.filter.as_ref();
+    // Nodes know nothing of it, so they are not asked about such a filter.
+    let foreign = filter.filter(|filter| app.engine.is_foreign_filter(filter));
     app.engine
-        .check_edit(&uid, &edition.function, edition.filter.as_ref())
+        .check_edit(&uid, &edition.function, filter.xor(foreign))
         .await?;
+    if let Some(filter) = foreign {
+        app.engine
+            .refuse_foreign(filter, &format!("Index `{uid}`: "))?;
+    }
     let write = Write {
         index_uid: Some(uid),
         operation: Operation::EditDocuments {

@@ -5,6 +5,7 @@ use crate::app::AppState;
 use crate::convert::search_request;
 use crate::error::ApiError;
 use crate::extract::{Index, JsonBody, Permit};
+use crate::foreign::answer_foreign;
 use crate::partial::{marked_json, partial_wish};
 use axum::Router;
 use axum::extract::State;
@@ -41,6 +42,8 @@ async fn facet_search(
     }
     permit.restrict(uid.as_str(), &mut query.search.filter);
     let _place = app.searches.enter().await?;
+    let code = Code::InvalidSearchFilter;
+    answer_foreign(&app, &uid, &mut query.search.filter, code).await?;
     let request = FacetSearchRequest {
         facet: query.facet_name,
         query: query.facet_query,

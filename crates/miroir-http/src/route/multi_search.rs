@@ -1,8 +1,8 @@
 //! `POST /multi-search`.
 
 use super::search::{
-    PERFORMANCE_DETAILS, check_network, check_personalized, named_steps, needs_network,
-    query_metadata, search, wants_metadata, write_extra,
+    PERFORMANCE_DETAILS, check_network, check_personalized, find_index_first, named_steps,
+    needs_network, query_metadata, search, wants_metadata, write_extra,
 };
 use crate::app::{App, AppState};
 use crate::convert::search_request;
@@ -87,6 +87,7 @@ async fn search_one(
 ) -> Result<SearchAnswer, ApiError> {
     query.check_alone()?;
     let uid = IndexUid::new(query.index_uid).map_err(|error| invalid_index_uid(&error.0))?;
+    find_index_first(app, &uid)?;
     // Not found is the status of a path; here the name is in the body.
     if app.engine.index(&uid).is_err() {
         let error = ApiError::from(EngineError::IndexNotFound(uid));
@@ -110,11 +111,17 @@ async fn federated(
         federation.personalize.is_some(),
         federation.show_performance_details,
     );
+    for query in &queries {
+        if let Ok(uid) = IndexUid::new(&*query.index_uid) {
+            find_index_first(app, &uid)?;
+        }
+    }
     let mut planned = Vec::with_capacity(queries.len());
     for (idx, query) in queries.into_iter().enumerate() {
         let query = federated_query(app, query, &federation);
         planned.push(query.map_err(|error| inside(idx, error))?);
     }
+    answer_foreign_in(app, &mut planned).await?;
     let paging = if federation.page.is_some() || federation.hits_per_page.is_some() {
         Paging::Page {
             page: federation.page.unwrap_or(1),
@@ -155,8 +162,11 @@ async fn federated(
         .map_err(|FederatedError { query, error }| {
             let is_missing = matches!(error, EngineError::IndexNotFound(_));
             let error = ApiError::from(error);
-            // Not found is the status of a path; here the name is in the body.
-            let status = if is_missing || error.0.code == "index_not_found" {
+            // Not found is the status of a path; here the name is in the body, but for that of a
+            // foreign index, which is in the settings.
+            let is_foreign = query.is_none() && !error.0.message.starts_with("Inside");
+            let is_missing = is_missing || error.0.code == "index_not_found";
+            let status = if is_missing && !is_foreign {
                 400
             } else {
                 error.0.status()
@@ -179,6 +189,41 @@ fn metadata_of(app: &App, queries: &[IndexQuery]) -> Value {
         Some(query_metadata(query.query.q.clone(), &info))
     };
     queries.iter().filter_map(of_query).collect()
+}
+
+/// Answers the `_foreign` conditions of all queries together, for what they may find is bounded for
+/// the whole request. Queries on an index that does not exist are left for the search to refuse.
+async fn answer_foreign_in(app: &App, queries: &mut [FederatedQuery]) -> Result<(), ApiError> {
+    let mut positions = Vec::new();
+    let mut filters = Vec::new();
+    for (idx, query) in queries.iter().enumerate() {
+        let Some(filter) = &query.request.filter else {
+            continue;
+        };
+        if !app.engine.is_foreign_filter(filter) {
+            continue;
+        }
+        let code = Code::InvalidSearchFilter.name();
+        let checked = app.engine.check_filter_syntax(filter, code).await;
+        checked.map_err(|error| inside(idx, error.into()))?;
+        let Ok(uid) = IndexUid::new(&*query.uid) else {
+            continue;
+        };
+        if app.engine.index(&uid).is_ok() {
+            positions.push(idx);
+            filters.push((uid, filter.clone()));
+        }
+    }
+    if filters.is_empty() {
+        return Ok(());
+    }
+    app.engine.answer_foreign(&mut filters).await?;
+    for (idx, (_, filter)) in positions.into_iter().zip(filters) {
+        if let Some(query) = queries.get_mut(idx) {
+            query.request.filter = Some(filter);
+        }
+    }
+    Ok(())
 }
 
 fn federated_query(

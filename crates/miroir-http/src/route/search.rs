@@ -4,6 +4,7 @@ use crate::app::{App, AppState};
 use crate::convert::search_request;
 use crate::error::ApiError;
 use crate::extract::{FromQuery, Index, JsonBody, Permit, Query};
+use crate::foreign::answer_foreign;
 use crate::partial::partial_wish;
 use crate::response::search_response;
 use axum::Router;
@@ -16,6 +17,7 @@ use miroir_api::filter::check_filter;
 use miroir_api::search::{SearchQuery, read_body, read_parameters};
 use miroir_core::id::IndexUid;
 use miroir_engine::engine::{IndexInfo, SearchAnswer, SearchSteps};
+use miroir_engine::features::FOREIGN_KEYS;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -64,6 +66,7 @@ pub(super) async fn search(
     headers: &HeaderMap,
 ) -> Result<SearchAnswer, ApiError> {
     check_network(&query)?;
+    find_index_first(app, uid)?;
     let (personalizes, shows_steps) = (query.personalize.is_some(), query.show_performance_details);
     if let Some(filter) = &query.filter {
         let code = Code::InvalidSearchFilter.name();
@@ -79,6 +82,7 @@ pub(super) async fn search(
             query.filter = None;
         }
     }
+    answer_foreign(app, uid, &mut query.filter, Code::InvalidSearchFilter).await?;
     let metadata = wants_metadata(headers).then(|| query.q.clone());
     let wish = partial_wish(headers)?;
     let searched = app.engine.search_with(uid, search_request(query), wish);
@@ -101,6 +105,14 @@ pub(super) async fn search(
         answer.body = [before, &extras, behind].concat().into();
     }
     Ok(answer)
+}
+
+/// With foreign keys on, a missing index is reported before a malformed filter.
+pub(super) fn find_index_first(app: &App, uid: &IndexUid) -> Result<(), ApiError> {
+    if app.engine.has_feature(FOREIGN_KEYS) {
+        app.engine.index(uid)?;
+    }
+    Ok(())
 }
 
 /// Asks for the member `metadata` of the answer.

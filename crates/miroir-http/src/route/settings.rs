@@ -5,6 +5,7 @@ use crate::app::AppState;
 use crate::convert::setting_of;
 use crate::error::ApiError;
 use crate::extract::{Index, JsonBody, Permit};
+use crate::foreign;
 use crate::response::Json;
 use axum::Router;
 use axum::extract::State;
@@ -14,18 +15,19 @@ use miroir_api::settings::{SETTINGS, Setting, Verb, check_settings, reset_all};
 use miroir_core::id::IndexUid;
 use miroir_core::task::Operation;
 use miroir_engine::engine::Write;
+use miroir_engine::features::FOREIGN_KEYS;
 use serde_json::{Map, Value, json};
 
 pub(super) fn routes() -> Router<AppState> {
     let whole = get(show_all).patch(change_all).delete(reset_whole);
     let mut router = Router::new().route("/indexes/{uid}/settings", whole);
-    // The experimental ones cannot be set, which is refused among the unsupported routes: what is
-    // shown of them is what they are from the start, and a reset is a task that changes nothing.
+    // An experimental one cannot be set, which is refused among the unsupported routes: what is
+    // shown of it is what it is from the start, and a reset is a task that changes nothing.
     for setting in SETTINGS.iter().filter(|setting| setting.is_experimental()) {
         let path = format!("/indexes/{{uid}}/settings/{}", setting.route);
         let show = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {
             app.engine.index(&uid)?;
-            Ok::<_, ApiError>(Json(untouched(setting.name)))
+            Ok::<_, ApiError>(Json(untouched_chat()))
         };
         let remove = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {
             accept(&app.engine, reset(uid, single(setting, Value::Null))).await
@@ -39,18 +41,15 @@ pub(super) fn routes() -> Router<AppState> {
     router
 }
 
-/// An experimental setting that nobody has set.
-fn untouched(name: &str) -> Value {
-    match name {
-        "chat" => json!({
-            "description": "",
-            "documentTemplate": "{% for field in fields %}{% if field.is_searchable and \
-                field.value != nil %}{{ field.name }}: {{ field.value }}\n{% endif %}{% endfor %}",
-            "documentTemplateMaxBytes": 400,
-            "searchParameters": {},
-        }),
-        _ => json!([]),
-    }
+/// The chat of an index, which nobody has set.
+fn untouched_chat() -> Value {
+    json!({
+        "description": "",
+        "documentTemplate": "{% for field in fields %}{% if field.is_searchable and \
+            field.value != nil %}{{ field.name }}: {{ field.value }}\n{% endif %}{% endfor %}",
+        "documentTemplateMaxBytes": 400,
+        "searchParameters": {},
+    })
 }
 
 async fn show_all(
@@ -58,7 +57,8 @@ async fn show_all(
     Index(uid): Index,
     State(app): State<AppState>,
 ) -> Result<Json<Map<String, Value>>, ApiError> {
-    Ok(Json(app.engine.settings(&uid).await?))
+    let settings = app.engine.settings(&uid).await?;
+    Ok(Json(foreign::listed(&app, settings)))
 }
 
 async fn change_all(
@@ -67,7 +67,9 @@ async fn change_all(
     State(app): State<AppState>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    accept(&app.engine, change(&permit, uid, check_settings(&body)?)).await
+    let settings = check_settings(&body)?;
+    foreign::check_setting(&app, &settings)?;
+    accept(&app.engine, change(&permit, uid, settings)).await
 }
 
 async fn reset_whole(
@@ -81,13 +83,19 @@ async fn reset_whole(
 fn sub_route(setting: &'static Setting) -> MethodRouter<AppState> {
     let show = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {
         let settings = app.engine.settings(&uid).await?;
-        Ok::<_, ApiError>(Json(setting_of(settings, setting.name)))
+        // What is not shown of an index without any is an empty list.
+        let shown = match setting_of(settings, setting.name) {
+            Value::Null if setting.name == FOREIGN_KEYS => json!([]),
+            shown => shown,
+        };
+        Ok::<_, ApiError>(Json(shown))
     };
     let update = async |permit: Permit,
                         Index(uid): Index,
                         State(app): State<AppState>,
                         JsonBody(body): JsonBody| {
         let settings = single(setting, setting.check(&body)?);
+        foreign::check_setting(&app, &settings)?;
         accept(&app.engine, change(&permit, uid, settings)).await
     };
     let remove = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {

@@ -4,6 +4,7 @@ use super::search::{PERFORMANCE_DETAILS, named_steps, write_extra};
 use crate::app::{App, AppState};
 use crate::error::ApiError;
 use crate::extract::{FromQuery, Index, JsonBody, Permit, Query};
+use crate::foreign::answer_foreign;
 use crate::response::ready_json;
 use axum::Router;
 use axum::extract::State;
@@ -71,6 +72,7 @@ async fn similar(
         check_visible(app, uid, &id, rule).await?;
     }
     permit.restrict(uid.as_str(), &mut filter);
+    answer_foreign(app, uid, &mut filter, Code::InvalidSimilarFilter).await?;
     let request = SimilarRequest {
         id: id.clone(),
         embedder: query.embedder,
@@ -98,12 +100,14 @@ async fn similar(
 
 /// Refuses a document that the bearer's tenant token hides, as if it were not there.
 async fn check_visible(app: &App, uid: &IndexUid, id: &str, rule: &Value) -> Result<(), ApiError> {
+    let mut filter = Some(rule.clone());
+    answer_foreign(app, uid, &mut filter, Code::InvalidSimilarFilter).await?;
     let query = DocumentsQuery {
         offset: 0,
         limit: 0,
         fields: None,
         ids: Some(vec![id.to_owned()]),
-        filter: Some(rule.clone()),
+        filter,
         sort: None,
         retrieve_vectors: false,
     };

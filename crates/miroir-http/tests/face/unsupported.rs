@@ -42,12 +42,6 @@ async fn a_feature_that_cannot_be_had_is_refused_as_one_that_is_off() {
             "chat completions",
         ),
         (
-            "PUT",
-            "/indexes/a/settings/foreign-keys",
-            "setting `foreignKeys` in the index settings",
-            "foreign_keys",
-        ),
-        (
             "DELETE",
             "/dynamic-search-rules/x",
             "Using the `/dynamic-search-rules` routes",

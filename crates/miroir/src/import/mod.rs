@@ -38,8 +38,7 @@ const UNDER_WAY_MAX: usize = 4;
 const HISTORY_PAGE: usize = 500;
 
 /// Settings that a dump always holds, and that a node takes only with the feature switched on.
-const GATED_SETTINGS: &[(&str, &str)] =
-    &[("chat", "chatCompletions"), ("foreignKeys", "foreignKeys")];
+const GATED_SETTINGS: &[(&str, &str)] = &[("chat", "chatCompletions")];
 
 /// What to do at a start about a dump.
 #[derive(Debug, Clone)]
