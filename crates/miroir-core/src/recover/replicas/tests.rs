@@ -117,6 +117,28 @@ fn where_nothing_decides_the_shard_is_marked() {
 }
 
 #[test]
+fn of_equally_late_contents_the_one_more_often_held_is_right_and_stays() {
+    // `a` and `d` came equally far and differ in shard 1; `c` holds there what `a` does, and `b` is
+    // right against `a` in shard 0. So both `a` and `d` are made anew, and `c` keeps what is right.
+    let index = index();
+    let mut seen = BTreeMap::from([
+        (id("a"), replica(&[(0, "1", 1), (1, "2", 1)], 2)),
+        (id("b"), replica(&[(0, "1", 2)], 0)),
+        (id("c"), replica(&[(1, "2", 1)], 0)),
+        (id("d"), replica(&[(1, "2", 2)], 2)),
+    ]);
+    for name in ["a", "c", "d"] {
+        seen.get_mut(&id(name)).unwrap().was_copied = true;
+    }
+    let judged = judge(&[find(&index, 2, 1, &["a", "b", "c", "d"], &seen)]);
+    assert_eq!(
+        judged.refills.keys().collect::<Vec<_>>(),
+        [&id("a"), &id("d")]
+    );
+    assert!(judged.unlike.is_empty());
+}
+
+#[test]
 fn nodes_that_are_each_right_in_something_both_stay() {
     // `a` is behind in one index, `b` in the other.
     let (one, other) = (index(), PhysicalIndex::from_stored("n__2"));
@@ -185,18 +207,16 @@ proptest! {
                 prop_assert!(!replica.shards.contains_key(&shard) || set.contains(node));
             }
             prop_assert!(set.iter().any(|node| !judged.refills.contains_key(node)));
-            // The best replica is trusted, or one that holds the same.
-            let best = set.iter().filter_map(|node| Some((seen.get(node)?, node)))
-                .max_by_key(|(replica, _)| (!replica.was_copied, replica.newest_batch));
-            if let Some((_, best)) = best {
-                let held = found.held_by(best, shard);
-                let best_rank = |node: &NodeId| {
-                    let replica = seen.get(node);
-                    replica.map(|r| (!r.was_copied, r.newest_batch))
-                };
+            // What one of the best replicas holds stays on a trusted one, be it not among the best.
+            let rank_of = |node: &NodeId| {
+                let replica = seen.get(node);
+                replica.map(|replica| (!replica.was_copied, replica.newest_batch))
+            };
+            if let Some(best) = set.iter().filter_map(rank_of).max() {
+                let best: Vec<_> = set.iter().filter(|node| rank_of(node) == Some(best))
+                    .map(|node| found.held_by(node, shard)).collect();
                 let is_there = set.iter().any(|node| {
-                    !judged.refills.contains_key(node)
-                        && (found.held_by(node, shard) == held || best_rank(node) == best_rank(best))
+                    !judged.refills.contains_key(node) && best.contains(&found.held_by(node, shard))
                 });
                 prop_assert!(is_there, "{shard} {judged:?}");
             }
