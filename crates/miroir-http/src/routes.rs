@@ -265,7 +265,10 @@ fn table() -> Vec<Route> {
     own("GET", "/_miroir/verify/{id}", "How far a comparison is."),
     own("POST", "/_miroir/backup", "Copies the store into an empty folder of the proxy's machine."),
     own("POST", "/_miroir/rewind", "Builds an index as it was at a task, under a new name."),
+    own("POST", "/_miroir/rewind/plan", "What a rewind would do."),
+    own("GET", "/_miroir/rewinds", "Rewinds under way, and the last that ended."),
     own("GET", "/_miroir/rewind/{id}", "How far a rewind is."),
+    own("POST", "/_miroir/rewind/{id}/cancel", "Takes a rewind back, and removes what was built."),
     own("GET", "/_miroir/metrics", "As `/metrics`, whatever the feature `metrics` says.")
         .needing(Some(Need::One(Action::MetricsGet))),
     ]

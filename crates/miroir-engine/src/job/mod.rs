@@ -15,7 +15,7 @@ mod patience;
 pub mod port;
 mod settings;
 
-pub(crate) use dump::INSTANCE_FACT;
+pub(crate) use dump::{INSTANCE_FACT, instance_uid, uid_of};
 
 use crate::error::EngineError;
 use crate::port::{NodeError, StoreError, TaskRecord};
