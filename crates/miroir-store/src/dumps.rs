@@ -389,7 +389,10 @@ mod tests {
         fs::write(&file, "no archive").unwrap();
         let mut reader = open(DumpSource::File(file)).await.unwrap().unwrap();
         let error = reader.next().await.unwrap_err();
-        assert!(matches!(error, StoreError::Corrupt { what: "dump", .. }), "{error}");
+        assert!(
+            matches!(error, StoreError::Corrupt { what: "dump", .. }),
+            "{error}"
+        );
     }
 
     #[tokio::test]

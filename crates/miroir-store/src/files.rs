@@ -436,7 +436,8 @@ impl FolderLock {
 /// else fails with words that name neither the cause nor the way out.
 #[cfg(feature = "sqlite")]
 pub(crate) fn check_writable(folder: &Path, file: &Path) -> Result<(), StoreError> {
-    let guard = UnfinishedFile::new(folder.join(format!("{}.{UNFINISHED}", Uuid::new_v4().simple())));
+    let guard =
+        UnfinishedFile::new(folder.join(format!("{}.{UNFINISHED}", Uuid::new_v4().simple())));
     File::create_new(guard.path()).map_err(|e| unwritable(guard.path(), folder, &e))?;
     match File::options().write(true).open(file) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(unwritable(file, folder, &e)),

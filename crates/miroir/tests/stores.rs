@@ -49,9 +49,13 @@ fn count(client: &Client) -> u64 {
 fn refusal(cluster: &mut Cluster, data: &Path) -> String {
     let data = data.display().to_string();
     cluster.proxy.spawn(&[("MIROIR_DATA_DIR", &data)]).unwrap();
+    let mut before = String::new();
     poll("the end of a proxy", Duration::from_secs(90), || {
         let log = fs::read_to_string(cluster.proxy.folder().join("log"))?;
-        Ok(log.contains("rror").then_some(log))
+        // It is written piece by piece.
+        let is_whole = log.contains("rror") && log.ends_with('\n') && log == before;
+        before.clone_from(&log);
+        Ok(is_whole.then_some(log))
     })
     .unwrap()
 }
@@ -211,7 +215,9 @@ fn a_store_that_becomes_read_only_refuses_writes_serves_reads_and_goes_on_when_i
         let reply = client.post(path, &large(102))?;
         Ok((reply.status == 202).then_some(reply))
     });
-    client.wait_succeeded(taken.unwrap().accepted().unwrap()).unwrap();
+    client
+        .wait_succeeded(taken.unwrap().accepted().unwrap())
+        .unwrap();
     add(&client, 10..20);
     assert_eq!(count(&client), 21, "what was refused was not done");
 
@@ -270,11 +276,18 @@ fn a_start_on_a_read_only_file_system_is_refused_with_the_way_out() {
     add(cluster.client(), 0..100);
     cluster.proxy.kill();
     let remount = |how: &str| {
-        poll("a file system mounted anew", Duration::from_secs(20), || {
-            let options = format!("remount,{how}");
-            let status = Command::new("mount").args(["-o", &options]).arg(&disk).status();
-            Ok(status?.success().then_some(()))
-        })
+        poll(
+            "a file system mounted anew",
+            Duration::from_secs(20),
+            || {
+                let options = format!("remount,{how}");
+                let status = Command::new("mount")
+                    .args(["-o", &options])
+                    .arg(&disk)
+                    .status();
+                Ok(status?.success().then_some(()))
+            },
+        )
         .unwrap();
     };
     remount("ro");

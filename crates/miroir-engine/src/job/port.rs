@@ -3,6 +3,7 @@
 use crate::port::StoreError;
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,6 +83,21 @@ pub trait DumpWriter: Send {
     /// # Errors
     /// [`StoreError`]; then there is no dump.
     async fn finish(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// Where the snapshot of the store is kept: there is one, and the next takes its place.
+#[async_trait]
+pub trait SnapshotStore: Send + Sync + 'static {
+    /// The folder that the store is to be copied into, not there yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn begin(&self) -> Result<PathBuf, StoreError>;
+    /// Puts what was copied, with this beside it, in the place of the snapshot before, durably.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then there is no new snapshot.
+    async fn finish(&self, manifest: &Value) -> Result<(), StoreError>;
 }
 
 /// A request to another instance.

@@ -208,7 +208,10 @@ async fn dump_tasks(
     loop {
         let page = shared.ports.store.list_tasks(query.clone()).await?;
         // A task without a batch came with an import: it stands in another log.
-        let own = page.tasks.into_iter().filter(|task| task.batch_uid.is_some());
+        let own = page
+            .tasks
+            .into_iter()
+            .filter(|task| task.batch_uid.is_some());
         found.extend(own.filter(|task| is_wanted(task)));
         found.truncate(count_max);
         match page.next {
@@ -235,7 +238,9 @@ async fn read_small(
     {
         let file = files.entry(piece.path).or_default();
         if file.len() + piece.bytes.len() > SMALL_BYTES_MAX {
-            return Err(refused("It is no dump: a file of it is too large.".to_owned()));
+            return Err(refused(
+                "It is no dump: a file of it is too large.".to_owned(),
+            ));
         }
         file.extend_from_slice(&piece.bytes);
         whole += usize::from(piece.is_last);
@@ -246,9 +251,10 @@ async fn read_small(
 /// What is wrong with a file that somebody named is the asker's affair, not the store's.
 fn opened<T>(result: Result<T, StoreError>) -> Result<T, EngineError> {
     result.map_err(|error| match error {
-        StoreError::Corrupt { what: "dump", cause } => {
-            refused(format!("The dump cannot be read: {cause}."))
-        }
+        StoreError::Corrupt {
+            what: "dump",
+            cause,
+        } => refused(format!("The dump cannot be read: {cause}.")),
         error => refused(format!("The dump cannot be read: {error}.")),
     })
 }

@@ -90,9 +90,7 @@ pub(super) async fn again(
 ) -> Result<Plan, EngineError> {
     let plan = match base {
         Base::Creation { .. } => from_creation(store, index, to).await?,
-        Base::Dump { task, .. } => {
-            from_dump(store, index, *task, Some(base.clone()), to).await?
-        }
+        Base::Dump { task, .. } => from_dump(store, index, *task, Some(base.clone()), to).await?,
     };
     if plan.base != *base {
         return Err(refused(format!(
@@ -213,6 +211,7 @@ fn is_step(operation: &Operation) -> bool {
         | Operation::CancelTasks { .. }
         | Operation::DeleteTasks { .. }
         | Operation::CreateDump
+        | Operation::CreateSnapshot
         | Operation::Export { .. } => false,
     }
 }
@@ -255,7 +254,9 @@ pub(super) async fn name_then(
 ) -> Result<IndexUid, EngineError> {
     let now = name_now(store, index, later).await?;
     let newest_first = exchanges_since(store, earlier).await?;
-    Ok(newest_first.iter().fold(now, |name, pairs| exchanged(name, pairs)))
+    Ok(newest_first
+        .iter()
+        .fold(now, |name, pairs| exchanged(name, pairs)))
 }
 
 /// The pairs of names that were exchanged behind a task, the newest first.

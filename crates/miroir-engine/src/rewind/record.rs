@@ -23,7 +23,11 @@ const KEY: &str = "rewinds";
 
 /// What the index is built from. The stored form is part of the database format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "from", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "from",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub(super) enum Base {
     /// Nothing: the log holds its whole history.
     Creation {

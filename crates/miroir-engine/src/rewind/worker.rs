@@ -314,7 +314,9 @@ impl Worker<'_> {
         };
         let copy = self.copy_payload(file).await;
         let copy = copy.map_err(|error| match Stop::from(error) {
-            Stop::Failed(cause) => Stop::Failed(format!("the payload of task {}: {cause}", task.uid)),
+            Stop::Failed(cause) => {
+                Stop::Failed(format!("the payload of task {}: {cause}", task.uid))
+            }
             stop => stop,
         })?;
         Ok(Some(Payload::Stored(copy)))
@@ -433,9 +435,8 @@ impl Worker<'_> {
             let page = self.page(&filter, first).await?;
             from = page.1;
             let id = self.record.id;
-            let is_it = |task: &TaskRecord| {
-                mark::read(id, task.custom_metadata.as_deref()) == Some(step)
-            };
+            let is_it =
+                |task: &TaskRecord| mark::read(id, task.custom_metadata.as_deref()) == Some(step);
             if let Some(task) = page.0.into_iter().find(is_it) {
                 return Ok(Some(task));
             }
@@ -460,7 +461,14 @@ impl Worker<'_> {
                     true => creation,
                     false => self.ended(creation.uid, false).await?,
                 };
-                let index = self.engine.shared().snapshot.load().indexes.get(&building).cloned();
+                let index = self
+                    .engine
+                    .shared()
+                    .snapshot
+                    .load()
+                    .indexes
+                    .get(&building)
+                    .cloned();
                 let made_by = index.and_then(|index| index.record.physical.made_by());
                 if creation.status != TaskStatus::Succeeded || made_by != Some(creation.uid) {
                     return self.end(then).await;
@@ -521,7 +529,10 @@ impl Worker<'_> {
     /// attempt sees.
     async fn change(&self, change: impl FnOnce(&mut Record) -> bool + Send) -> Result<(), Stop> {
         let shared = self.engine.shared();
-        let changed = shared.rewinds.change(shared, self.record.id, change).await?;
+        let changed = shared
+            .rewinds
+            .change(shared, self.record.id, change)
+            .await?;
         match changed {
             Some(_) => Ok(()),
             None => Err(Stop::Cancelled),

@@ -7,12 +7,12 @@ use crate::world::{
 use miroir_api::admin::Rewind;
 use miroir_core::id::TaskUid;
 use miroir_core::task::{AdditionMethod, Operation, TaskFilter};
-use miroir_sim::node::Fleet;
 use miroir_engine::Engine;
 use miroir_engine::engine::Write;
 use miroir_engine::kept::LogRetention;
 use miroir_engine::port::StoreError;
 use miroir_engine::rewind::Wish;
+use miroir_sim::node::Fleet;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -319,7 +319,11 @@ fn a_rewind_goes_on_after_a_crash_and_does_nothing_twice() {
             world.run(async |engine| {
                 let report = end_of(&engine, 1).await;
                 assert_eq!(report.state, "succeeded", "{step} {nth}: {report:?}");
-                assert_eq!((report.tasks_done, report.tasks_total), (12, 12), "{step} {nth}");
+                assert_eq!(
+                    (report.tasks_done, report.tasks_total),
+                    (12, 12),
+                    "{step} {nth}"
+                );
                 world.settled().await;
                 assert!(engine.index(&uid("before")).is_ok());
                 assert!(engine.index(&uid("before-rewinding")).is_err());
@@ -371,7 +375,10 @@ fn the_log_trimmed_before_a_dump_the_dump_is_what_a_rewind_begins_with() {
             let report = rewind(&engine, index, task, &name).await;
             assert_eq!(report.state, "succeeded", "{report:?}");
             assert_eq!(report.from_dump, plan.from_dump);
-            assert_eq!((report.documents, report.tasks_done), (130, plan.tasks_total));
+            assert_eq!(
+                (report.documents, report.tasks_done),
+                (130, plan.tasks_total)
+            );
             world.settled().await;
             assert_eq!(world.documents(&format!("{name}-rewinding")), documents);
             let record = world.index(&name).await.unwrap();
@@ -381,7 +388,10 @@ fn the_log_trimmed_before_a_dump_the_dump_is_what_a_rewind_begins_with() {
         // What was made since the dump needs nothing of it.
         let task = succeed(&engine, add("new", &[doc(1)])).await.uid;
         let report = rewind(&engine, "new", task, "new-before").await;
-        assert_eq!((report.state.as_str(), report.from_dump), ("succeeded", None));
+        assert_eq!(
+            (report.state.as_str(), report.from_dump),
+            ("succeeded", None)
+        );
     });
 }
 
@@ -414,11 +424,18 @@ fn a_rewind_from_a_dump_goes_on_after_a_crash() {
             world.settled().await;
             (last, then)
         });
-        assert!(die_at(&world, step, nth, &wish("m", to, "before")), "{step} {nth}");
+        assert!(
+            die_at(&world, step, nth, &wish("m", to, "before")),
+            "{step} {nth}"
+        );
         world.run(async |engine| {
             let report = end_of(&engine, 1).await;
             assert_eq!(report.state, "succeeded", "{step} {nth}: {report:?}");
-            assert_eq!((report.tasks_done, report.documents), (2, 130), "{step} {nth}");
+            assert_eq!(
+                (report.tasks_done, report.documents),
+                (2, 130),
+                "{step} {nth}"
+            );
             world.settled().await;
             assert_eq!(world.documents("before-rewinding"), then, "{step} {nth}");
         });
@@ -449,7 +466,10 @@ fn a_dump_that_does_not_serve_is_refused_with_the_reason() {
         let stranger = "00000000-0000-4000-8000-000000000000";
         world.dumps.replace(&uid, "instance_uid.uuid", stranger);
         let text = ask(second, &uid).await;
-        assert!(text.contains("of another instance") && text.contains(stranger), "{text}");
+        assert!(
+            text.contains("of another instance") && text.contains(stranger),
+            "{text}"
+        );
         world.dumps.replace(&uid, "instance_uid.uuid", &of);
         let metadata = world.dumps.file(&uid, "metadata.json").unwrap();
         let other = metadata.replace("\"2025-", "\"2024-");
@@ -465,13 +485,19 @@ fn a_dump_that_does_not_serve_is_refused_with_the_reason() {
         // A dump that is there, and a log with a hole behind it.
         succeed(&engine, forget(only(second.0..third.0))).await;
         let text = ask(third, &uid).await;
-        assert!(text.contains(&format!("Task {second} is no longer in the log")), "{text}");
+        assert!(
+            text.contains(&format!("Task {second} is no longer in the log")),
+            "{text}"
+        );
         succeed(&engine, forget(only(first.0..at.0))).await;
         let text = refusal(&engine, "m", third, "x").await;
         assert!(text.contains("neither"), "{text}");
         world.dumps.remove(&uid);
         let text = refusal(&engine, "m", at, "x").await;
-        assert!(text.contains("does not reach back") || text.contains("no index"), "{text}");
+        assert!(
+            text.contains("does not reach back") || text.contains("no index"),
+            "{text}"
+        );
         assert!(engine.rewinds().is_empty(), "nothing was begun");
     });
     // Payloads that were not kept.
@@ -624,7 +650,10 @@ fn a_rewind_waits_while_the_store_is_full() {
         assert!(report.waits_for.unwrap().contains("the test says so"));
         *world.store.fault.lock() = None;
         let report = end_of(&engine, begun.job).await;
-        assert_eq!((report.state.as_str(), report.tasks_done), ("succeeded", 60));
+        assert_eq!(
+            (report.state.as_str(), report.tasks_done),
+            ("succeeded", 60)
+        );
         world.settled().await;
         assert_eq!(world.documents("x-rewinding"), world.documents("m"));
     });

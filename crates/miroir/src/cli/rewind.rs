@@ -283,6 +283,9 @@ mod tests {
             payload_bytes: 0,
         };
         let text = plan_text(&plan);
-        assert!(text.ends_with("dump 20260101-1, which stands at task 9."), "{text}");
+        assert!(
+            text.ends_with("dump 20260101-1, which stands at task 9."),
+            "{text}"
+        );
     }
 }
