@@ -157,6 +157,39 @@ pub struct RewindRequest {
     /// The name of the index to build, which is free.
     #[serde(rename = "as")]
     pub new_uid: String,
+    /// A dump of this instance to begin with, as a path on the proxy's machine. Without it the log is
+    /// taken, or the newest dump of the dump folder that serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_dump: Option<String>,
+}
+
+/// Answer of `POST /_miroir/rewind/plan`: what a rewind would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RewindPlan {
+    /// The index, by the name it had at that task.
+    pub index_uid: String,
+    /// The last task whose effect is wanted.
+    pub to_task: u64,
+    /// The name of the index to build.
+    #[serde(rename = "as")]
+    pub new_uid: String,
+    /// The task that made the index; or the one that wrote the dump, all before which it holds.
+    pub from_task: u64,
+    /// The uid of the dump that it begins with, if it does.
+    pub from_dump: Option<String>,
+    /// Tasks to carry out again.
+    pub tasks_total: u64,
+    /// The size of their payloads.
+    pub payload_bytes: u64,
+}
+
+/// Answer of `GET /_miroir/rewinds`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rewinds {
+    /// Those under way, and the last that ended; oldest first.
+    pub results: Vec<Rewind>,
 }
 
 /// Answer of `POST /_miroir/rewind` and `GET /_miroir/rewind/{job}`: an index being built as it was.
@@ -165,7 +198,7 @@ pub struct RewindRequest {
 pub struct Rewind {
     /// Its number.
     pub job: u64,
-    /// `running`, `succeeded` or `failed`.
+    /// `running`, `removing` (what was built is taken away again), `succeeded`, `failed` or `cancelled`.
     pub state: String,
     /// The index, by the name it had at that task.
     pub index_uid: String,
@@ -174,12 +207,21 @@ pub struct Rewind {
     /// The name of the index to build. It appears under it when it is whole.
     #[serde(rename = "as")]
     pub new_uid: String,
-    /// The first task carried out again.
+    /// The task that made the index; or the one that wrote the dump, all before which it holds.
     pub from_task: u64,
+    /// The uid of the dump that it begins with, if it does.
+    #[serde(default)]
+    pub from_dump: Option<String>,
     /// Tasks to carry out again.
     pub tasks_total: u64,
     /// Tasks carried out.
     pub tasks_done: u64,
+    /// Documents taken from the dump.
+    #[serde(default)]
+    pub documents: u64,
+    /// Why it stands still for now.
+    #[serde(default)]
+    pub waits_for: Option<String>,
     /// When it began, RFC 3339.
     pub started_at: String,
     /// When it ended.

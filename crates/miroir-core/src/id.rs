@@ -148,6 +148,21 @@ impl PhysicalIndex {
         Self(format!("{}{suffix}", &name[..keep]))
     }
 
+    /// The task that made the index, if the name tells it.
+    ///
+    /// ```
+    /// use miroir_core::id::{PhysicalIndex, TaskUid};
+    /// let index = PhysicalIndex::from_stored("movies__7");
+    /// assert_eq!(index.made_by(), Some(TaskUid(7)));
+    /// assert_eq!(index.cut_anew(2).made_by(), Some(TaskUid(7)));
+    /// ```
+    #[must_use]
+    pub fn made_by(&self) -> Option<TaskUid> {
+        let (_, number) = self.0.rsplit_once("__")?;
+        let number: u64 = number.parse().ok()?;
+        Some(TaskUid(number & (Self::CUT - 1)))
+    }
+
     /// Wraps a stored physical name as it stands.
     pub fn from_stored(name: impl Into<String>) -> Self {
         Self(name.into())

@@ -303,6 +303,8 @@ pub enum Operation {
     },
     /// Write a dump of the whole instance.
     CreateDump,
+    /// Take a snapshot of every node and of the store.
+    CreateSnapshot,
     /// Send indexes to another instance.
     Export {
         /// Where it is.
@@ -331,7 +333,10 @@ impl Operation {
     /// end.
     #[must_use]
     pub fn is_job(&self) -> bool {
-        matches!(self, Self::CreateDump | Self::Export { .. })
+        matches!(
+            self,
+            Self::CreateDump | Self::CreateSnapshot | Self::Export { .. }
+        )
     }
 
     /// The kind that clients see.
@@ -352,6 +357,7 @@ impl Operation {
             Self::CancelTasks { .. } => TaskKind::TaskCancelation,
             Self::DeleteTasks { .. } => TaskKind::TaskDeletion,
             Self::CreateDump => TaskKind::DumpCreation,
+            Self::CreateSnapshot => TaskKind::SnapshotCreation,
             Self::Export { .. } => TaskKind::Export,
         }
     }
@@ -413,6 +419,7 @@ impl Operation {
                 json!({"matchedTasks": 0, "deletedTasks": null, "originalFilter": original_filter})
             }
             Self::CreateDump => json!({"dumpUid": null}),
+            Self::CreateSnapshot => Value::Null,
             Self::Export {
                 url,
                 api_key,

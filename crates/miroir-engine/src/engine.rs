@@ -148,6 +148,7 @@ impl Engine {
         shared.movement.load(&*shared.ports.store).await?;
         shared.reshards.load(&*shared.ports.store).await?;
         shared.topology.load(&*shared.ports.store).await?;
+        shared.rewinds.load(&*shared.ports.store).await?;
         let engine = Self {
             shared: shared.clone(),
             keeper,
@@ -252,6 +253,7 @@ impl Engine {
         });
         engine.tasks.spawn(gate::watch(engine.shared.clone()));
         engine.tasks.spawn(kept::run(engine.shared.clone()));
+        engine.resume_rewinds();
         engine.tasks.close();
         Ok(engine)
     }

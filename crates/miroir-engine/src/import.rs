@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
+/// Settings that a dump always holds, and that a node takes only with a feature switched on.
+pub const GATED_SETTINGS: &[(&str, &str)] = &[("chat", "chatCompletions")];
+
 /// The fact that is true from the first write of an import to its end.
 const IMPORT_FACT: &str = "importIsOpen";
 /// Tasks changed at a time.

@@ -7,9 +7,10 @@
 
 use crate::engine::CLUSTER_FACT;
 use crate::error::EngineError;
-use crate::port::{Change, NodeTask, NodeTaskQuery, RESTORED_FACT, StoreError};
+use crate::port::{Change, NodeTask, NodeTaskQuery, RESTORED_FACT, StoreError, TaskQuery};
 use crate::state::{Config, Ports};
 use miroir_core::id::{BatchUid, NodeId, NodeTaskUid};
+use miroir_core::task::{TaskFilter, TaskKind, TaskStatus};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -71,11 +72,31 @@ pub(crate) async fn check(ports: &Ports, config: &Config) -> Result<(), EngineEr
 }
 
 async fn clear(ports: &Ports) -> Result<(), EngineError> {
-    let fact = Change::PutFact {
+    let mut changes = vec![Change::PutFact {
         key: RESTORED_FACT.into(),
         value: Value::Bool(false),
+    }];
+    // A copy of the store that is part of a snapshot was taken while its task ran. It is not run
+    // again: nobody here asked for it.
+    let query = TaskQuery {
+        filter: TaskFilter {
+            types: Some(vec![TaskKind::SnapshotCreation]),
+            statuses: Some(vec![TaskStatus::Processing]),
+            ..TaskFilter::default()
+        },
+        limit: 1,
+        ..TaskQuery::default()
     };
-    Ok(ports.store.commit(vec![fact]).await?)
+    let finished_at = ports.clock.now();
+    for mut task in ports.store.list_tasks(query).await?.tasks {
+        if let Some(uid) = task.batch_uid {
+            changes.push(Change::FinishBatch { uid, finished_at });
+        }
+        task.status = TaskStatus::Canceled;
+        task.finished_at = Some(finished_at);
+        changes.push(Change::UpdateTask(Box::new(task)));
+    }
+    Ok(ports.store.commit(changes).await?)
 }
 
 async fn read_known(

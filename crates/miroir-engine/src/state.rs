@@ -10,7 +10,7 @@ use crate::error::EngineError;
 use crate::features::FeatureBoard;
 use crate::gate::{Gate, Limits};
 use crate::ills::IllBoard;
-use crate::job::port::{DumpStore, RemoteClient};
+use crate::job::port::{DumpStore, RemoteClient, SnapshotStore};
 use crate::metrics::Metrics;
 use crate::movement::Board;
 use crate::placing::ReplicaSets;
@@ -53,6 +53,8 @@ pub struct Ports {
     pub hooks: Arc<dyn HookClient>,
     /// Dumps.
     pub dumps: Arc<dyn DumpStore>,
+    /// Where the snapshot is kept.
+    pub snapshots: Arc<dyn SnapshotStore>,
     /// Other instances, which exports go to.
     pub remotes: Arc<dyn RemoteClient>,
     /// Time.

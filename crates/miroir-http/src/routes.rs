@@ -28,8 +28,6 @@ pub(crate) enum State {
     Own,
     /// It answers as a Meilisearch whose experimental feature is off, which Miroir cannot turn on.
     Off(&'static Feature, &'static str),
-    /// It is refused with 501 and this reason.
-    Refused(&'static str),
 }
 
 /// An experimental feature that a Meilisearch has and Miroir has not.
@@ -85,18 +83,6 @@ fn own(method: &'static str, path: &'static str, note: &'static str) -> Route {
     }
 }
 
-fn refused(
-    method: &'static str,
-    path: &'static str,
-    action: Action,
-    reason: &'static str,
-) -> Route {
-    Route {
-        state: State::Refused(reason),
-        ..same(method, path, action)
-    }
-}
-
 fn off(
     method: &'static str,
     path: &'static str,
@@ -120,9 +106,9 @@ impl Route {
     }
 }
 
-const SNAPSHOT: &str = "A snapshot is a copy of one Meilisearch's database files, and the indexes \
-                        lie on several nodes: write a dump with `POST /dumps`, which any \
-                        Meilisearch and Miroir imports.";
+const SNAPSHOT: &str = "Every node takes one, in its own snapshot folder, and Miroir copies its \
+                        store beside them, all at one place among the writes. The bundled node \
+                        takes none.";
 const DUMP: &str = "It keeps its place among the writes; batches are not dumped.";
 const EXPORT: &str = "It keeps its place among the writes.";
 
@@ -201,7 +187,7 @@ fn table() -> Vec<Route> {
     same("GET", "/batches", Action::TasksGet).but(BATCHES),
     same("GET", "/batches/{id}", Action::TasksGet).but(BATCHES),
     same("POST", "/dumps", Action::DumpsCreate).but(DUMP),
-    refused("POST", "/snapshots", Action::SnapshotsCreate, SNAPSHOT),
+    same("POST", "/snapshots", Action::SnapshotsCreate).but(SNAPSHOT),
     same("POST", "/export", Action::Export).but(EXPORT),
     same("GET", "/keys", Action::KeysGet),
     same("POST", "/keys", Action::KeysCreate),
@@ -265,7 +251,10 @@ fn table() -> Vec<Route> {
     own("GET", "/_miroir/verify/{id}", "How far a comparison is."),
     own("POST", "/_miroir/backup", "Copies the store into an empty folder of the proxy's machine."),
     own("POST", "/_miroir/rewind", "Builds an index as it was at a task, under a new name."),
+    own("POST", "/_miroir/rewind/plan", "What a rewind would do."),
+    own("GET", "/_miroir/rewinds", "Rewinds under way, and the last that ended."),
     own("GET", "/_miroir/rewind/{id}", "How far a rewind is."),
+    own("POST", "/_miroir/rewind/{id}/cancel", "Takes a rewind back, and removes what was built."),
     own("GET", "/_miroir/metrics", "As `/metrics`, whatever the feature `metrics` says.")
         .needing(Some(Need::One(Action::MetricsGet))),
     ]
@@ -311,7 +300,6 @@ pub fn route_names() -> Vec<(&'static str, String)> {
 
 /// What a request to a route that is not served is answered with; `None` for one that is.
 pub(crate) fn refusal(route: &Route) -> Option<ResponseError> {
-    let Route { method, path, .. } = route;
     match route.state {
         State::Same | State::Own => None,
         State::Off(feature, asked) => Some(ResponseError::new(
@@ -321,13 +309,6 @@ pub(crate) fn refusal(route: &Route) -> Option<ResponseError> {
                 feature.name, feature.link
             ),
         )),
-        State::Refused(reason) => Some(
-            ResponseError::new(
-                Code::FeatureNotEnabled,
-                format!("`{method} {path}` is not supported by Miroir yet. {reason}"),
-            )
-            .with_status(501),
-        ),
     }
 }
 
@@ -341,8 +322,7 @@ pub fn compatibility_page() -> String {
         - **same**: answers as one Meilisearch that holds all documents.\n\
         - **own**: Meilisearch does not have it.\n\
         - **off**: answers as a Meilisearch whose experimental feature is off (400 \
-        `feature_not_enabled`); it cannot be turned on.\n\
-        - **refused**: answers 501 and says why.\n\n\
+        `feature_not_enabled`); it cannot be turned on.\n\n\
         | Route | Needs | State | Note |\n|---|---|---|---|\n"
         .to_owned();
     for route in all() {
@@ -355,7 +335,6 @@ pub fn compatibility_page() -> String {
             State::Same => ("same", route.note.to_owned()),
             State::Own => ("own", route.note.to_owned()),
             State::Off(feature, _) => ("off", format!("`{}`: {}", feature.name, feature.reason)),
-            State::Refused(reason) => ("**refused**", reason.to_owned()),
         };
         // Writing to a text cannot fail.
         let _ = writeln!(

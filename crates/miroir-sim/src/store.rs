@@ -5,13 +5,15 @@ use async_trait::async_trait;
 use miroir_core::id::{BatchUid, Epoch, NodeId, PhysicalIndex, TaskUid};
 use miroir_core::task::TaskStatus;
 use miroir_engine::port::{
-    BatchPage, BatchQuery, BatchRecord, Catalog, Change, IndexRecord, KeptPayload, NewEntry,
-    NodeRecord, NodeSettingsVersion, StoreError, TaskLog, TaskPage, TaskQuery, TaskRecord,
+    BackupReport, BatchPage, BatchQuery, BatchRecord, Catalog, Change, IndexRecord, KeptPayload,
+    NewEntry, NodeRecord, NodeSettingsVersion, StoreError, TaskLog, TaskPage, TaskQuery,
+    TaskRecord,
 };
 use miroir_store::MemoryStore;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -40,6 +42,8 @@ pub struct FlakyStore {
     pub failing_commits: AtomicU32,
     /// Nothing can be written, for this reason.
     pub fault: Mutex<Option<StoreError>>,
+    /// The last copy that was asked for.
+    backup: Mutex<Option<MemoryStore>>,
     door: RwLock<Option<Arc<dyn Door>>>,
 }
 
@@ -54,6 +58,15 @@ impl FlakyStore {
             inner: self.inner.fork(),
             ..Self::default()
         }
+    }
+
+    /// A store with what the last copy that was asked for holds.
+    pub fn take_backup(&self) -> Option<Self> {
+        let inner = self.backup.lock().take()?;
+        Some(Self {
+            inner,
+            ..Self::default()
+        })
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -182,6 +195,18 @@ impl TaskLog for FlakyStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.check()
+    }
+
+    async fn backup(&self, to: PathBuf) -> Result<BackupReport, StoreError> {
+        *self.backup.lock() = Some(self.inner.fork());
+        Ok(BackupReport {
+            folder: to,
+            database_bytes: 0,
+            payload_files: 0,
+            payload_bytes: 0,
+            last_task: None,
+            last_batch: None,
+        })
     }
 
     async fn count_tasks(&self) -> Result<BTreeMap<TaskStatus, u64>, StoreError> {

@@ -21,7 +21,7 @@ use miroir_engine::port::{
 use miroir_engine::reads::ReadConfig;
 use miroir_engine::state::{Config, NodeSpec, Ports, StepHook};
 use miroir_engine::topology::discover::Discovery;
-use miroir_store::{MemoryDumps, MemoryPayloads, MemoryStore};
+use miroir_store::{MemoryDumps, MemoryPayloads, MemorySnapshots, MemoryStore};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +62,7 @@ pub struct World {
     pub hooks: Arc<Hooks>,
     pub copy: CopyConfig,
     pub dumps: Arc<MemoryDumps>,
+    pub snapshots: Arc<MemorySnapshots>,
     pub remote: Arc<Remote>,
     pub limits: Limits,
     /// When nodes that are away are declared lost.
@@ -87,6 +88,7 @@ impl World {
             hooks: Arc::default(),
             copy: CopyConfig::default(),
             dumps: Arc::default(),
+            snapshots: Arc::default(),
             remote: Arc::default(),
             limits: Limits::default(),
             declares_topology: false,
@@ -143,6 +145,7 @@ impl World {
             instance: self.instance.clone(),
             hooks: self.hooks.clone(),
             dumps: self.dumps.clone(),
+            snapshots: self.snapshots.clone(),
             remotes: self.remote.clone(),
             clock: Arc::new(VirtualClock(Instant::now())),
         }

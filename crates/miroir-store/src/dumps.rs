@@ -9,20 +9,27 @@ use crate::files::{UnfinishedFile, blocking, create_folder, io_error, sync_folde
 use async_trait::async_trait;
 use bytes::Bytes;
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use miroir_engine::job::port::{DumpStore, DumpWriter};
+use miroir_engine::job::port::{DumpPiece, DumpReader, DumpSource, DumpStore, DumpWriter};
 use miroir_engine::port::StoreError;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Seek, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tar::{Builder, EntryType, Header};
+use tokio::sync::mpsc;
 
 /// Documents shrink to a fifth at any level; the higher ones take several times as long.
 const LEVEL: u32 = 3;
 /// What people find in a listing of the archive.
 const FILE_MODE: u32 = 0o644;
 const FOLDER_MODE: u32 = 0o755;
+
+/// A dump is read in pieces of this size, ...
+const PIECE_BYTES: usize = 256 * 1024;
+/// ... so many of them ahead.
+const AHEAD: usize = 4;
 
 /// A folder of dumps. It is made when the first one is written.
 #[derive(Debug)]
@@ -40,17 +47,59 @@ impl FileDumps {
     }
 }
 
+/// No path leads out of the folder by it.
+fn check_plain(uid: &str) -> Result<(), StoreError> {
+    let is_plain = !uid.is_empty() && uid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    match is_plain {
+        true => Ok(()),
+        false => Err(StoreError::Corrupt {
+            what: "dump uid",
+            cause: uid.to_owned(),
+        }),
+    }
+}
+
 #[async_trait]
 impl DumpStore for FileDumps {
+    async fn open(
+        &self,
+        source: &DumpSource,
+        paths: &[String],
+    ) -> Result<Option<Box<dyn DumpReader>>, StoreError> {
+        let path = match source {
+            DumpSource::Uid(uid) => {
+                check_plain(uid)?;
+                self.folder.join(format!("{uid}.dump"))
+            }
+            DumpSource::File(path) => path.clone(),
+        };
+        let opened = blocking({
+            let path = path.clone();
+            move || match File::open(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+                file => file.map(Some).map_err(|e| io_error(&path, &e)),
+            }
+        });
+        let Some(file) = opened.await? else {
+            return Ok(None);
+        };
+        let (pieces, receiver) = mpsc::channel(AHEAD);
+        let paths = paths.to_vec();
+        // It ends with the dump, or when nobody reads any more.
+        tokio::task::spawn_blocking(move || {
+            if let Err(e) = read_pieces(file, &paths, &pieces) {
+                let cause = format!("{}: {e}", path.display());
+                let _ = pieces.blocking_send(Err(StoreError::Corrupt {
+                    what: "dump",
+                    cause,
+                }));
+            }
+        });
+        Ok(Some(Box::new(FileDumpReader(receiver))))
+    }
+
     async fn create(&self, uid: &str) -> Result<Box<dyn DumpWriter>, StoreError> {
-        let is_plain =
-            !uid.is_empty() && uid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if !is_plain {
-            return Err(StoreError::Corrupt {
-                what: "dump uid",
-                cause: uid.to_owned(),
-            });
-        }
+        check_plain(uid)?;
         let folder = Arc::clone(&self.folder);
         let archive_path = folder.join(format!(".{uid}.dump.tmp"));
         let spool_path = folder.join(format!(".{uid}.spool.tmp"));
@@ -85,6 +134,52 @@ impl DumpStore for FileDumps {
             archive: Some(archive),
             guards,
         }))
+    }
+}
+
+type Pieces = mpsc::Sender<Result<DumpPiece, StoreError>>;
+
+/// Hands on the files of these paths.
+fn read_pieces(file: File, paths: &[String], pieces: &Pieces) -> io::Result<()> {
+    let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(file)));
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.to_string_lossy().into_owned();
+        let path = path.trim_start_matches("./");
+        if !entry.header().entry_type().is_file() || !paths.iter().any(|wanted| wanted == path) {
+            if pieces.is_closed() {
+                return Ok(());
+            }
+            continue;
+        }
+        let mut left = entry.size();
+        loop {
+            let size = left.min(PIECE_BYTES as u64);
+            let mut bytes = vec![0; usize::try_from(size).unwrap_or(PIECE_BYTES)];
+            entry.read_exact(&mut bytes)?;
+            left -= size;
+            let piece = DumpPiece {
+                path: path.to_owned(),
+                bytes: Bytes::from(bytes),
+                is_last: left == 0,
+            };
+            if pieces.blocking_send(Ok(piece)).is_err() {
+                return Ok(());
+            }
+            if left == 0 {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+struct FileDumpReader(mpsc::Receiver<Result<DumpPiece, StoreError>>);
+
+#[async_trait]
+impl DumpReader for FileDumpReader {
+    async fn next(&mut self) -> Result<Option<DumpPiece>, StoreError> {
+        self.0.recv().await.transpose()
     }
 }
 
@@ -220,7 +315,6 @@ impl DumpWriter for FileDumpWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flate2::read::GzDecoder;
     use std::collections::BTreeMap;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -267,6 +361,38 @@ mod tests {
         assert_eq!(found["empty.jsonl"], 0);
         assert_eq!(found[&long], 300_000);
         assert!(found.keys().any(|path| path.trim_matches('/') == "indexes"));
+
+        let paths = ["empty.jsonl".to_owned(), long, "none".to_owned()];
+        let mut ends = Vec::new();
+        let source = DumpSource::Uid("20260101-1".to_owned());
+        let mut reader = dumps.open(&source, &paths).await.unwrap().unwrap();
+        let mut bytes = 0;
+        while let Some(piece) = reader.next().await.unwrap() {
+            bytes += piece.bytes.len();
+            if piece.is_last {
+                ends.push((piece.path, bytes));
+            }
+        }
+        let [empty, long, _] = paths;
+        assert_eq!(ends, [(empty, 0), (long, 300_000)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_dump_is_told_so() {
+        let home = tempfile::tempdir().unwrap();
+        let dumps = FileDumps::new(home.path());
+        let open = async |source| dumps.open(&source, &["metadata.json".to_owned()]).await;
+        let missing = open(DumpSource::Uid("1".to_owned())).await;
+        assert!(missing.unwrap().is_none());
+        assert!(open(DumpSource::Uid("../1".to_owned())).await.is_err());
+        let file = home.path().join("x.dump");
+        fs::write(&file, "no archive").unwrap();
+        let mut reader = open(DumpSource::File(file)).await.unwrap().unwrap();
+        let error = reader.next().await.unwrap_err();
+        assert!(
+            matches!(error, StoreError::Corrupt { what: "dump", .. }),
+            "{error}"
+        );
     }
 
     #[tokio::test]

@@ -421,7 +421,7 @@ impl FolderLock {
             .truncate(false)
             .write(true)
             .open(&path)
-            .map_err(|e| io_error(&path, &e))?;
+            .map_err(|e| unwritable(&path, folder, &e))?;
         match file.try_lock() {
             Ok(()) => Ok(Arc::new(Self { _file: file })),
             Err(fs::TryLockError::WouldBlock) => {
@@ -430,6 +430,36 @@ impl FolderLock {
             Err(fs::TryLockError::Error(e)) => Err(io_error(&path, &e)),
         }
     }
+}
+
+/// Whether files can be made in a folder, and one that may be there can be written, before anything
+/// else fails with words that name neither the cause nor the way out.
+#[cfg(feature = "sqlite")]
+pub(crate) fn check_writable(folder: &Path, file: &Path) -> Result<(), StoreError> {
+    let guard =
+        UnfinishedFile::new(folder.join(format!("{}.{UNFINISHED}", Uuid::new_v4().simple())));
+    File::create_new(guard.path()).map_err(|e| unwritable(guard.path(), folder, &e))?;
+    match File::options().write(true).open(file) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(unwritable(file, folder, &e)),
+        _ => Ok(()),
+    }
+}
+
+/// The store's own folder cannot be written.
+#[cfg(feature = "sqlite")]
+fn unwritable(path: &Path, folder: &Path, e: &io::Error) -> StoreError {
+    let way_out = match e.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => "mount its file system for writing",
+        io::ErrorKind::PermissionDenied => {
+            "give the folder and all in it to the user that runs Miroir"
+        }
+        _ => return io_error(path, e),
+    };
+    StoreError::Io(format!(
+        "{}: {e}; Miroir must be able to write in {}: {way_out}, or choose another data_dir",
+        path.display(),
+        folder.display()
+    ))
 }
 
 /// Makes a folder that lasts.

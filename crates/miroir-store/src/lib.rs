@@ -18,6 +18,7 @@ mod rules;
 pub mod dumps;
 pub mod files;
 pub mod memory;
+pub mod snapshots;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -26,6 +27,7 @@ mod suite;
 
 pub use dumps::FileDumps;
 pub use files::FilePayloads;
-pub use memory::{MemoryDumps, MemoryPayloads, MemoryStore};
+pub use memory::{MemoryDumps, MemoryPayloads, MemorySnapshots, MemoryStore};
+pub use snapshots::FileSnapshots;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteStore, open, restore};

@@ -12,7 +12,7 @@ use miroir_engine::topology::discover::{Discovery, Resolver};
 use miroir_engine::webhooks::Webhook;
 use miroir_http::{Features, Options, TlsServer, Transport};
 use miroir_node::{HttpHookClient, HttpNodeClient, HttpRemoteClient, NodeAddress, Roots};
-use miroir_store::FileDumps;
+use miroir_store::{FileDumps, FileSnapshots};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -170,6 +170,7 @@ pub(crate) async fn open_engine(config: &Config) -> anyhow::Result<Engine> {
         store,
         clock: Arc::new(SystemClock::new()),
         dumps: FileDumps::new(&config.dump_dir),
+        snapshots: FileSnapshots::new(&config.snapshot_dir),
         remotes: Arc::new(remotes),
     };
     Engine::start(ports, engine_config(config)?)

@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
-use miroir_testkit::{Client, Cluster, ClusterOptions, Programs};
+use miroir_testkit::{Client, Cluster, ClusterOptions, Programs, poll};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 const MIROIR: &str = env!("CARGO_BIN_EXE_miroir");
 
@@ -118,6 +119,150 @@ fn an_index_deleted_by_mistake_is_built_again_beside_and_swapped_into_its_place(
     assert_eq!(refused.status.code(), Some(1));
     assert!(
         said(&refused).contains("no index `shows`"),
+        "{}",
+        said(&refused)
+    );
+}
+
+fn tasks_deleted(client: &Client, from: u64, to: u64) {
+    let uids: Vec<String> = (from..to).map(|uid| uid.to_string()).collect();
+    let path = format!("/tasks?uids={}", uids.join(","));
+    let deletion = client.delete(&path).unwrap();
+    client
+        .wait_succeeded(deletion.ok().unwrap()["taskUid"].as_u64().unwrap())
+        .unwrap();
+}
+
+#[test]
+fn a_rewind_from_a_dump_goes_on_over_a_restart_of_the_proxy() {
+    let mut options = ClusterOptions::new(3, 2, 8);
+    options.config.push("log_retention = \"7 d\"".into());
+    let mut cluster = Cluster::start(&Programs::new(MIROIR), &options).unwrap();
+    let client = cluster.client().clone();
+    let path = "/indexes/movies/documents";
+    let of = |range: std::ops::Range<u64>| -> Vec<Value> {
+        let filling = "x".repeat(4000);
+        range
+            .map(|id| json!({"id": id, "rank": id % 7, "text": "green tree", "filling": filling}))
+            .collect()
+    };
+    let settings = json!({
+        "filterableAttributes": ["rank"], "sortableAttributes": ["rank"],
+        "searchableAttributes": ["text"],
+    });
+    let first = client.patch("/indexes/movies/settings", &settings).unwrap();
+    let first = done(&client, first);
+    done(&client, client.post(path, &json!(of(0..1500))).unwrap());
+    let dump = done(&client, client.post("/dumps", &json!({})).unwrap());
+    let uid = client.wait_task(dump).unwrap()["details"]["dumpUid"].clone();
+    let uid = uid.as_str().unwrap();
+    for id in 1500..1510 {
+        done(&client, client.post(path, &json!(of(id..id + 1))).unwrap());
+    }
+    let filter = json!({"filter": "rank = 4"});
+    let deletion = client.post(&format!("{path}/delete"), &filter).unwrap();
+    let before = done(&client, deletion);
+    let (held, found) = (documents(&client, "movies"), search(&client, "movies"));
+    done(&client, client.delete("/indexes/movies").unwrap());
+    tasks_deleted(&client, first, dump);
+
+    let task = before.to_string();
+    let wish = ["--index", "movies", "--to-task", &task, "--as", "again"];
+    let planned = rewind(&client, &[&wish[..], &["--plan"]].concat());
+    assert!(planned.status.success(), "{}", said(&planned));
+    let text = format!("on top of the dump {uid}, which stands at task {dump}");
+    assert!(said(&planned).contains(&text), "{}", said(&planned));
+    assert!(client.get("/indexes/again").unwrap().status == 404);
+
+    // It dies in the middle, and again when all is written but the name.
+    for (step, count) in [("rewind.written", 5), ("rewind.built", 1)] {
+        let reached = cluster.proxy.folder().join(format!("{step}.reached"));
+        let stop_at = format!("{step}:{count}");
+        let file = reached.display().to_string();
+        let environment = [
+            ("MIROIR_STOP_AT", stop_at.as_str()),
+            ("MIROIR_STOP_FILE", &file),
+        ];
+        cluster.proxy.restart(&environment).unwrap();
+        cluster.proxy.wait_ready().unwrap();
+        if count == 5 {
+            let request = json!({"indexUid": "movies", "toTask": before, "as": "again"});
+            let begun = client.post("/_miroir/rewind", &request).unwrap();
+            assert_eq!(begun.status, 202, "{}", begun.body);
+        }
+        poll("the step of a rewind", Duration::from_secs(60), || {
+            Ok(reached.exists().then_some(()))
+        })
+        .unwrap();
+        cluster.proxy.kill();
+    }
+    cluster.proxy.restart(&[]).unwrap();
+    cluster.proxy.wait_ready().unwrap();
+    let report = poll("the end of a rewind", Duration::from_secs(60), || {
+        let report = client.get("/_miroir/rewind/1")?.ok()?;
+        Ok((report["state"] != "running").then_some(report))
+    })
+    .unwrap();
+    assert_eq!(report["state"], "succeeded", "{report}");
+    assert_eq!(
+        (&report["documents"], &report["tasksDone"]),
+        (&json!(1500), &json!(11))
+    );
+    assert_eq!(documents(&client, "again"), held);
+    assert_eq!(search(&client, "again"), found);
+    assert_eq!(client.get("/indexes/again-rewinding").unwrap().status, 404);
+    let listed = rewind(&client, &["--list"]);
+    assert!(
+        said(&listed).contains("1  `again` is `movies` as it was"),
+        "{}",
+        said(&listed)
+    );
+    let cancelled = rewind(&client, &["--cancel", "1"]);
+    assert_eq!(cancelled.status.code(), Some(1));
+    assert!(
+        said(&cancelled).contains("has ended"),
+        "{}",
+        said(&cancelled)
+    );
+
+    // The dump by its name, which needs no log when the moment is its own; and not one of others.
+    let file = cluster
+        .proxy
+        .folder()
+        .join(format!("data/dumps/{uid}.dump"));
+    let file = file.display().to_string();
+    let task = dump.to_string();
+    let args = [
+        "--index",
+        "movies",
+        "--to-task",
+        &task,
+        "--as",
+        "dumped",
+        "--from-dump",
+        &file,
+    ];
+    let rewound = rewind(&client, &args);
+    assert!(rewound.status.success(), "{}", said(&rewound));
+    let ids: Vec<u64> = documents(&client, "dumped").into_keys().collect();
+    assert!(ids.into_iter().eq(0..1500));
+    let other = Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(1, 1, 2)).unwrap();
+    let stranger = other.client();
+    done(stranger, stranger.post(path, &json!(of(0..1))).unwrap());
+    let args = [
+        "--index",
+        "movies",
+        "--to-task",
+        "0",
+        "--as",
+        "x",
+        "--from-dump",
+        &file,
+    ];
+    let refused = rewind(stranger, &args);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        said(&refused).contains("of another instance"),
         "{}",
         said(&refused)
     );

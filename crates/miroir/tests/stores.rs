@@ -49,9 +49,13 @@ fn count(client: &Client) -> u64 {
 fn refusal(cluster: &mut Cluster, data: &Path) -> String {
     let data = data.display().to_string();
     cluster.proxy.spawn(&[("MIROIR_DATA_DIR", &data)]).unwrap();
+    let mut before = String::new();
     poll("the end of a proxy", Duration::from_secs(90), || {
         let log = fs::read_to_string(cluster.proxy.folder().join("log"))?;
-        Ok(log.contains("rror").then_some(log))
+        // It is written piece by piece.
+        let is_whole = log.contains("rror") && log.ends_with('\n') && log == before;
+        before.clone_from(&log);
+        Ok(is_whole.then_some(log))
     })
     .unwrap()
 }
@@ -122,6 +126,182 @@ fn a_cut_database_is_not_served() {
         log.contains("corrupt") && log.contains("miroir restore"),
         "{log}"
     );
+}
+
+/// A program that runs the proxy as a user whom permissions bind; `None`, with the reason printed,
+/// where the tests run as one whom they do not, and cannot become another.
+#[cfg(unix)]
+fn as_bound_user(folder: &Path, data: &Path) -> Option<std::path::PathBuf> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    if fs::metadata(data).unwrap().uid() != 0 {
+        return Some(MIROIR.into());
+    }
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let is_known = Command::new("setpriv").args(nobody).arg("true").status();
+    if !is_known.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: the tests run as root, and there is no setpriv to become another user");
+        return None;
+    }
+    // A program and a folder that the other user may enter, wherever the tests' own lie.
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.join("miroir-program");
+    fs::copy(MIROIR, &program).unwrap();
+    let script = folder.join("miroir");
+    let nobody = nobody.join(" ");
+    let program = program.display();
+    let text = format!("#!/bin/sh\nexec setpriv {nobody} {program} \"$@\"\n");
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let owned = Command::new("chown")
+        .args(["-R", "65534:65534"])
+        .arg(data)
+        .status();
+    assert!(owned.unwrap().success());
+    Some(script)
+}
+
+#[cfg(unix)]
+fn permit(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A folder that becomes read-only under a running proxy: by its permissions, as a file system with
+/// files open for writing cannot be mounted anew.
+#[cfg(unix)]
+#[test]
+fn a_store_that_becomes_read_only_refuses_writes_serves_reads_and_goes_on_when_it_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let Some(program) = as_bound_user(folder.path(), &data) else {
+        return;
+    };
+    let mut cluster =
+        Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(2, 2, 4)).unwrap();
+    let name = data.display().to_string();
+    // Its configuration lies there.
+    permit(cluster.proxy.folder(), 0o755);
+    cluster.proxy.run_as(&program);
+    let environment = [("MIROIR_DATA_DIR", name.as_str())];
+    cluster.proxy.restart(&environment).unwrap();
+    cluster.proxy.wait_ready().unwrap();
+    let client = cluster.client().clone();
+    add(&client, 0..10);
+
+    let payloads = data.join("payloads");
+    permit(&payloads, 0o555);
+    // Too large for the log itself: it wants a file.
+    let large = |id: u64| json!([{"id": id, "text": "y".repeat(200_000)}]);
+    let path = "/indexes/things/documents";
+    let refused = client.post(path, &large(100)).unwrap();
+    assert!(matches!(refused.status, 500 | 503), "{}", refused.body);
+    assert_eq!(refused.code(), Some("internal"));
+    // Now that it is known, small ones are refused too, and told why.
+    let refused = client.post(path, &json!([{"id": 101}])).unwrap();
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    let told = refused.body.to_string();
+    assert!(told.contains("store cannot be written"), "{told}");
+    let topology = client.get("/_miroir/topology").unwrap().ok().unwrap();
+    assert!(topology["storeFault"].is_object(), "{topology}");
+    let found = client.search("things", &json!({"q": ""})).unwrap();
+    assert_eq!(found.ok().unwrap()["hits"].as_array().unwrap().len(), 10);
+    assert_eq!(client.get("/tasks?limit=1").unwrap().status, 200);
+    assert_eq!(client.get("/health").unwrap().status, 200);
+
+    // Writable again: it goes on by itself.
+    permit(&payloads, 0o755);
+    let taken = poll("a write that is taken", Duration::from_secs(60), || {
+        let reply = client.post(path, &large(102))?;
+        Ok((reply.status == 202).then_some(reply))
+    });
+    client
+        .wait_succeeded(taken.unwrap().accepted().unwrap())
+        .unwrap();
+    add(&client, 10..20);
+    assert_eq!(count(&client), 21, "what was refused was not done");
+
+    // A start on a folder that cannot be written is refused with the way out, and changes nothing.
+    cluster.proxy.kill();
+    for (path, mode, before) in [
+        (data.clone(), 0o555, 0o755),
+        (data.join("miroir.db"), 0o444, 0o644),
+    ] {
+        permit(&path, mode);
+        let log = refusal(&mut cluster, &data);
+        assert!(log.contains("choose another data_dir"), "{log}");
+        assert!(log.contains("to the user that runs Miroir"), "{log}");
+        cluster.proxy.kill();
+        permit(&path, before);
+    }
+    cluster.proxy.restart(&environment).unwrap();
+    cluster.proxy.wait_ready().unwrap();
+    assert_eq!(count(&cluster.client().clone()), 21);
+    add(&cluster.client().clone(), 20..30);
+}
+
+/// A file system that is mounted for reading only.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_start_on_a_read_only_file_system_is_refused_with_the_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = |options: &str| {
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&disk)
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if !mount("size=64m") {
+        println!("SKIPPED: no file system can be mounted here");
+        return;
+    }
+    struct Mounted<'a>(&'a Path);
+    impl Drop for Mounted<'_> {
+        fn drop(&mut self) {
+            // Lazily: what still holds it open ends with the test.
+            let _ = Command::new("umount").arg("-l").arg(self.0).status();
+        }
+    }
+    let _mounted = Mounted(&disk);
+    let mut cluster =
+        Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(1, 1, 2)).unwrap();
+    let data = disk.join("data");
+    let name = data.display().to_string();
+    let environment = [("MIROIR_DATA_DIR", name.as_str())];
+    cluster.proxy.restart(&environment).unwrap();
+    cluster.proxy.wait_ready().unwrap();
+    add(cluster.client(), 0..100);
+    cluster.proxy.kill();
+    let remount = |how: &str| {
+        poll(
+            "a file system mounted anew",
+            Duration::from_secs(20),
+            || {
+                let options = format!("remount,{how}");
+                let status = Command::new("mount")
+                    .args(["-o", &options])
+                    .arg(&disk)
+                    .status();
+                Ok(status?.success().then_some(()))
+            },
+        )
+        .unwrap();
+    };
+    remount("ro");
+    let log = refusal(&mut cluster, &data);
+    assert!(
+        log.contains("mount its file system for writing") && log.contains(&name),
+        "{log}"
+    );
+    cluster.proxy.kill();
+    remount("rw");
+    cluster.proxy.restart(&environment).unwrap();
+    cluster.proxy.wait_ready().unwrap();
+    assert_eq!(count(cluster.client()), 100);
+    add(cluster.client(), 100..110);
 }
 
 /// Files may grow to so many bytes only: what a full disk does to a process, without one.

@@ -152,6 +152,10 @@ fn the_stored_forms_of_jobs_are_pinned() {
     let text = |operation: &Operation| serde_json::to_string(operation).expect("it serializes");
     assert_eq!(text(&Operation::CreateDump), r#"{"op":"createDump"}"#);
     assert_eq!(
+        text(&Operation::CreateSnapshot),
+        r#"{"op":"createSnapshot"}"#
+    );
+    assert_eq!(
         text(&export),
         r#"{"op":"export","url":"http://a.example","apiKey":null,"payloadSize":7,"indexes":{"*":{"filter":null,"overrideSettings":false}}}"#
     );

@@ -55,7 +55,11 @@ impl Dispatcher {
     pub(super) async fn resume_job(&mut self) -> Result<(), EngineError> {
         let query = TaskQuery {
             filter: TaskFilter {
-                types: Some(vec![TaskKind::DumpCreation, TaskKind::Export]),
+                types: Some(vec![
+                    TaskKind::DumpCreation,
+                    TaskKind::SnapshotCreation,
+                    TaskKind::Export,
+                ]),
                 statuses: Some(vec![TaskStatus::Processing]),
                 ..TaskFilter::default()
             },

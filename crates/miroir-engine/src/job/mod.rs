@@ -1,4 +1,4 @@
-//! Jobs: tasks that the engine itself carries out and not the nodes. Dumps and exports.
+//! Jobs: tasks that the engine itself carries out and not the nodes. Dumps, snapshots and exports.
 //!
 //! A job is an entry of the log like any other, and a **barrier** in it: the dispatcher begins it
 //! when everything before it is done, and begins nothing after it until it has ended. So a job reads
@@ -14,8 +14,9 @@ mod export;
 mod patience;
 pub mod port;
 mod settings;
+mod snapshot;
 
-pub(crate) use dump::INSTANCE_FACT;
+pub(crate) use dump::{INSTANCE_FACT, instance_uid, uid_of};
 
 use crate::error::EngineError;
 use crate::port::{NodeError, StoreError, TaskRecord};
@@ -40,6 +41,7 @@ pub(crate) struct Ended {
 pub(crate) async fn run(shared: &Shared, task: &TaskRecord) -> Result<Ended, EngineError> {
     let result = match &task.operation {
         Operation::CreateDump => dump::run(shared, task).await,
+        Operation::CreateSnapshot => snapshot::run(shared, task).await,
         Operation::Export {
             url,
             api_key,

@@ -231,6 +231,7 @@ impl Preparer {
             | Operation::CancelTasks { .. }
             | Operation::DeleteTasks { .. }
             | Operation::CreateDump
+            | Operation::CreateSnapshot
             | Operation::Export { .. } => Err(EngineError::Answer(format!(
                 "task {} is not of an index",
                 first.uid

@@ -27,6 +27,7 @@ mod recovery;
 mod resharding;
 mod rewinding;
 mod settings;
+mod snapshots;
 mod swaps;
 mod tasks;
 mod window;

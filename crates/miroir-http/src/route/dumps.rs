@@ -16,7 +16,12 @@ use miroir_engine::engine::Write;
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/dumps", post(dump))
+        .route("/snapshots", post(snapshot))
         .route("/export", post(export))
+}
+
+async fn snapshot(_: Permit, State(app): State<AppState>) -> Result<Response, ApiError> {
+    accept(&app.engine, job(Operation::CreateSnapshot)).await
 }
 
 async fn dump(_: Permit, State(app): State<AppState>) -> Result<Response, ApiError> {

@@ -47,7 +47,10 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/_miroir/orphans/sweep"),
     ("POST", "/_miroir/backup"),
     ("POST", "/_miroir/rewind"),
+    ("POST", "/_miroir/rewind/plan"),
+    ("GET", "/_miroir/rewinds"),
     ("GET", "/_miroir/rewind/1"),
+    ("POST", "/_miroir/rewind/1/cancel"),
 ];
 
 #[tokio::test]

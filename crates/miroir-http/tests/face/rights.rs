@@ -167,7 +167,10 @@ const FOR_THE_STAR: &[(&str, &str)] = &[
     ("POST", "/_miroir/orphans/sweep"),
     ("POST", "/_miroir/backup"),
     ("POST", "/_miroir/rewind"),
+    ("POST", "/_miroir/rewind/plan"),
+    ("GET", "/_miroir/rewinds"),
     ("GET", "/_miroir/rewind/0"),
+    ("POST", "/_miroir/rewind/0/cancel"),
 ];
 
 /// What a key for some indexes may do where the path names none: these routes look at each index

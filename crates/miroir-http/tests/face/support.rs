@@ -15,7 +15,7 @@ use miroir_engine::port::{
 };
 use miroir_engine::state::{Config, NodeSpec, Ports};
 use miroir_http::{Options, router};
-use miroir_store::{MemoryDumps, MemoryPayloads, MemoryStore};
+use miroir_store::{MemoryDumps, MemoryPayloads, MemorySnapshots, MemoryStore};
 use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -202,6 +202,7 @@ impl Face {
             instance: store,
             hooks: Arc::new(NoHooks),
             dumps: Arc::new(MemoryDumps::default()),
+            snapshots: Arc::new(MemorySnapshots::default()),
             remotes: Arc::new(AwayRemotes),
             clock: clock.clone(),
         };

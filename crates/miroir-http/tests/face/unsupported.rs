@@ -7,22 +7,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 #[tokio::test]
-async fn every_route_not_there_yet_answers_501_and_names_itself() {
-    let face = Face::open().await;
-    for (method, path, name) in [("POST", "/snapshots", "/snapshots")] {
-        let (status, code, message) = face.call(method, path).await.refusal();
-        assert_eq!(
-            (status, &*code),
-            (501, "feature_not_enabled"),
-            "{method} {path}"
-        );
-        let start = format!("`{method} {name}` is not supported by Miroir yet.");
-        assert!(message.starts_with(&start), "{message}");
-    }
-    assert_eq!(face.task_count().await, 0);
-}
-
-#[tokio::test]
 async fn a_feature_that_cannot_be_had_is_refused_as_one_that_is_off() {
     let face = Face::open().await;
     for (method, path, asked, feature) in [

@@ -7,7 +7,7 @@ mod read;
 
 use apply::apply;
 use miroir_core::id::{NodeId, NodeTaskUid, PhysicalIndex};
-use miroir_core::task::TaskStatus;
+use miroir_core::task::{TaskKind, TaskStatus};
 use miroir_engine::port::{NodeTask, NodeWrite};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -102,6 +102,8 @@ pub struct Node {
     worked_until: Duration,
     tasks: Vec<Task>,
     next_task: u64,
+    /// The snapshot it took last.
+    pub snapshot: Option<Backup>,
     /// How often it was made anew; the moments of its tasks tell.
     life: u64,
     /// Its place in the fleet: no two nodes accept anything at the same nanosecond.
@@ -231,6 +233,28 @@ impl Node {
             tasks: self.tasks.clone(),
             next_task: self.next_task,
         }
+    }
+
+    /// Takes a snapshot of itself, in which the task of it is not.
+    fn take_snapshot(&mut self) -> NodeTaskUid {
+        self.snapshot = Some(self.back_up());
+        let uid = NodeTaskUid(self.next_task);
+        self.next_task += 1;
+        // Its write is never carried out.
+        let index = PhysicalIndex::from_stored("none");
+        let told = NodeTask {
+            uid,
+            index: None,
+            kind: Some(TaskKind::SnapshotCreation),
+            status: TaskStatus::Succeeded,
+            error: None,
+            details: None,
+            marker: None,
+            enqueued_at: format!("2027-01-01T00:00:00.{:09}Z", self.place),
+        };
+        let write = NodeWrite::DeleteIndex { index };
+        self.tasks.push(Task { write, told });
+        uid
     }
 
     /// Its data folder is replaced.

@@ -152,6 +152,12 @@ impl Fleet {
             }
         }
         self.on(node.as_str(), |state| {
+            if let NodeRead::Raw { path, .. } = &what
+                && path == "/snapshots"
+            {
+                let uid = state.take_snapshot();
+                return Ok(format!("{{\"taskUid\":{uid}}}").into());
+            }
             if let NodeRead::SetFeatures { body } = &what
                 && !state.faults.is_denying
             {

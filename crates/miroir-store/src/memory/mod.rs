@@ -5,10 +5,12 @@
 mod coordination;
 mod dumps;
 mod payloads;
+mod snapshots;
 mod table;
 
 pub use dumps::MemoryDumps;
 pub use payloads::MemoryPayloads;
+pub use snapshots::MemorySnapshots;
 
 use crate::rules;
 use async_trait::async_trait;

@@ -25,7 +25,7 @@ mod task_log;
 mod tasks;
 mod writer;
 
-use crate::files::{FilePayloads, FolderLock};
+use crate::files::{FilePayloads, FolderLock, check_writable};
 pub use backup::restore;
 use error::Sql;
 use miroir_engine::port::StoreError;
@@ -65,8 +65,9 @@ pub struct SqliteStore {
 /// [`StoreError::NewerSchema`] if a newer Miroir wrote it, else what the disk says.
 pub fn open(path: &Path) -> Result<Arc<SqliteStore>, StoreError> {
     let lock = FolderLock::take(path)?;
-    let payloads = FilePayloads::open_locked(&path.join("payloads"), Some(Arc::clone(&lock)))?;
     let database = path.join("miroir.db");
+    check_writable(path, &database)?;
+    let payloads = FilePayloads::open_locked(&path.join("payloads"), Some(Arc::clone(&lock)))?;
     let connection = open_writer(&database, path).map_err(|e| e.0)?;
     let writer = Writer::start(connection).map_err(|e| e.0)?;
     Ok(Arc::new(SqliteStore {

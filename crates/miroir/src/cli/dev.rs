@@ -284,6 +284,7 @@ fn proxy_config(
         http_addr: args.http_addr.clone(),
         data_dir: folder.join("proxy"),
         dump_dir: folder.join("dumps"),
+        snapshot_dir: folder.join("snapshots"),
         allowed_ips: args.allowed_ips(),
         webhook_ips: IpPolicy::parse("any").unwrap_or_default(),
         extra_roots: None,

@@ -69,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// The folder that dumps are written into.
     pub(crate) dump_dir: PathBuf,
+    /// Where `POST /snapshots` copies the store to.
+    pub(crate) snapshot_dir: PathBuf,
     /// Addresses that exports may go to, and webhooks that are made over the API.
     pub(crate) allowed_ips: IpPolicy,
     /// Those that webhooks may lead to, which are the same unless the former key says otherwise.
@@ -279,6 +281,10 @@ impl Check {
             Some(dir) => PathBuf::from(dir.value),
             None => data_dir.join("dumps"),
         };
+        let snapshot_dir = match raw.snapshot_dir {
+            Some(dir) => PathBuf::from(dir.value),
+            None => data_dir.join("snapshots"),
+        };
         let level = match raw.log_level {
             Some(level) => self.log_level(&level),
             None => "info".to_owned(),
@@ -299,6 +305,7 @@ impl Check {
             http_addr: self.http_addr(http_addr),
             data_dir,
             dump_dir,
+            snapshot_dir,
             webhook_ips: self.webhook_ips(raw.webhook_addresses, &allowed_ips),
             allowed_ips,
             extra_roots: raw.extra_roots.map(|at| PathBuf::from(at.value)),

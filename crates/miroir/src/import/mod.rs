@@ -19,6 +19,7 @@ use miroir_core::task::{AdditionMethod, Operation, TaskFilter, TaskStatus};
 use miroir_engine::Engine;
 use miroir_engine::coordination::WebhookRecord;
 use miroir_engine::engine::Write;
+use miroir_engine::import::GATED_SETTINGS;
 use miroir_engine::keys::ApiKey;
 use miroir_engine::port::{Payload, TaskQuery, TaskRecord};
 use serde::Deserialize;
@@ -36,9 +37,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const UNDER_WAY_MAX: usize = 4;
 /// Tasks of the history stored at a time.
 const HISTORY_PAGE: usize = 500;
-
-/// Settings that a dump always holds, and that a node takes only with the feature switched on.
-const GATED_SETTINGS: &[(&str, &str)] = &[("chat", "chatCompletions")];
 
 /// What to do at a start about a dump.
 #[derive(Debug, Clone)]

@@ -188,6 +188,7 @@ fn operation(kind: &Value) -> anyhow::Result<Option<Operation>> {
         "taskCancelation" => control(true),
         "tasksDeletion" => control(false),
         "dumpCreation" => Operation::CreateDump,
+        "snapshotCreation" => Operation::CreateSnapshot,
         "export" => Operation::Export {
             url: text("url").unwrap_or_default(),
             api_key: text("api_key"),
@@ -316,7 +317,7 @@ mod tests {
         let line = json!({
             "uid": 0,
             "status": "succeeded",
-            "type": "snapshotCreation",
+            "type": "dsrClear",
             "enqueuedAt": "2026-01-01T00:00:00Z",
         });
         assert_eq!(record(line), None);

@@ -15,7 +15,7 @@ use super::{Failure, settings};
 use crate::error::EngineError;
 use crate::job::port::DumpWriter;
 use crate::keys::ApiKey;
-use crate::port::{PayloadRef, StoreError, TaskQuery, TaskRecord};
+use crate::port::{PayloadRef, StoreError, TaskQuery, TaskRecord, Timestamp};
 use crate::state::{IndexEntry, Shared};
 use bytes::Bytes;
 use miroir_api::task::format_date;
@@ -40,12 +40,23 @@ const TASKS_PAGE: usize = 1000;
 /// The fact that holds the instance's uid if it came with a dump.
 pub(crate) const INSTANCE_FACT: &str = "instanceUid";
 
+/// The uid of the dump whose task began then.
+pub(crate) fn uid_of(begun: Timestamp) -> Result<String, EngineError> {
+    begun.format(UID_FORMAT).map_err(|error| {
+        EngineError::Answer(format!("the moment of a dump cannot be written: {error}"))
+    })
+}
+
+/// The uid of this instance as its dumps tell it.
+pub(crate) async fn instance_uid(shared: &Shared) -> Result<Option<Uuid>, StoreError> {
+    let known = shared.ports.store.load_fact(INSTANCE_FACT).await?;
+    let known = known.as_ref().and_then(Value::as_str);
+    Ok(Uuid::parse_str(known.unwrap_or(&shared.cluster)).ok())
+}
+
 /// Writes the dump; returns what its task shows.
 pub(super) async fn run(shared: &Shared, task: &TaskRecord) -> Result<Value, Failure> {
-    let begun = task.started_at.unwrap_or(task.enqueued_at);
-    let uid = begun.format(UID_FORMAT).map_err(|error| {
-        EngineError::Answer(format!("the moment of a dump cannot be written: {error}"))
-    })?;
+    let uid = uid_of(task.started_at.unwrap_or(task.enqueued_at))?;
     let writer = shared.ports.dumps.create(&uid).await?;
     let mut dump = Dump {
         shared,
@@ -125,9 +136,7 @@ impl Dump<'_> {
             "dumpDate": format_date(date),
         });
         self.file("metadata.json", &metadata).await?;
-        let known = self.shared.ports.store.load_fact(INSTANCE_FACT).await?;
-        let known = known.as_ref().and_then(Value::as_str);
-        if let Ok(uid) = Uuid::parse_str(known.unwrap_or(&self.shared.cluster)) {
+        if let Some(uid) = instance_uid(self.shared).await? {
             self.begin("instance_uid.uuid").await?;
             self.put(uid.hyphenated().to_string().as_bytes()).await?;
         }

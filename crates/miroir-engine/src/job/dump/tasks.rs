@@ -120,6 +120,7 @@ fn kind(operation: &Operation, index_uid: Option<&IndexUid>) -> Value {
         } => json!({"tasksDeletion": {"query": original_filter, "tasks": no_tasks()}}),
         // Its keys are those of the dump itself.
         Operation::CreateDump => json!({"dumpCreation": {"keys": [], "instance_uid": null}}),
+        Operation::CreateSnapshot => json!("snapshotCreation"),
         Operation::Export {
             url,
             api_key,
@@ -202,6 +203,7 @@ fn details(task: &TaskRecord) -> Option<Value> {
             "post_compaction_size": null,
         }}),
         Operation::CreateDump => json!({"Dump": {"dump_uid": field("dumpUid")}}),
+        Operation::CreateSnapshot => return None,
         Operation::Export {
             url,
             api_key,
