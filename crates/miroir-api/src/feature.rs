@@ -43,15 +43,9 @@ pub const FEATURES: &[Feature] = &[
     refused("network", "Miroir itself joins the nodes"),
     honoured("getTaskDocumentsRoute"),
     refused("taskQueueCompactionRoute", NO_ROUTE),
-    refused(
-        "compositeEmbedders",
-        "settings with such embedders are not supported yet",
-    ),
+    honoured("compositeEmbedders"),
     refused("chatCompletions", NO_ROUTE),
-    refused(
-        "multimodal",
-        "searches by media and settings with fragments are not supported yet",
-    ),
+    honoured("multimodal"),
     honoured("foreignKeys"),
     honoured("disableDocumentsFetchQueue"),
     refused(
@@ -130,6 +124,30 @@ pub fn foreign_keys_not_enabled() -> ResponseError {
         Code::FeatureNotEnabled,
         "setting `foreignKeys` in the index settings requires enabling the `foreign_keys` \
          experimental feature. See https://github.com/orgs/meilisearch/discussions/873",
+    )
+}
+
+/// An embedder made of two was asked for while there are none.
+#[must_use]
+pub fn composite_not_enabled(doing: &str) -> ResponseError {
+    ResponseError::new(
+        Code::FeatureNotEnabled,
+        format!(
+            "{doing} requires enabling the `composite embedders` experimental feature. See \
+             https://github.com/orgs/meilisearch/discussions/816"
+        ),
+    )
+}
+
+/// What is neither words nor vectors was asked for while it is off.
+#[must_use]
+pub fn multimodal_not_enabled(doing: &str) -> ResponseError {
+    ResponseError::new(
+        Code::FeatureNotEnabled,
+        format!(
+            "{doing} requires enabling the `multimodal` experimental feature. See \
+             https://github.com/orgs/meilisearch/discussions/846"
+        ),
     )
 }
 

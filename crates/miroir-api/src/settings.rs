@@ -11,6 +11,17 @@ use crate::error::{Code, ResponseError};
 use crate::validate::At;
 use serde_json::{Map, Value};
 
+pub use embedder::check_embedders;
+
+/// The experimental features that settings may need, and whether they are on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpenFeatures {
+    /// `compositeEmbedders`.
+    pub composite_embedders: bool,
+    /// `multimodal`.
+    pub multimodal: bool,
+}
+
 /// The verb that changes a setting on its sub-route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -205,12 +216,17 @@ impl Setting {
         self.name == "chat"
     }
 
-    /// Checks the body of this setting's own route; `null` resets.
+    /// Checks the body of this setting's own route; `null` resets. Embedders are checked in form
+    /// only, and for the features they need; see [`check_embedders`].
     ///
     /// # Errors
     /// The first mistake.
-    pub fn check(&self, body: &Value) -> Result<Value, ResponseError> {
-        self.check_at(&At::root(self.code), body)
+    pub fn check(&self, body: &Value, open: OpenFeatures) -> Result<Value, ResponseError> {
+        let checked = self.check_at(&At::root(self.code), body)?;
+        if self.name == EMBEDDERS {
+            embedder::check_gates(&checked, open)?;
+        }
+        Ok(checked)
     }
 
     fn check_at(&self, at: &At<'_>, value: &Value) -> Result<Value, ResponseError> {
@@ -222,11 +238,17 @@ impl Setting {
     }
 }
 
-/// Checks the body of `PATCH /indexes/{uid}/settings`.
+/// The name of the setting that is checked in steps.
+pub const EMBEDDERS: &str = "embedders";
+
+/// Checks the body of `PATCH /indexes/{uid}/settings`; of embedders as [`Setting::check`].
 ///
 /// # Errors
 /// The first mistake.
-pub fn check_settings(body: &Value) -> Result<Map<String, Value>, ResponseError> {
+pub fn check_settings(
+    body: &Value,
+    open: OpenFeatures,
+) -> Result<Map<String, Value>, ResponseError> {
     let root = At::root(Code::BadRequest);
     let mut checked = Map::new();
     for (name, value) in root.object(body)? {
@@ -236,6 +258,9 @@ pub fn check_settings(body: &Value) -> Result<Map<String, Value>, ResponseError>
         };
         let at = root.field(setting.name, setting.code);
         checked.insert(name.clone(), setting.check_at(&at, value)?);
+    }
+    if let Some(embedders) = checked.get(EMBEDDERS) {
+        embedder::check_gates(embedders, open)?;
     }
     Ok(checked)
 }
@@ -255,19 +280,30 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const NONE: OpenFeatures = OpenFeatures {
+        composite_embedders: false,
+        multimodal: false,
+    };
+
+    fn check_all(body: &Value) -> Result<Map<String, Value>, ResponseError> {
+        let checked = check_settings(body, NONE)?;
+        checked.get(EMBEDDERS).map_or(Ok(()), check_embedders)?;
+        Ok(checked)
+    }
+
     /// Checks a value on the whole route and on its own; both must refuse it with these words.
     fn refuse(name: &str, wrong: Value, expected: &str, found: &str) {
         let setting = SETTINGS
             .iter()
             .find(|setting| setting.name == name)
             .expect("it exists");
-        let error = setting.check(&wrong).expect_err("the value is wrong");
+        let error = setting.check(&wrong, NONE).expect_err("the value is wrong");
         assert_eq!(
             error.message,
             format!("Invalid value type: expected {expected}, but found {found}")
         );
         assert_eq!(&*error.code, setting.code.name());
-        let error = check_settings(&json!({ name: wrong })).expect_err("the value is wrong");
+        let error = check_all(&json!({ name: wrong })).expect_err("the value is wrong");
         assert_eq!(
             error.message,
             format!("Invalid value type at `.{name}`: expected {expected}, but found {found}")
@@ -329,7 +365,7 @@ mod tests {
     }
 
     fn message(body: Value) -> String {
-        check_settings(&body)
+        check_all(&body)
             .expect_err("the settings are wrong")
             .message
     }
@@ -391,7 +427,7 @@ mod tests {
     fn an_unknown_member_of_a_setting_has_the_code_of_the_setting() {
         let setting = Setting::from_route("typo-tolerance").expect("it exists");
         let error = setting
-            .check(&json!({"typoTolerance": {}}))
+            .check(&json!({"typoTolerance": {}}), NONE)
             .expect_err("unknown member");
         assert_eq!(
             error.message,
@@ -403,7 +439,7 @@ mod tests {
 
     #[test]
     fn checked_settings_are_in_the_form_they_are_kept_in() {
-        let checked = check_settings(&json!({
+        let checked = check_all(&json!({
             "stopWords": ["the", "a", "the"],
             "searchableAttributes": ["b", "a"],
             "filterableAttributes": ["x", {"attributePatterns": ["y*"]}],
@@ -466,7 +502,7 @@ mod tests {
             "`.embedders.e.dimensions`: Model `text-embedding-ada-002` does not support overriding \
              its native dimensions of 1536. Found 3"
         );
-        let error = check_settings(&json!({"embedders": {"a": {"source": "composite"}}}))
+        let error = check_all(&json!({"embedders": {"a": {"source": "composite"}}}))
             .expect_err("the feature is off");
         assert_eq!(&*error.code, "feature_not_enabled");
         assert_eq!(
@@ -480,7 +516,66 @@ mod tests {
             "c": null,
             "d": {"documentTemplate": "only this changes"},
         }});
-        assert_eq!(check_settings(&right).map(Value::Object), Ok(right));
+        assert_eq!(check_all(&right).map(Value::Object), Ok(right));
+    }
+
+    #[test]
+    fn embedders_need_the_features_they_use() {
+        let refusal = |embedders: Value, open: OpenFeatures| {
+            let checked = check_settings(&json!({ "embedders": embedders }), open);
+            checked.err().map(|error| error.message)
+        };
+        let parts = OpenFeatures {
+            composite_embedders: true,
+            multimodal: false,
+        };
+        let pieces = OpenFeatures {
+            composite_embedders: false,
+            multimodal: true,
+        };
+        // By their names, whatever the order in the request.
+        let both = json!({
+            "z": {"source": "composite"}, "a": {"searchFragments": {}}, "b": {"source": "rest"},
+        });
+        let start = |message: Option<String>| {
+            message.and_then(|text| text.split(" requires").next().map(str::to_owned))
+        };
+        let media = Some("setting `searchFragments`".to_owned());
+        assert_eq!(start(refusal(both.clone(), NONE)), media);
+        assert_eq!(start(refusal(both.clone(), parts)), media);
+        let composite = Some("using `\"composite\"` as source".to_owned());
+        assert_eq!(start(refusal(both.clone(), pieces)), composite);
+        let all = OpenFeatures {
+            multimodal: true,
+            ..parts
+        };
+        assert_eq!(refusal(both, all), None);
+        assert_eq!(
+            refusal(json!({"a": {"indexingFragments": null}}), NONE),
+            None
+        );
+    }
+
+    #[test]
+    fn the_form_of_parts_and_fragments_is_checked_to_the_bottom() {
+        for (fields, expected) in [
+            (
+                json!({"indexingFragments": {"a": {}}}),
+                "Missing field `value` inside `.embedders.e.indexingFragments.a`",
+            ),
+            (
+                json!({"searchFragments": {"a": 1}}),
+                "Invalid value type at `.embedders.e.searchFragments.a`: expected an object, but \
+                 found a positive integer: `1`",
+            ),
+            (
+                json!({"searchEmbedder": {"dimensions": "x"}}),
+                "Invalid value type at `.embedders.e.searchEmbedder.dimensions`: expected a \
+                 positive integer, but found a string: `\"x\"`",
+            ),
+        ] {
+            assert_eq!(message(json!({"embedders": {"e": fields}})), expected);
+        }
     }
 
     #[test]
@@ -508,7 +603,7 @@ mod tests {
             assert_eq!(message(json!({ "foreignKeys": wrong })), said);
         }
         let right = json!({"foreignKeys": [{"foreignIndexUid": "no name", "fieldName": ""}]});
-        assert_eq!(check_settings(&right).map(Value::Object), Ok(right));
+        assert_eq!(check_settings(&right, NONE).map(Value::Object), Ok(right));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use miroir_api::action::Action;
 use miroir_api::error::{Code, ResponseError};
 use miroir_api::key::KeyValue;
-use miroir_api::settings::{SETTINGS, check_settings};
+use miroir_api::settings::{OpenFeatures, SETTINGS, check_embedders, check_settings};
 use miroir_api::task::TaskAction;
 use miroir_api::{
     document, facet_search, field, filter, index, key, multi_search, query, search, similar, task,
@@ -206,9 +206,14 @@ proptest! {
         check(facet_search::read_body(&body));
         check(search::read_body(&body));
         check(similar::read_body(&body));
-        check(check_settings(&body));
+        let open = OpenFeatures {
+            composite_embedders: true,
+            multimodal: true,
+        };
+        check(check_settings(&body, open));
+        check(check_embedders(&body));
         for setting in SETTINGS {
-            check(setting.check(&body));
+            check(setting.check(&body, open));
         }
         if let Ok(request) = multi_search::read_body(&body) {
             for query in &request.queries {

@@ -32,6 +32,7 @@ pub mod listing;
 pub mod merge;
 pub mod search;
 pub mod settings;
+pub mod vector_filter;
 
 pub mod backoff;
 pub mod condition;

@@ -67,7 +67,7 @@ impl Engine {
             let timeout = shared.config.search_timeout;
             match shared.ports.nodes.read(node, read, timeout).await {
                 Err(NodeError::Refused { code, .. }) if code == FINE => return Ok(()),
-                Err(error) if is_missing(&error) => {
+                Err(error) if is_missing(&error, shared) => {
                     shared.features.forget(node);
                     last = Some(error);
                 }

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::hybrid::Asker;
 use crate::partial::ReadAnswer;
 use crate::port::NodeRead;
 use crate::reads::{PartialPolicy, ReadKind};
@@ -35,7 +36,21 @@ impl Engine {
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
         let refusal = facet_search_refusal(&entry.record.settings, &request.facet);
-        let plan = FacetSearchPlan::new(&request, &entry.view);
+        let mut plan = FacetSearchPlan::new(&request, &entry.view);
+        let is_partial = shared.config.reads.is_partial(uid.as_str(), wish);
+        // A search that mixes finds the documents that count by their words.
+        if request.search.mixed_ratio().is_none() {
+            let asker = Asker {
+                shared,
+                snapshot: &snapshot,
+                entry,
+                affinity: document_hash(&request.facet),
+                is_partial,
+            };
+            if let Some(vector) = Box::pin(asker.vector_of(&request.search)).await? {
+                plan = plan.with_vector(vector);
+            }
+        }
         let scatter = Scatter {
             shared,
             snapshot: &snapshot,
@@ -48,7 +63,6 @@ impl Engine {
                 body: Some(plan.node_body(part.filter.as_deref()).into()),
             },
         };
-        let is_partial = shared.config.reads.is_partial(uid.as_str(), wish);
         let Gathered { answers, missing } = match scatter.gather_as(is_partial).await {
             Ok(gathered) => gathered,
             // Nodes count their rules from the hidden one; the client's own are told instead.

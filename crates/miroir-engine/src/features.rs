@@ -26,6 +26,18 @@ pub const CONTAINS_FILTER: &str = "containsFilter";
 /// Lets listings of documents pass a node's search queue by.
 pub const NO_FETCH_QUEUE: &str = "disableDocumentsFetchQueue";
 
+/// Lets embedders be made of two.
+pub const COMPOSITE_EMBEDDERS: &str = "compositeEmbedders";
+/// Lets searches give media, embedders have fragments and filters ask for vectors.
+pub const MULTIMODAL: &str = "multimodal";
+
+/// Features that, once on, stay on on nodes: what was accepted before they were switched off is
+/// carried out, and indexes that use them are copied to nodes that join. Miroir itself refuses what
+/// comes after.
+const LASTING: [&str; 3] = [EDIT_BY_FUNCTION, COMPOSITE_EMBEDDERS, MULTIMODAL];
+/// How refusals of nodes name them, in the same order.
+const LASTING_WORDS: [&str; 3] = ["edit", "composite embedders", "multimodal"];
+
 /// Lets templates be rendered.
 pub const RENDER_ROUTE: &str = "renderRoute";
 
@@ -83,13 +95,12 @@ impl FeatureBoard {
 }
 
 /// What the nodes are to have switched.
-///
-/// Editing stays on there once it was on: the nodes must be able to carry out what was accepted
-/// before it was switched off, and Miroir itself refuses what comes after.
 fn node_flags(switched: &BTreeMap<String, bool>) -> Map<String, Value> {
     let mut flags = Map::new();
-    if switched.contains_key(EDIT_BY_FUNCTION) {
-        flags.insert(EDIT_BY_FUNCTION.to_owned(), Value::Bool(true));
+    for name in LASTING {
+        if switched.contains_key(name) {
+            flags.insert(name.to_owned(), Value::Bool(true));
+        }
     }
     for name in [CONTAINS_FILTER, NO_FETCH_QUEUE, RENDER_ROUTE] {
         if let Some(is_on) = switched.get(name) {
@@ -99,10 +110,15 @@ fn node_flags(switched: &BTreeMap<String, bool>) -> Map<String, Value> {
     flags
 }
 
-/// The node lets nobody edit, which Miroir switched on there.
-pub(crate) fn is_missing(error: &NodeError) -> bool {
-    matches!(error, NodeError::Refused { code, message, .. }
-        if code == "feature_not_enabled" && message.contains("edit"))
+/// The node lacks a feature that Miroir switched on there.
+pub(crate) fn is_missing(error: &NodeError, shared: &Shared) -> bool {
+    let NodeError::Refused { code, message, .. } = error else {
+        return false;
+    };
+    let switched = shared.features.switched.load();
+    let mut lasting = LASTING.iter().zip(LASTING_WORDS);
+    code == "feature_not_enabled"
+        && lasting.any(|(name, word)| switched.contains_key(*name) && message.contains(word))
 }
 
 /// Tells the node what it does not know of the switches.
@@ -151,6 +167,13 @@ impl Engine {
     #[must_use]
     pub fn features(&self) -> BTreeMap<String, bool> {
         BTreeMap::clone(&self.shared().features.switched.load())
+    }
+
+    /// Whether an experimental feature was ever switched through Miroir, on or off. One that never
+    /// was is as it is on the nodes.
+    #[must_use]
+    pub fn knows_feature(&self, name: &str) -> bool {
+        self.shared().features.switched.load().contains_key(name)
     }
 
     /// Whether an experimental feature is on.
@@ -218,5 +241,6 @@ mod tests {
             flags(&[(EDIT_BY_FUNCTION, false), (CONTAINS_FILTER, false)]),
             json!({"editDocumentsByFunction": true, "containsFilter": false})
         );
+        assert_eq!(flags(&[(MULTIMODAL, false)]), json!({"multimodal": true}));
     }
 }

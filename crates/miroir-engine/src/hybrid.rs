@@ -65,15 +65,26 @@ impl Asker<'_> {
         request: &SearchRequest,
         plan: SearchPlan,
     ) -> Result<SearchPlan, EngineError> {
+        Ok(match self.vector_of(request).await? {
+            Some(vector) => plan.with_vector(vector),
+            None => plan,
+        })
+    }
+
+    /// The vector of a search that needs one and does not give it, computed by one node; `None` also
+    /// where only one node is asked.
+    pub(crate) async fn vector_of(
+        &self,
+        request: &SearchRequest,
+    ) -> Result<Option<Value>, EngineError> {
         let is_alone = self.entry.record.shard_count == 1;
         let body = request
             .embedding_body()
             .filter(|_| request.vector.is_none() && !is_alone);
-        let Some(body) = body else { return Ok(plan) };
-        Ok(match self.embed(body).await? {
-            Some(vector) => plan.with_vector(vector),
-            None => plan,
-        })
+        match body {
+            Some(body) => self.embed(body).await,
+            None => Ok(None),
+        }
     }
 
     /// The answers to a search that mixes.

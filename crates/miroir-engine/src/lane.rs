@@ -536,7 +536,7 @@ impl Lane {
                         task
                     }
                     Err(error @ NodeError::Refused { .. })
-                        if is_edit(batch) && features::is_missing(&error) =>
+                        if features::is_missing(&error, &shared) =>
                     {
                         // Switched off behind our back: it is switched on again, and this waits.
                         shared.features.forget(&self.node);

@@ -49,6 +49,7 @@ mod broadcast;
 mod cache;
 mod document;
 mod edit;
+mod embedders;
 mod facet_search;
 pub mod federated;
 mod fields;

@@ -252,6 +252,15 @@ impl Work {
         )
     }
 
+    /// A change of settings that a node may accept and then fail, since it asks an embedder.
+    #[must_use]
+    pub fn may_fail_late(&self) -> bool {
+        let Self::UpdateSettings { patch } = self else {
+            return false;
+        };
+        patch.get("embedders").is_some_and(Value::is_object)
+    }
+
     /// It removes the index from each node it goes to.
     #[must_use]
     pub fn is_removal(&self) -> bool {

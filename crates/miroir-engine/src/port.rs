@@ -65,6 +65,9 @@ pub enum NodeRead {
     /// `PATCH /experimental-features` with a JSON body. Makes no task, and comes to the same however
     /// often it is sent.
     SetFeatures { body: Bytes },
+    /// `PATCH /indexes/{index}/settings` with a JSON body that is sure to be refused: what for tells
+    /// what the node thinks of the rest. Makes no task.
+    CheckSettings { index: PhysicalIndex, body: Bytes },
     /// Anything else: a `GET` or `POST` (when there is a body) of a path that begins with `/`.
     Raw { path: String, body: Option<Bytes> },
 }

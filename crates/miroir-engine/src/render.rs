@@ -15,7 +15,7 @@ use bytes::Bytes;
 use miroir_core::cover::CoverPart;
 use miroir_core::hash::{document_hash, shard_of};
 use miroir_core::id::{IndexUid, ShardId};
-use miroir_core::settings::{guarded, revealed};
+use miroir_core::settings::{guarded_value, revealed_value};
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
 
@@ -45,14 +45,14 @@ impl Engine {
                 None => self.render_anywhere(&snapshot, &body).await,
             };
         };
-        if body.pointer("/template/kind") == Some(&json!("documentTemplate"))
+        if names_template(&body)
             && let Some(of_template) = template_entry
         {
             let alone = json!({"template": body["template"]});
             let fetched = self.ask(&snapshot, of_template, ShardId(0), &alone).await?;
             body["template"] = as_inline(&body["template"], &fetched, of_template);
-        } else if let Some(Value::String(inline)) = body.pointer_mut("/template/inline") {
-            *inline = guarded(inline);
+        } else if let Some(inline) = body.pointer_mut("/template/inline") {
+            *inline = guarded_value(inline);
         }
         let shard_count = NonZeroU32::new(entry.record.shard_count).unwrap_or(NonZeroU32::MIN);
         let shard = shard_of(&id, shard_count);
@@ -143,10 +143,8 @@ fn named_index<'s>(
     }
     let start = match part {
         "input" => "Cannot open index",
-        _ if body.pointer("/template/kind") == Some(&json!("documentTemplate")) => {
-            "error while fetching template: cannot open index"
-        }
-        // Other templates that indexes have belong to features that are off, which is said first.
+        _ if names_template(body) => "error while fetching template: cannot open index",
+        // The other template that indexes have belongs to a feature that is off, which is said first.
         _ => return Ok(None),
     };
     Err(EngineError::Client {
@@ -155,12 +153,27 @@ fn named_index<'s>(
     })
 }
 
+/// Whether the template is one that an index has.
+fn names_template(body: &Value) -> bool {
+    let kind = body.pointer("/template/kind").and_then(Value::as_str);
+    matches!(
+        kind,
+        Some("documentTemplate" | "indexingFragment" | "searchFragment")
+    )
+}
+
 /// A template that was fetched from an index, as one that is given with the request.
 fn as_inline(asked: &Value, fetched: &Value, entry: &IndexEntry) -> Value {
+    if asked.get("kind") != Some(&json!("documentTemplate")) {
+        return json!({"kind": "inlineFragment", "inline": fetched.get("template")});
+    }
     let embedder = asked.get("embedder").and_then(Value::as_str);
     let of_embedder = |name: &str| {
         let embedders = entry.record.settings.get("embedders")?;
-        embedders.get(embedder?)?.get(name)
+        let embedder = embedders.get(embedder?)?;
+        // Of one made of two, the one for documents has the template.
+        let part = || embedder.get("indexingEmbedder")?.get(name);
+        embedder.get(name).or_else(part)
     };
     let limit = asked
         .get("documentTemplateMaxBytes")
@@ -179,8 +192,8 @@ fn read(body: &[u8]) -> Result<Value, EngineError> {
 
 /// The answer with the template as the client set it.
 fn shown(mut answer: Value) -> Value {
-    if let Some(Value::String(template)) = answer.get_mut("template") {
-        *template = revealed(template);
+    if let Some(template) = answer.get_mut("template") {
+        *template = revealed_value(template);
     }
     answer
 }

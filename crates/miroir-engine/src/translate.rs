@@ -86,14 +86,11 @@ fn without_shard_filter(text: &str) -> String {
         let (range, filter) = shown.split_once(' ')?;
         let (from, to) = range.split_once(':')?;
         let (from, to): (usize, usize) = (from.parse().ok()?, to.parse().ok()?);
-        let condition = filter.strip_prefix('(')?;
-        let condition = condition.strip_prefix("NOT (").unwrap_or(condition);
-        condition.strip_prefix(&format!("\"{SHARD_FIELD}\" "))?;
-        // Tags hold no bracket.
-        let end = filter.find("]) AND ").map(|at| at + "]) AND ".len());
-        let end = end.or_else(|| filter.find("])) AND ").map(|at| at + "])) AND ".len()))?;
-        let clients = filter.get(end..)?;
-        let mut gone = filter.get(..end)?.chars().count();
+        let (before, clients) = match behind_shards(filter) {
+            Some(end) => filter.split_at_checked(end)?,
+            None => ("", before_shards(filter)?),
+        };
+        let mut gone = before.chars().count();
         // What is no conjunction by itself stands in parentheses only because of the one taken out.
         let inner = whole_parenthesis(clients);
         gone += usize::from(inner.is_some());
@@ -101,6 +98,25 @@ fn without_shard_filter(text: &str) -> String {
         Some(format!("{said}\n{from}:{to} {}", inner.unwrap_or(clients)))
     };
     shorten().unwrap_or_else(|| text.to_owned())
+}
+
+/// Where the client's own filter begins, if Miroir's condition stands before it.
+fn behind_shards(filter: &str) -> Option<usize> {
+    let condition = filter.strip_prefix('(')?;
+    let condition = condition.strip_prefix("NOT (").unwrap_or(condition);
+    condition.strip_prefix(&format!("\"{SHARD_FIELD}\" "))?;
+    // Tags hold no bracket.
+    let mut ends = ["]) AND ", "])) AND "].into_iter();
+    ends.find_map(|end| Some(filter.find(end)? + end.len()))
+}
+
+/// The client's own filter, if Miroir's condition stands behind it.
+fn before_shards(filter: &str) -> Option<&str> {
+    let mut starts = [" AND (", " AND (NOT ("].into_iter();
+    let start = starts.find_map(|start| filter.rfind(&format!("{start}\"{SHARD_FIELD}\" ")));
+    filter
+        .get(..start?)
+        .filter(|_| filter.ends_with("])") || filter.ends_with("]))"))
 }
 
 /// What is inside, if one pair of parentheses encloses the whole text.
@@ -267,6 +283,20 @@ mod tests {
             ),
             "m\n14:16 (\"a\" = \"b\") AND (\"t\" = \"\\\")\")",
         );
+        // It stands behind a place.
+        for tags in [
+            r#" AND ("_miroir_shard" IN ["⊰⊰", "⊰⊱"])"#,
+            r#" AND (NOT ("_miroir_shard" IN ["⊰⊰"]))"#,
+        ] {
+            check(
+                &format!("m\n13:15 (_geoRadius(91, 2, 3)){tags}"),
+                "m\n12:14 _geoRadius(91, 2, 3)",
+            );
+            check(
+                &format!("m\n13:15 (_geoRadius(91, 2, 3)) AND (\"a\" = \"b\"){tags}"),
+                "m\n13:15 (_geoRadius(91, 2, 3)) AND (\"a\" = \"b\")",
+            );
+        }
         check("m\n1:2 a = 1", "m\n1:2 a = 1");
     }
 

@@ -27,6 +27,7 @@ mod feature;
 mod foreign;
 mod logs;
 mod metrics;
+mod multimodal;
 mod routes;
 
 mod admin;

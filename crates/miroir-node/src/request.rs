@@ -68,6 +68,9 @@ pub(crate) fn from_read(read: NodeRead) -> NodeRequest {
         NodeRead::SetFeatures { body } => {
             NodeRequest::json(Method::PATCH, "/experimental-features".to_owned(), body)
         }
+        NodeRead::CheckSettings { index, body } => {
+            NodeRequest::json(Method::PATCH, format!("/indexes/{index}/settings"), body)
+        }
         NodeRead::Raw { path, body: None } => NodeRequest::get(path),
         NodeRead::Raw {
             path,

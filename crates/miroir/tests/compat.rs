@@ -413,6 +413,11 @@ fn settings_are_checked_and_shown_as_on_one_meilisearch() {
 }
 
 #[test]
+fn embedders_are_checked_and_searched_as_on_one_meilisearch() {
+    check(&["embedders"]);
+}
+
+#[test]
 fn searches_are_answered_and_refused_as_by_one_meilisearch() {
     check(&["search"]);
 }

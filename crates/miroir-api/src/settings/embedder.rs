@@ -1,9 +1,13 @@
-//! The form of embedders: the types of their fields, and which fields each source has.
+//! The form of embedders: the types of their fields, which fields each source has, and which of them
+//! need an experimental feature.
 
+use super::OpenFeatures;
 use super::value::members;
 use crate::error::{Code, ResponseError};
+use crate::feature::{composite_not_enabled, multimodal_not_enabled};
 use crate::validate::{At, backticked};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// The most embedders an index can have, as in Meilisearch.
 const EMBEDDERS_MAX: usize = 256;
@@ -24,7 +28,23 @@ const SOURCES: &[&str] = &[
     "composite",
 ];
 
-/// The fields that each source but `composite` accepts, and those it cannot do without.
+/// The fields of an embedder that is a part of another; all but the last four are used.
+#[rustfmt::skip]
+const PART_FIELDS: &[&str] = &[
+    "source", "model", "revision", "pooling", "apiKey", "dimensions", "documentTemplate",
+    "documentTemplateMaxBytes", "url", "indexingFragments", "searchFragments", "request",
+    "response", "headers", "distribution", "binaryQuantized", "searchEmbedder", "indexingEmbedder",
+];
+
+/// The fields in the order in which they are compared with the source.
+#[rustfmt::skip]
+const CHECKED_FIELDS: &[&str] = &[
+    "model", "revision", "pooling", "dimensions", "apiKey", "url", "indexingFragments",
+    "searchFragments", "request", "response", "documentTemplate", "documentTemplateMaxBytes",
+    "headers", "searchEmbedder", "indexingEmbedder", "binaryQuantized", "distribution",
+];
+
+/// The fields that each source accepts, and those it cannot do without.
 #[rustfmt::skip]
 const FIELDS_OF_SOURCE: &[(&str, &[&str], &[&str])] = &[
     ("openAi", &[
@@ -42,19 +62,39 @@ const FIELDS_OF_SOURCE: &[(&str, &[&str], &[&str])] = &[
     ("userProvided", &["source", "dimensions", "distribution", "binaryQuantized"], &["dimensions"]),
     ("rest", &[
         "source", "apiKey", "dimensions", "documentTemplate", "documentTemplateMaxBytes", "url",
-        "request", "response", "headers", "distribution", "binaryQuantized",
+        "indexingFragments", "searchFragments", "request", "response", "headers", "distribution",
+        "binaryQuantized",
     ], &["url", "request", "response"]),
+    ("composite", &[
+        "source", "searchEmbedder", "indexingEmbedder", "distribution", "binaryQuantized",
+    ], &["searchEmbedder", "indexingEmbedder"]),
 ];
 
-/// Fields behind an experimental flag: the flag's name and its discussion.
-const GATED_FIELDS: &[(&str, &str, u32)] = &[
-    ("searchEmbedder", "composite embedders", 816),
-    ("indexingEmbedder", "composite embedders", 816),
-    ("indexingFragments", "multimodal", 846),
-    ("searchFragments", "multimodal", 846),
+/// Fields behind an experimental feature, in the order in which they are looked for.
+const GATED_FIELDS: &[(&str, Gate)] = &[
+    ("searchEmbedder", Gate::Composite),
+    ("indexingEmbedder", Gate::Composite),
+    ("indexingFragments", Gate::Multimodal),
+    ("searchFragments", Gate::Multimodal),
 ];
 
-/// Checks the embedders of an index; a `null` one is removed.
+#[derive(Debug, Clone, Copy)]
+enum Gate {
+    Composite,
+    Multimodal,
+}
+
+impl Gate {
+    fn pass(self, open: OpenFeatures, doing: &str) -> Result<(), ResponseError> {
+        match self {
+            Self::Composite if !open.composite_embedders => Err(composite_not_enabled(doing)),
+            Self::Multimodal if !open.multimodal => Err(multimodal_not_enabled(doing)),
+            Self::Composite | Self::Multimodal => Ok(()),
+        }
+    }
+}
+
+/// Checks the form of the embedders of an index; a `null` one is removed.
 pub(super) fn embedders(at: &At<'_>, value: &Value) -> Result<Value, ResponseError> {
     let embedders = at.object(value)?;
     if embedders.len() > EMBEDDERS_MAX {
@@ -67,14 +107,50 @@ pub(super) fn embedders(at: &At<'_>, value: &Value) -> Result<Value, ResponseErr
             ),
         ));
     }
+    let mut checked = Map::new();
     for (name, embedder) in embedders {
-        if !embedder.is_null() {
-            let fields = members(&at.inner(name), embedder, FIELDS, check_field)?;
-            check_values(at, name, &fields)?;
-            check_source(at, name, &fields)?;
+        let embedder = match embedder {
+            Value::Null => Value::Null,
+            embedder => Value::Object(members(&at.inner(name), embedder, FIELDS, check_field)?),
+        };
+        checked.insert(name.clone(), embedder);
+    }
+    Ok(Value::Object(checked))
+}
+
+/// Refuses what needs a feature that is off. Of several mistakes the first is told, by the
+/// embedders' names.
+pub(super) fn check_gates(embedders: &Value, open: OpenFeatures) -> Result<(), ResponseError> {
+    for (_, fields) in by_name(embedders) {
+        if fields.get("source").and_then(Value::as_str) == Some("composite") {
+            Gate::Composite.pass(open, "using `\"composite\"` as source")?;
+        }
+        for (field, gate) in GATED_FIELDS {
+            if fields.get(*field).is_some_and(|value| !value.is_null()) {
+                gate.pass(open, &format!("setting `{field}`"))?;
+            }
         }
     }
-    Ok(value.clone())
+    Ok(())
+}
+
+/// Checks what embedders of the right form say. What their templates say is the nodes' to check.
+///
+/// # Errors
+/// The first mistake, by the embedders' names.
+pub fn check_embedders(embedders: &Value) -> Result<(), ResponseError> {
+    let at = At::root(Code::InvalidSettingsEmbedders);
+    for (name, fields) in by_name(embedders) {
+        check_values(&at, name, fields)?;
+        check_source(&at, name, fields)?;
+    }
+    Ok(())
+}
+
+fn by_name(embedders: &Value) -> BTreeMap<&str, &Map<String, Value>> {
+    let all = embedders.as_object().into_iter().flatten();
+    all.filter_map(|(name, embedder)| Some((name.as_str(), embedder.as_object()?)))
+        .collect()
 }
 
 fn check_field(at: &At<'_>, name: &str, value: &Value) -> Result<Value, ResponseError> {
@@ -102,14 +178,40 @@ fn check_field(at: &At<'_>, name: &str, value: &Value) -> Result<Value, Response
                 }
             }
         }
-        "indexingFragments" | "searchFragments" | "searchEmbedder" | "indexingEmbedder" => {
-            at.object(value)?;
+        "indexingFragments" | "searchFragments" => return fragments(at, value),
+        "searchEmbedder" | "indexingEmbedder" => {
+            return members(at, value, PART_FIELDS, check_part).map(Value::Object);
         }
         // Free JSON: the template of a request to, and of an answer from, a REST embedder.
         "request" | "response" => {}
         _ => drop(at.string(value)?),
     }
     Ok(value.clone())
+}
+
+/// Fragments by name; what one has besides its value is left out.
+fn fragments(at: &At<'_>, value: &Value) -> Result<Value, ResponseError> {
+    let mut checked = Map::new();
+    for (name, fragment) in at.object(value)? {
+        let at = at.inner(name);
+        let fragment = match fragment {
+            Value::Null => Value::Null,
+            fragment => match at.object(fragment)?.get("value") {
+                Some(value) => Map::from_iter([("value".to_owned(), value.clone())]).into(),
+                None => return Err(at.missing_field("value", at.code())),
+            },
+        };
+        checked.insert(name.clone(), fragment);
+    }
+    Ok(Value::Object(checked))
+}
+
+/// As [`check_field`], of a part. Parts have no parts, which is told only when all else is right.
+fn check_part(at: &At<'_>, name: &str, value: &Value) -> Result<Value, ResponseError> {
+    match name {
+        "searchEmbedder" | "indexingEmbedder" => Ok(value.clone()),
+        _ => check_field(at, name, value),
+    }
 }
 
 /// The models that OpenAI has, their dimensions, and whether fewer may be asked for.
@@ -195,67 +297,43 @@ fn check_source(
     embedder: &str,
     fields: &Map<String, Value>,
 ) -> Result<(), ResponseError> {
-    for (field, feature, discussion) in GATED_FIELDS {
-        if fields.get(*field).is_some_and(|value| !value.is_null()) {
-            return Err(not_enabled(
-                &format!("setting `{field}`"),
-                feature,
-                *discussion,
-            ));
-        }
-    }
     let Some(source) = fields.get("source").and_then(Value::as_str) else {
         return Ok(());
     };
     let Some((_, accepted, mandatory)) = FIELDS_OF_SOURCE.iter().find(|row| row.0 == source) else {
-        return Err(not_enabled(
-            "using `\"composite\"` as source",
-            "composite embedders",
-            816,
-        ));
+        return Ok(());
     };
-    let is_set = |name: &str| fields.get(name).is_some_and(|value| !value.is_null());
-    if let Some(field) = FIELDS
-        .iter()
-        .find(|name| is_set(name) && !accepted.contains(name))
-    {
-        let sources: Vec<&str> = FIELDS_OF_SOURCE
-            .iter()
-            .filter(|(_, accepted, _)| accepted.contains(field))
-            .map(|(source, ..)| *source)
-            .collect();
-        return Err(ResponseError::new(
-            at.code(),
-            format!(
-                "`.embedders.{embedder}`: Field `{field}` unavailable for source `{source}`.\n  - \
-                 note: `{field}` is available for sources: {}\n  - note: available fields for \
-                 source `{source}`: {}",
-                backticked(&sources),
-                backticked(accepted)
-            ),
-        ));
-    }
-    if let Some(field) = mandatory.iter().find(|name| !is_set(name)) {
-        return Err(ResponseError::new(
-            at.code(),
-            format!(
-                "`.embedders.{embedder}`: Missing field `{field}` (note: this field is mandatory \
-                 for source `{source}`)"
-            ),
-        ));
+    for field in CHECKED_FIELDS {
+        let value = fields.get(*field);
+        if value.is_some() && !accepted.contains(field) {
+            let sources: Vec<&str> = FIELDS_OF_SOURCE
+                .iter()
+                .filter(|(_, accepted, _)| accepted.contains(field))
+                .map(|(source, ..)| *source)
+                .collect();
+            return Err(ResponseError::new(
+                at.code(),
+                format!(
+                    "`.embedders.{embedder}`: Field `{field}` unavailable for source \
+                     `{source}`.\n  - note: `{field}` is available for sources: {}\n  - note: \
+                     available fields for source `{source}`: {}",
+                    backticked(&sources),
+                    backticked(accepted)
+                ),
+            ));
+        }
+        if value.is_none_or(Value::is_null) && mandatory.contains(field) {
+            return Err(ResponseError::new(
+                at.code(),
+                format!(
+                    "`.embedders.{embedder}`: Missing field `{field}` (note: this field is \
+                     mandatory for source `{source}`)"
+                ),
+            ));
+        }
     }
     if source == "openAi" {
         check_open_ai(at, embedder, fields)?;
     }
     Ok(())
-}
-
-fn not_enabled(doing: &str, feature: &str, discussion: u32) -> ResponseError {
-    ResponseError::new(
-        Code::FeatureNotEnabled,
-        format!(
-            "{doing} requires enabling the `{feature}` experimental feature. See \
-             https://github.com/orgs/meilisearch/discussions/{discussion}"
-        ),
-    )
 }

@@ -225,20 +225,38 @@ pub(super) fn is_blank_filter(filter: &Value) -> bool {
 
 /// Both filters as one: the elements of the outer array are ANDed, and each string is parsed by
 /// itself, so no precedence is disturbed.
+///
+/// The shards come first, which leaves nodes less to look at. Only where the client names a place
+/// they come last: nodes look at a condition only while documents are left, and that a place is none
+/// is to be noticed even where a node has no document in these shards.
 pub(super) fn fuse_filters(shards: Option<&str>, client: Option<&Value>) -> Option<Value> {
-    match (shards, client) {
-        (None, client) => client.cloned(),
-        (Some(shards), None) => Some(shards.into()),
-        (Some(shards), Some(Value::Array(items))) => Some(
-            std::iter::once(shards.into())
-                .chain(items.iter().cloned())
-                .collect(),
-        ),
-        (Some(shards), Some(text @ Value::String(_))) => Some(json!([shards, text])),
+    let (shards, client) = match (shards, client) {
+        (None, client) => return client.cloned(),
+        (Some(shards), None) => return Some(shards.into()),
+        (Some(shards), Some(client)) => (Value::from(shards), client),
+    };
+    let mut items = match client {
+        Value::Array(items) => items.clone(),
+        text @ Value::String(_) => vec![text.clone()],
         // No filter at all; alone, it makes the node say so in its own words.
-        (Some(_), Some(other)) => Some(other.clone()),
+        other => return Some(other.clone()),
+    };
+    if names_a_place(client) {
+        items.push(shards);
+    } else {
+        items.insert(0, shards);
+    }
+    Some(Value::Array(items))
+}
+
+fn names_a_place(filter: &Value) -> bool {
+    match filter {
+        Value::String(text) => text.contains("_geo"),
+        Value::Array(items) => items.iter().any(names_a_place),
+        _ => false,
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +282,10 @@ mod tests {
             (
                 json!("a = 1 OR b = 2"),
                 json!(["s IN [1]", "a = 1 OR b = 2"]),
+            ),
+            (
+                json!([["a = 1", "_geoRadius(91, 2, 3)"]]),
+                json!([["a = 1", "_geoRadius(91, 2, 3)"], "s IN [1]"]),
             ),
             (
                 json!(["a = 1", ["b = 2", "c = 3"]]),

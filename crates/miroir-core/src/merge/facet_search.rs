@@ -90,6 +90,14 @@ impl FacetSearchPlan {
         }
     }
 
+    /// The same search with this vector in place of what the client gave to be embedded.
+    #[must_use]
+    pub fn with_vector(mut self, vector: Value) -> Self {
+        self.body.shift_remove("media");
+        self.body.insert("vector".to_owned(), vector);
+        self
+    }
+
     /// The JSON body of the request to a node, kept to its part of the cover by `shard_filter`.
     #[must_use]
     pub fn node_body(&self, shard_filter: Option<&str>) -> Vec<u8> {

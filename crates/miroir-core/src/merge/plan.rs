@@ -293,7 +293,13 @@ impl SearchPlan {
 
     /// Whether the search only filters: there is nothing to rank documents by.
     pub(super) fn ranks_nothing(&self) -> bool {
-        let uses_vector = self.body.contains_key("vector") || self.body.contains_key("media");
+        let ratio = self
+            .body
+            .get("hybrid")
+            .and_then(|hybrid| hybrid.get("semanticRatio"));
+        let is_by_words = ratio.and_then(Value::as_f64) == Some(0.0);
+        let gives_vector = self.body.contains_key("vector") || self.body.contains_key("media");
+        let uses_vector = gives_vector && !is_by_words;
         self.query.trim().is_empty() && !uses_vector
     }
 

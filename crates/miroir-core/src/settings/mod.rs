@@ -20,6 +20,7 @@
 //!
 //! Settings that are not named here pass as they are, so a newer node's work too.
 
+mod embedders;
 mod features;
 mod kept;
 mod node;
@@ -35,7 +36,7 @@ pub use read::{
     is_geojson_checked, matches_pattern, max_total_hits, max_values_per_facet, ranking_rules,
     sort_facet_values_by,
 };
-pub use template::{guarded, revealed};
+pub use template::{guarded, guarded_value, revealed, revealed_value};
 
 use serde_json::{Map, Value, json};
 
@@ -149,7 +150,7 @@ pub fn merge_patch(stored: &Settings, patch: &Settings) -> Settings {
                 value,
                 &["minWordSizeForTypos", "searchParameters"],
             ),
-            "embedders" => merge_embedders(merged.get(name), value),
+            "embedders" => embedders::merge_embedders(merged.get(name), value),
             _ => value.clone(),
         };
         canonicalize(name, &mut value);
@@ -185,29 +186,6 @@ fn merge_parts(stored: Option<&Value>, patch: &Value, deep: &[&str]) -> Value {
         } else {
             merged.insert(name.clone(), value);
         }
-    }
-    Value::Object(merged)
-}
-
-fn merge_embedders(stored: Option<&Value>, patch: &Value) -> Value {
-    let Value::Object(patch) = patch else {
-        return patch.clone();
-    };
-    let mut merged = stored
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default();
-    for (name, value) in patch {
-        if value.is_null() {
-            merged.shift_remove(name);
-            continue;
-        }
-        let before = merged.get(name);
-        // Another source is another embedder: what was set for the old one means nothing to it.
-        let source = |embedder: Option<&Value>| embedder.and_then(|e| e.get("source")).cloned();
-        let is_other = source(Some(value)).is_some_and(|new| source(before) != Some(new));
-        let embedder = merge_parts(before.filter(|_| !is_other), value, &[]);
-        merged.insert(name.clone(), embedder);
     }
     Value::Object(merged)
 }
@@ -314,12 +292,23 @@ pub fn hide_secrets(embedders: &mut Value) {
     let Value::Object(embedders) = embedders else {
         return;
     };
+    embedders.values_mut().for_each(hide_secret_of);
     for embedder in embedders.values_mut() {
-        hide_secret_of(embedder);
-        for part in ["searchEmbedder", "indexingEmbedder"] {
-            if let Some(part) = embedder.get_mut(part) {
-                hide_secret_of(part);
-            }
+        hide_secrets_of_parts(embedder);
+    }
+}
+
+/// As [`hide_secrets`], of embedders that hide their own.
+fn hide_part_secrets(embedders: &mut Value) {
+    if let Value::Object(embedders) = embedders {
+        embedders.values_mut().for_each(hide_secrets_of_parts);
+    }
+}
+
+fn hide_secrets_of_parts(embedder: &mut Value) {
+    for part in [embedders::SEARCH_PART, embedders::INDEXING_PART] {
+        if let Some(part) = embedder.get_mut(part) {
+            hide_secret_of(part);
         }
     }
 }

@@ -3,7 +3,9 @@
 use super::kept;
 use super::read::{distinct_attribute, is_filterable, max_values_per_facet};
 use super::template::{guard_embedders, reveal_embedders};
-use super::{Settings, SettingsFacts, default_ranking_rules, filter_features, view};
+use super::{
+    Settings, SettingsFacts, default_ranking_rules, filter_features, hide_part_secrets, view,
+};
 use crate::reserved::{
     DISTINCT_MARK, RESERVED_PREFIX, SEQ_FIELD, SEQ_RULE, SHARD_FIELD, is_reserved,
     is_reserved_character,
@@ -95,6 +97,8 @@ pub fn from_node_settings(node: &Settings, logical: &Settings, facts: &SettingsF
     }
     if let Some(embedders) = shown.get_mut("embedders") {
         reveal_embedders(embedders);
+        // Nodes hide those of parts of embedders not.
+        hide_part_secrets(embedders);
     }
     shown
 }

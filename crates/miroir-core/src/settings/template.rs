@@ -4,8 +4,10 @@
 //! fields: the default one does. On a node the reserved fields are among them, so what would be
 //! embedded there is another text than one Meilisearch embeds. A loop over `fields` or `doc` is
 //! therefore sent with a *guard* at its beginning that passes the reserved fields by, and shown
-//! without it. Fields that are reached in other ways (`fields | size`, `{{ doc }}`) are not guarded.
+//! without it. So is every text of the fragments that are sent in place of a template. Fields that
+//! are reached in other ways (`fields | size`, `{{ doc }}`) are not guarded.
 
+use super::embedders::{FRAGMENTS, INDEXING_PART, SEARCH_PART, TEMPLATE_BYTES, has_fragments};
 use crate::reserved::{SEQ_FIELD, SHARD_FIELD};
 use serde_json::{Map, Value};
 
@@ -13,55 +15,46 @@ use serde_json::{Map, Value};
 const DEFAULT: &str = "{% for field in fields %}{% if field.is_searchable and field.value != nil \
                        %}{{ field.name }}: {{ field.value }}\n{% endif %}{% endfor %}";
 const TEMPLATE: &str = "documentTemplate";
-/// The parts of an embedder that are embedders themselves.
-const PARTS: [&str; 2] = ["searchEmbedder", "indexingEmbedder"];
 
 /// The change of embedders as nodes are to get it; `logical` holds all embedders after it.
 pub(super) fn guard_embedders(patch: &Value, logical: Option<&Value>) -> Value {
-    each_embedder(patch, logical, guard_embedder)
-}
-
-/// Embedders as a client set them, of those that a node shows.
-pub(super) fn reveal_embedders(shown: &mut Value) {
-    for embedder in members_mut(shown) {
-        reveal_embedder(embedder);
-        for part in PARTS {
-            embedder.get_mut(part).map(reveal_embedder);
-        }
-    }
-}
-
-fn members_mut(value: &mut Value) -> impl Iterator<Item = &mut Value> {
-    let members = value.as_object_mut().into_iter();
-    members.flat_map(|members| members.iter_mut().map(|(_, value)| value))
-}
-
-fn each_embedder(
-    patch: &Value,
-    logical: Option<&Value>,
-    guard: impl Fn(&mut Map<String, Value>, Option<&Value>),
-) -> Value {
     let mut sent = patch.clone();
-    let Value::Object(embedders) = &mut sent else {
-        return sent;
-    };
-    for (name, embedder) in embedders {
+    for (name, embedder) in members_mut(&mut sent) {
         let Value::Object(embedder) = embedder else {
             continue;
         };
         let whole = logical.and_then(|all| all.get(name));
-        guard(embedder, whole);
-        for part in PARTS {
-            if let Some(Value::Object(inner)) = embedder.get_mut(part) {
-                guard(inner, whole.and_then(|whole| whole.get(part)));
-            }
+        guard_embedder(embedder, whole);
+        // The part for searches sees no document, and must not have a template.
+        if let Some(Value::Object(part)) = embedder.get_mut(INDEXING_PART) {
+            guard_embedder(part, whole.and_then(|whole| whole.get(INDEXING_PART)));
         }
     }
     sent
 }
 
-/// Guards the template of the change, or the default one where that is in force after it.
+/// Embedders as a client set them, of those that a node shows.
+pub(super) fn reveal_embedders(shown: &mut Value) {
+    for (_, embedder) in members_mut(shown) {
+        reveal_embedder(embedder);
+        for part in [SEARCH_PART, INDEXING_PART] {
+            embedder.get_mut(part).map(reveal_embedder);
+        }
+    }
+}
+
+fn members_mut(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    value.as_object_mut().into_iter().flatten()
+}
+
+/// Guards the fragments and the template of the change, or the default template where that is in
+/// force after it.
 fn guard_embedder(patch: &mut Map<String, Value>, logical: Option<&Value>) {
+    for name in FRAGMENTS {
+        if let Some(fragments) = patch.get_mut(name) {
+            *fragments = guarded_value(fragments);
+        }
+    }
     if let Some(Value::String(template)) = patch.get_mut(TEMPLATE) {
         *template = guarded(template);
         return;
@@ -73,17 +66,54 @@ fn guard_embedder(patch: &mut Map<String, Value>, logical: Option<&Value>) {
         Some("openAi" | "huggingFace" | "ollama" | "rest") => true,
         Some(_) => false,
     };
-    let has_fragments = ["indexingFragments", "searchFragments"]
-        .iter()
-        .any(|name| setting(name).is_some_and(|fragments| !fragments.is_null()));
-    if has_template && !has_fragments && setting(TEMPLATE).is_none() {
+    let uses_fragments = logical
+        .and_then(Value::as_object)
+        .is_some_and(has_fragments);
+    if has_template && !uses_fragments && setting(TEMPLATE).is_none() {
         patch.insert(TEMPLATE.to_owned(), guarded(DEFAULT).into());
+        // Without a template it counts as the default; with one it is refused.
+        if let Some(bytes) = patch.get_mut(TEMPLATE_BYTES)
+            && bytes.as_u64() == Some(0)
+        {
+            *bytes = Value::Null;
+        }
     }
 }
 
 fn reveal_embedder(embedder: &mut Value) {
+    for name in FRAGMENTS {
+        if let Some(fragments) = embedder.get_mut(name) {
+            *fragments = revealed_value(fragments);
+        }
+    }
     if let Some(Value::String(template)) = embedder.get_mut(TEMPLATE) {
         *template = revealed(template);
+    }
+}
+
+/// The value with a guard in each loop of each of its texts.
+#[must_use]
+pub fn guarded_value(value: &Value) -> Value {
+    each_text(value, guarded)
+}
+
+/// The value without the guards of [`guarded_value`].
+#[must_use]
+pub fn revealed_value(value: &Value) -> Value {
+    each_text(value, revealed)
+}
+
+fn each_text(value: &Value, change: fn(&str) -> String) -> Value {
+    match value {
+        Value::String(text) => change(text).into(),
+        Value::Array(items) => items.iter().map(|item| each_text(item, change)).collect(),
+        Value::Object(members) => {
+            let members = members.iter();
+            members
+                .map(|(name, value)| (name.clone(), each_text(value, change)))
+                .collect()
+        }
+        other => other.clone(),
     }
 }
 
@@ -202,8 +232,14 @@ mod tests {
         let rest = json!({"source": "rest", "url": "u"});
         assert_eq!(sent(rest.clone(), rest.clone()), default);
         assert_eq!(sent(json!({"apiKey": "k"}), rest.clone()), default);
-        assert_eq!(sent(json!({"documentTemplate": null}), rest), default);
+        assert_eq!(
+            sent(json!({"documentTemplate": null}), rest.clone()),
+            default
+        );
         assert_eq!(sent(json!({"model": "m"}), json!({"model": "m"})), default);
+        let none = json!({"source": "rest", "documentTemplateMaxBytes": 0});
+        let sent_whole = guard_embedders(&json!({ "e": none }), Some(&json!({ "e": rest })));
+        assert_eq!(sent_whole["e"]["documentTemplateMaxBytes"], Value::Null);
         // One that is there already is on the nodes, guarded.
         let own = json!({"source": "rest", "documentTemplate": "{{doc.a}}"});
         assert_eq!(sent(json!({"apiKey": "k"}), own), Value::Null);
@@ -213,17 +249,50 @@ mod tests {
     }
 
     #[test]
+    fn only_the_part_that_embeds_documents_gets_a_template() {
+        let rest = json!({"source": "rest", "url": "u"});
+        let whole = json!({
+            "source": "composite", "searchEmbedder": rest, "indexingEmbedder": rest,
+        });
+        let sent = guard_embedders(&json!({ "e": whole }), Some(&json!({ "e": whole })));
+        assert_eq!(sent["e"]["indexingEmbedder"][TEMPLATE], guarded(DEFAULT));
+        assert_eq!(sent["e"]["searchEmbedder"], rest);
+        assert_eq!(sent["e"].get(TEMPLATE), None);
+    }
+
+    #[test]
+    fn fragments_are_guarded_in_place_of_a_template() {
+        let value = |text: &str| json!({"a": {"value": {"text": [text, 1]}}});
+        let patch = json!({
+            "source": "rest", "indexingFragments": value("{% for p in doc %}"),
+            "searchFragments": {"q": {"value": "{{q}}"}},
+        });
+        let sent = guard_embedders(&json!({ "e": patch }), Some(&json!({ "e": patch })));
+        let guard = guarded("{% for p in doc %}");
+        assert_eq!(sent["e"]["indexingFragments"], value(&guard));
+        assert_eq!(sent["e"]["searchFragments"], patch["searchFragments"]);
+        assert_eq!(sent["e"].get(TEMPLATE), None);
+        // Where they go the default template is in force again.
+        let none = json!({"indexingFragments": null, "searchFragments": null});
+        let rest = json!({"source": "rest"});
+        let sent = guard_embedders(&json!({ "e": none }), Some(&json!({ "e": rest })));
+        assert_eq!(sent["e"][TEMPLATE], guarded(DEFAULT));
+    }
+
+    #[test]
     fn embedders_show_what_the_client_set() {
         let mut shown = json!({
             "a": {"documentTemplate": guarded(DEFAULT)},
-            "b": {"searchEmbedder": {"documentTemplate": guarded("{% for f in fields %}")}},
+            "b": {"indexingEmbedder": {"documentTemplate": guarded("{% for f in fields %}")}},
             "c": {"source": "userProvided"},
+            "d": {"indexingFragments": {"f": {"value": ["x", guarded("{% for p in doc %}")]}}},
         });
         reveal_embedders(&mut shown);
         let expected = json!({
             "a": {"documentTemplate": DEFAULT},
-            "b": {"searchEmbedder": {"documentTemplate": "{% for f in fields %}"}},
+            "b": {"indexingEmbedder": {"documentTemplate": "{% for f in fields %}"}},
             "c": {"source": "userProvided"},
+            "d": {"indexingFragments": {"f": {"value": ["x", "{% for p in doc %}"]}}},
         });
         assert_eq!(shown, expected);
     }

@@ -86,6 +86,9 @@ pub(crate) struct Requests<'a> {
 enum Stage {
     Create,
     Settings,
+    /// What keeps a node from carrying out the settings before and behind it as one, which would
+    /// fail together.
+    Apart,
     Work,
     Documents {
         entry_idx: usize,
@@ -256,8 +259,9 @@ impl<'a> Requests<'a> {
                             self.stage = Stage::Done;
                             Some(settings)
                         }
-                        _ => {
-                            self.stage = Stage::Work;
+                        work => {
+                            let is_risky = work.may_fail_late();
+                            self.stage = if is_risky { Stage::Apart } else { Stage::Work };
                             plan.creation.as_ref().map(|c| &c.settings)
                         }
                     };
@@ -267,6 +271,13 @@ impl<'a> Requests<'a> {
                         index,
                         body: body.into(),
                     }))
+                }
+                Stage::Apart => {
+                    self.stage = Stage::Work;
+                    // The index is there, and that it is harms nobody.
+                    let index = plan.physical.clone();
+                    let primary_key = None;
+                    Some(unmarked(NodeWrite::CreateIndex { index, primary_key }))
                 }
                 Stage::Work => self.begin_work(),
                 Stage::Documents { .. } => self.next_documents().await?,

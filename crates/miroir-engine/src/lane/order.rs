@@ -13,6 +13,9 @@ use crate::state::LiveBatch;
 /// sent again, of whatever index: it is sent alone, when all before it has ended.
 ///
 /// A node compacts an index before older tasks that wait, which may be those that make it.
+///
+/// A node carries out settings that wait together as one, and where one fails all do. Those that may
+/// fail there are kept from others: the settings that every index begins with must not fail.
 pub(super) fn must_follow_the_end_of(earlier: &LiveBatch, later: &LiveBatch) -> bool {
     if is_edit(later) {
         return true;
@@ -37,11 +40,27 @@ pub(super) fn must_follow_the_end_of(earlier: &LiveBatch, later: &LiveBatch) -> 
     let twin = earlier.plan.twin.as_ref();
     let is_of_one_index = later.plan.concerns(&earlier.plan.physical)
         || twin.is_some_and(|twin| later.plan.concerns(&twin.physical));
+    let fails_alone = |batch: &LiveBatch| batch.plan.work.may_fail_late();
+    if is_of_one_index
+        && has_settings(earlier)
+        && has_settings(later)
+        && (fails_alone(earlier) || fails_alone(later))
+    {
+        return true;
+    }
     is_of_one_index
         && !later.plan.work.is_removal()
         && (depends(earlier) || depends(later) || later.plan.work == Work::CompactIndex)
         // Deletions alone remove the same, however often.
         && !(is_filter(earlier) && is_filter(later))
+}
+
+fn has_settings(batch: &LiveBatch) -> bool {
+    batch.plan.creation.is_some()
+        || matches!(
+            batch.plan.work,
+            Work::UpdateSettings { .. } | Work::RecreateIndex { .. }
+        )
 }
 
 /// An edit by function.

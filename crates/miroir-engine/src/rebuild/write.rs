@@ -4,7 +4,10 @@ use super::RebuildError;
 use crate::coordination::InstanceSettings;
 use crate::copy::{Refill, refill_change, unlike_fact, witness};
 use crate::engine::CLUSTER_FACT;
-use crate::features::{CONTAINS_FILTER, EDIT_BY_FUNCTION, NO_FETCH_QUEUE};
+use crate::features::{
+    COMPOSITE_EMBEDDERS, CONTAINS_FILTER, EDIT_BY_FUNCTION, MULTIMODAL, NO_FETCH_QUEUE,
+    RENDER_ROUTE,
+};
 use crate::port::{
     BatchRecord, Change, IndexRecord, NodeRecord, Store, StoreError, TaskQuery, TaskRecord,
     Timestamp,
@@ -85,7 +88,15 @@ pub async fn write(
 
 /// Miroir switches this feature on nodes, so it was switched on here.
 fn is_known(feature: &str) -> bool {
-    matches!(feature, EDIT_BY_FUNCTION | CONTAINS_FILTER | NO_FETCH_QUEUE)
+    matches!(
+        feature,
+        EDIT_BY_FUNCTION
+            | CONTAINS_FILTER
+            | NO_FETCH_QUEUE
+            | RENDER_ROUTE
+            | COMPOSITE_EMBEDDERS
+            | MULTIMODAL
+    )
 }
 
 async fn check_empty(store: &dyn Store) -> Result<(), StoreError> {

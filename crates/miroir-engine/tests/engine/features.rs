@@ -68,14 +68,21 @@ fn a_crash_behind_the_store_switches_the_nodes_at_the_next_start() {
 }
 
 #[test]
-fn nodes_may_edit_what_was_accepted_before_editing_was_switched_off() {
+fn nodes_may_do_what_was_accepted_before_it_was_switched_off() {
     let world = World::mirrored();
     world.run(async |engine| {
         crate::world::pass(std::time::Duration::from_secs(1)).await;
-        for is_on in [true, false] {
-            switch(&engine, "editDocumentsByFunction", is_on).await;
-            assert_eq!(told(&world, "a")["editDocumentsByFunction"], true);
+        for name in [
+            "editDocumentsByFunction",
+            "multimodal",
+            "compositeEmbedders",
+        ] {
+            assert!(!engine.knows_feature(name));
+            for is_on in [true, false] {
+                switch(&engine, name, is_on).await;
+                assert_eq!(told(&world, "a")[name], true);
+            }
+            assert!(engine.knows_feature(name) && !engine.has_feature(name));
         }
-        assert!(!engine.has_feature("editDocumentsByFunction"));
     });
 }

@@ -9,6 +9,7 @@ use crate::error::ApiError;
 use crate::extract::{CustomMetadata, Index, JsonBody, PathId, Permit, Query};
 use crate::foreign::answer_foreign;
 use crate::intake::{Taken, one_id, take_documents, take_ids};
+use crate::multimodal;
 use crate::partial::{marked_json, partial_wish};
 use crate::response::ready_json;
 use axum::Router;
@@ -81,6 +82,7 @@ async fn read(
         app.engine.index(uid)?;
         if check_filter(filter, Code::InvalidDocumentFilter)? {
             let code = Code::InvalidDocumentFilter.name();
+            multimodal::check_filter(app, filter)?;
             app.engine.check_filter_fields(uid, filter, code)?;
         } else {
             listing.filter = None;
@@ -229,6 +231,7 @@ async fn delete_by_filter(
 ) -> Result<Response, ApiError> {
     let filter = read_deletion_filter(&body)?;
     let code = Code::InvalidDocumentFilter.name();
+    multimodal::check_filter(&app, &filter)?;
     app.engine.check_filter_syntax(&filter, code).await?;
     app.engine.refuse_foreign(&filter, "")?;
     let write = Write {

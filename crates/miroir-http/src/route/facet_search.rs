@@ -6,6 +6,7 @@ use crate::convert::search_request;
 use crate::error::ApiError;
 use crate::extract::{Index, JsonBody, Permit};
 use crate::foreign::answer_foreign;
+use crate::multimodal;
 use crate::partial::{marked_json, partial_wish};
 use axum::Router;
 use axum::extract::State;
@@ -35,11 +36,13 @@ async fn facet_search(
         app.engine.index(&uid)?;
         let code = Code::InvalidSearchFilter;
         if check_filter(filter, code)? {
+            multimodal::check_filter(&app, filter)?;
             app.engine.check_filter_fields(&uid, filter, code.name())?;
         } else {
             query.search.filter = None;
         }
     }
+    multimodal::check_media(&app, &uid, &query.search)?;
     permit.restrict(uid.as_str(), &mut query.search.filter);
     let _place = app.searches.enter().await?;
     let code = Code::InvalidSearchFilter;

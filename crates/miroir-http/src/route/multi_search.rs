@@ -8,6 +8,7 @@ use crate::app::{App, AppState};
 use crate::convert::search_request;
 use crate::error::ApiError;
 use crate::extract::{JsonBody, Permit};
+use crate::multimodal;
 use crate::response::{ready_json, search_response};
 use axum::Router;
 use axum::extract::State;
@@ -234,6 +235,7 @@ fn federated_query(
     if let Some(filter) = &query.query.filter {
         let code = Code::InvalidSearchFilter;
         if check_filter(filter, code)? {
+            multimodal::check_filter(app, filter)?;
             if let Ok(uid) = IndexUid::new(&*query.index_uid)
                 && app.engine.index(&uid).is_ok()
             {
@@ -252,6 +254,9 @@ fn federated_query(
         return Err(needs_network("Using `federationOptions.queryPosition`").into());
     }
     check_network(&query.query)?;
+    if let Ok(uid) = IndexUid::new(&*query.index_uid) {
+        multimodal::check_media(app, &uid, &query.query)?;
+    }
     Ok(FederatedQuery {
         uid: query.index_uid,
         request: search_request(query.query),

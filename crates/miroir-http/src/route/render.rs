@@ -4,6 +4,7 @@ use crate::app::AppState;
 use crate::error::ApiError;
 use crate::extract::{JsonBody, Permit};
 use crate::feature::Feature;
+use crate::multimodal;
 use crate::response::Json;
 use axum::Router;
 use axum::extract::State;
@@ -26,5 +27,6 @@ async fn render(
             permit.require(uid)?;
         }
     }
+    multimodal::check_rendering(&app, &body)?;
     Ok(Json(app.engine.render(body).await?))
 }

@@ -5,6 +5,7 @@ use crate::convert::search_request;
 use crate::error::ApiError;
 use crate::extract::{FromQuery, Index, JsonBody, Permit, Query};
 use crate::foreign::answer_foreign;
+use crate::multimodal;
 use crate::partial::partial_wish;
 use crate::response::search_response;
 use axum::Router;
@@ -71,6 +72,7 @@ pub(super) async fn search(
     if let Some(filter) = &query.filter {
         let code = Code::InvalidSearchFilter.name();
         if check_filter(filter, Code::InvalidSearchFilter)? {
+            multimodal::check_filter(app, filter)?;
             // A filter that cannot be parsed is reported before a missing index. Where there is
             // one, its nodes parse the filter anyway.
             if let Err(missing) = app.engine.index(uid) {
@@ -82,6 +84,7 @@ pub(super) async fn search(
             query.filter = None;
         }
     }
+    multimodal::check_media(app, uid, &query)?;
     answer_foreign(app, uid, &mut query.filter, Code::InvalidSearchFilter).await?;
     let metadata = wants_metadata(headers).then(|| query.q.clone());
     let wish = partial_wish(headers)?;

@@ -1,7 +1,7 @@
 //! `/indexes/{uid}/settings` and one sub-route for each setting, made from the table of settings.
 
 use super::accept;
-use crate::app::AppState;
+use crate::app::{App, AppState};
 use crate::convert::setting_of;
 use crate::error::ApiError;
 use crate::extract::{Index, JsonBody, Permit};
@@ -11,11 +11,13 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
-use miroir_api::settings::{SETTINGS, Setting, Verb, check_settings, reset_all};
+use miroir_api::settings::{
+    EMBEDDERS, OpenFeatures, SETTINGS, Setting, Verb, check_embedders, check_settings, reset_all,
+};
 use miroir_core::id::IndexUid;
 use miroir_core::task::Operation;
 use miroir_engine::engine::Write;
-use miroir_engine::features::FOREIGN_KEYS;
+use miroir_engine::features::{COMPOSITE_EMBEDDERS, FOREIGN_KEYS, MULTIMODAL};
 use serde_json::{Map, Value, json};
 
 pub(super) fn routes() -> Router<AppState> {
@@ -67,8 +69,9 @@ async fn change_all(
     State(app): State<AppState>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let settings = check_settings(&body)?;
+    let settings = check_settings(&body, open_features(&app))?;
     foreign::check_setting(&app, &settings)?;
+    check_all_embedders(&app, settings.get(EMBEDDERS)).await?;
     accept(&app.engine, change(&permit, uid, settings)).await
 }
 
@@ -94,8 +97,9 @@ fn sub_route(setting: &'static Setting) -> MethodRouter<AppState> {
                         Index(uid): Index,
                         State(app): State<AppState>,
                         JsonBody(body): JsonBody| {
-        let settings = single(setting, setting.check(&body)?);
+        let settings = single(setting, setting.check(&body, open_features(&app))?);
         foreign::check_setting(&app, &settings)?;
+        check_all_embedders(&app, settings.get(EMBEDDERS)).await?;
         accept(&app.engine, change(&permit, uid, settings)).await
     };
     let remove = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {
@@ -106,6 +110,23 @@ fn sub_route(setting: &'static Setting) -> MethodRouter<AppState> {
         Verb::Put => router.put(update),
         Verb::Patch => router.patch(update),
     }
+}
+
+fn open_features(app: &App) -> OpenFeatures {
+    OpenFeatures {
+        composite_embedders: app.engine.has_feature(COMPOSITE_EMBEDDERS),
+        multimodal: app.engine.has_feature(MULTIMODAL),
+    }
+}
+
+/// Checks what embedders say: by a node, that knows the language of templates; and by what is known
+/// here, should none answer.
+async fn check_all_embedders(app: &App, embedders: Option<&Value>) -> Result<(), ApiError> {
+    if let Some(embedders) = embedders {
+        app.engine.check_embedders(embedders).await?;
+        check_embedders(embedders)?;
+    }
+    Ok(())
 }
 
 fn single(setting: &Setting, value: Value) -> Map<String, Value> {

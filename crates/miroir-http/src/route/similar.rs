@@ -5,6 +5,7 @@ use crate::app::{App, AppState};
 use crate::error::ApiError;
 use crate::extract::{FromQuery, Index, JsonBody, Permit, Query};
 use crate::foreign::answer_foreign;
+use crate::multimodal;
 use crate::response::ready_json;
 use axum::Router;
 use axum::extract::State;
@@ -63,6 +64,7 @@ async fn similar(
     if let Some(given) = &query.filter {
         let code = Code::InvalidSimilarFilter;
         if check_filter(given, code)? {
+            multimodal::check_filter(app, given)?;
             app.engine.check_filter_fields(uid, given, code.name())?;
             filter = Some(given.clone());
         }

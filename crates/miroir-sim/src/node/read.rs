@@ -125,6 +125,20 @@ pub(super) fn read(node: &Node, name: &NodeId, read: NodeRead) -> Result<Bytes, 
             let found = found.ok_or_else(not_found)?;
             Ok(answer(&Value::Object(found.clone())))
         }
+        // The last embedder is wrong, and here no other is.
+        NodeRead::CheckSettings { body, .. } => {
+            let body: Value = serde_json::from_slice(&body).expect("an object");
+            let embedders = body["embedders"].as_object().expect("embedders");
+            let last = embedders.keys().max().expect("one that is wrong");
+            let message = format!("`.embedders.{last}`: Missing field `dimensions`");
+            Err(NodeError::Refused {
+                node: name.clone(),
+                status: 400,
+                code: "invalid_settings_embedders".into(),
+                body: error("invalid_settings_embedders", message.clone()),
+                message,
+            })
+        }
         NodeRead::Raw { path, .. } if path == "/tasks?limit=1" => {
             let newest = node.tasks.last().map(|task| &task.told);
             let shown =
