@@ -47,7 +47,7 @@ pub const FEATURES: &[Feature] = &[
         "compositeEmbedders",
         "settings with such embedders are not supported yet",
     ),
-    refused("chatCompletions", NO_ROUTE),
+    honoured("chatCompletions"),
     refused(
         "multimodal",
         "searches by media and settings with fragments are not supported yet",

@@ -29,6 +29,9 @@ pub const NO_FETCH_QUEUE: &str = "disableDocumentsFetchQueue";
 /// Lets templates be rendered.
 pub const RENDER_ROUTE: &str = "renderRoute";
 
+/// Opens the routes of chats and the setting `chat`; Miroir's own, so no node is told.
+pub const CHAT_COMPLETIONS: &str = "chatCompletions";
+
 /// Opens the route that shows the documents of a waiting task; Miroir's own, so no node is told.
 pub const TASK_DOCUMENTS: &str = "getTaskDocumentsRoute";
 
