@@ -44,7 +44,7 @@ pub const FEATURES: &[Feature] = &[
     honoured("getTaskDocumentsRoute"),
     refused("taskQueueCompactionRoute", NO_ROUTE),
     honoured("compositeEmbedders"),
-    refused("chatCompletions", NO_ROUTE),
+    honoured("chatCompletions"),
     honoured("multimodal"),
     honoured("foreignKeys"),
     honoured("disableDocumentsFetchQueue"),

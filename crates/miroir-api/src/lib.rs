@@ -16,6 +16,7 @@ pub mod locale;
 
 pub mod action;
 pub mod batch;
+pub mod chat;
 pub mod document;
 pub mod edit;
 pub mod export;

@@ -4,6 +4,7 @@
 //! repetition, rules of filterable attributes with their defaults filled in. What depends on
 //! documents or on earlier settings is found out when the task runs, not here.
 
+mod chat;
 mod embedder;
 mod value;
 
@@ -199,7 +200,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "chat",
         verb: Verb::Patch,
         code: Code::InvalidSettingsIndexChat,
-        check: value::chat,
+        check: chat::chat,
     },
 ];
 
@@ -208,12 +209,6 @@ impl Setting {
     #[must_use]
     pub fn from_route(route: &str) -> Option<&'static Self> {
         SETTINGS.iter().find(|setting| setting.route == route)
-    }
-
-    /// The setting exists only behind an experimental flag, which Miroir does not offer.
-    #[must_use]
-    pub fn is_experimental(&self) -> bool {
-        self.name == "chat"
     }
 
     /// Checks the body of this setting's own route; `null` resets. Embedders are checked in form
@@ -270,7 +265,6 @@ pub fn check_settings(
 pub fn reset_all() -> Map<String, Value> {
     SETTINGS
         .iter()
-        .filter(|setting| !setting.is_experimental())
         .map(|setting| (setting.name.to_owned(), Value::Null))
         .collect()
 }
@@ -614,6 +608,6 @@ mod tests {
                 assert_ne!(setting.name, other.name);
             }
         }
-        assert_eq!(reset_all().len(), SETTINGS.len() - 1);
+        assert_eq!(reset_all().len(), SETTINGS.len());
     }
 }

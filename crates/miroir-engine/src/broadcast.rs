@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::features::CHAT_COMPLETIONS;
 use crate::port::NodeRead;
 use crate::reads::ReadKind;
 use crate::scatter::Scatter;
@@ -32,7 +33,14 @@ impl Engine {
         let shared = self.shared();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
-        fetch_settings(shared, &snapshot, entry).await
+        let mut settings = fetch_settings(shared, &snapshot, entry).await?;
+        // Nodes do not have it; it is shown with the feature alone.
+        settings.shift_remove("chat");
+        if self.has_feature(CHAT_COMPLETIONS) {
+            let chat = settings::ChatSetting::of(&entry.record.settings);
+            settings.insert("chat".to_owned(), chat.view());
+        }
+        Ok(settings)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The handle the edges call; cheap to clone.
 
+use crate::chat::ChatKeeper;
 use crate::completer::{Completer, Event};
 use crate::dispatcher::Dispatcher;
 use crate::error::EngineError;
@@ -92,6 +93,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     keeper: Arc<KeyKeeper>,
     hook_keeper: Arc<HookKeeper>,
+    chat_keeper: Arc<ChatKeeper>,
     tasks: TaskTracker,
 }
 
@@ -113,6 +115,7 @@ impl Engine {
         let keeper = Arc::new(KeyKeeper::load(ports.api_keys.clone()).await?);
         let hook_keeper = HookKeeper::load(ports.instance.clone(), config.webhook.clone()).await?;
         let hook_keeper = Arc::new(hook_keeper);
+        let chat_keeper = Arc::new(ChatKeeper::load(&*ports.store).await?);
         let cluster = match ports.store.load_fact(CLUSTER_FACT).await? {
             Some(Value::String(uid)) => uid,
             _ => {
@@ -153,6 +156,7 @@ impl Engine {
             shared: shared.clone(),
             keeper,
             hook_keeper: hook_keeper.clone(),
+            chat_keeper,
             tasks: TaskTracker::new(),
         };
         let (events, event_receiver) = mpsc::unbounded_channel();
@@ -292,6 +296,10 @@ impl Engine {
 
     pub(crate) fn hook_keeper(&self) -> &HookKeeper {
         &self.hook_keeper
+    }
+
+    pub(crate) fn chat_keeper(&self) -> &ChatKeeper {
+        &self.chat_keeper
     }
 
     pub(crate) fn shared_arc(&self) -> Arc<Shared> {

@@ -41,6 +41,9 @@ const LASTING_WORDS: [&str; 3] = ["edit", "composite embedders", "multimodal"];
 /// Lets templates be rendered.
 pub const RENDER_ROUTE: &str = "renderRoute";
 
+/// Opens the routes of chats and the setting `chat`; Miroir's own, so no node is told.
+pub const CHAT_COMPLETIONS: &str = "chatCompletions";
+
 /// Opens the route that shows the documents of a waiting task; Miroir's own, so no node is told.
 pub const TASK_DOCUMENTS: &str = "getTaskDocumentsRoute";
 

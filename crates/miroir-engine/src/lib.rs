@@ -12,6 +12,7 @@
 //! end, whatever crashes; readers see one immutable snapshot; what changes has one owner.
 
 pub mod bell;
+pub mod chat;
 pub mod convoy;
 pub mod coordination;
 pub mod engine;

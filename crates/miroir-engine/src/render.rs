@@ -7,6 +7,7 @@
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::features::CHAT_COMPLETIONS;
 use crate::port::{NodeError, NodeRead};
 use crate::reads::ReadKind;
 use crate::scatter::Scatter;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use miroir_core::cover::CoverPart;
 use miroir_core::hash::{document_hash, shard_of};
 use miroir_core::id::{IndexUid, ShardId};
-use miroir_core::settings::{guarded_value, revealed_value};
+use miroir_core::settings::{ChatSetting, guarded_value, revealed_value};
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
 
@@ -30,8 +31,14 @@ impl Engine {
     /// [`EngineError::Unavailable`].
     pub async fn render(&self, mut body: Value) -> Result<Value, EngineError> {
         let snapshot = self.shared().snapshot.load_full();
-        let template_entry = named_index(&snapshot, &body, "template")?;
-        let input_entry = named_index(&snapshot, &body, "input")?;
+        let has_chats = self.has_feature(CHAT_COMPLETIONS);
+        let mut template_entry = named_index(&snapshot, &body, "template", has_chats)?;
+        let input_entry = named_index(&snapshot, &body, "input", has_chats)?;
+        if has_chats && let Some(inline) = chat_template(&body, template_entry) {
+            // Nodes do not have it.
+            body["template"] = inline;
+            template_entry = None;
+        }
         let id = body.pointer("/input/id").and_then(Value::as_str);
         let id = id.map(str::to_owned);
         for (part, entry) in [("template", template_entry), ("input", input_entry)] {
@@ -130,6 +137,7 @@ fn named_index<'s>(
     snapshot: &'s Snapshot,
     body: &Value,
     part: &str,
+    has_chats: bool,
 ) -> Result<Option<&'s IndexEntry>, EngineError> {
     let name = body.get(part).and_then(|part| part.get("indexUid"));
     let Some(uid) = name
@@ -143,8 +151,10 @@ fn named_index<'s>(
     }
     let start = match part {
         "input" => "Cannot open index",
-        _ if names_template(body) => "error while fetching template: cannot open index",
-        // The other template that indexes have belongs to a feature that is off, which is said first.
+        _ if names_template(body) || (has_chats && is_of_chat(body)) => {
+            "error while fetching template: cannot open index"
+        }
+        // Other templates that indexes have belong to features that are off, which is said first.
         _ => return Ok(None),
     };
     Err(EngineError::Client {
@@ -160,6 +170,27 @@ fn names_template(body: &Value) -> bool {
         kind,
         Some("documentTemplate" | "indexingFragment" | "searchFragment")
     )
+}
+
+fn is_of_chat(body: &Value) -> bool {
+    body.pointer("/template/kind") == Some(&json!("chatDocumentTemplate"))
+}
+
+/// The template by which an LLM is shown documents of an index, as one that is given with the
+/// request; `None` for another template, or where the request says more, which is wrong.
+fn chat_template(body: &Value, entry: Option<&IndexEntry>) -> Option<Value> {
+    let entry = entry.filter(|_| is_of_chat(body))?;
+    let mut members = body.get("template")?.as_object()?.keys();
+    if !members.all(|name| {
+        matches!(
+            name.as_str(),
+            "kind" | "indexUid" | "documentTemplateMaxBytes"
+        )
+    }) {
+        return None;
+    }
+    let setting = ChatSetting::of(&entry.record.settings);
+    Some(json!({"kind": "inlineDocumentTemplate", "inline": setting.template}))
 }
 
 /// A template that was fetched from an index, as one that is given with the request.

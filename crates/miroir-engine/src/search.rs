@@ -10,7 +10,7 @@ use crate::port::NodeRead;
 use crate::reads::{PartialPolicy, ReadKind};
 use crate::refusal::plan_error;
 use crate::scatter::{Gathered, PartAnswer, Scatter};
-use crate::state::{IndexEntry, Shared};
+use crate::state::{IndexEntry, Shared, Snapshot};
 use bytes::Bytes;
 use miroir_core::cover::CoverPart;
 use miroir_core::id::{IndexUid, ShardId};
@@ -69,30 +69,11 @@ impl Engine {
             Found::Turn(turn) => {
                 shared.metrics.note_cache(false);
                 planned = Some(shared.ports.clock.monotonic());
-                let answered = match plan {
-                    Planned::Mixed(plan) => {
-                        Box::pin(search_mixed(&asker, &request, &plan, &mut nodes)).await?
-                    }
-                    Planned::Plain(plan) => {
-                        let before = shared.ports.clock.monotonic();
-                        let plan = Box::pin(asker.embedded(&request, *plan)).await?;
-                        let counted = Box::pin(asker.by_frequency(&request)).await;
-                        nodes += shared.ports.clock.monotonic().saturating_sub(before);
-                        match counted {
-                            Some((template, node_count)) => Merged {
-                                template,
-                                node_count,
-                                missing: Vec::new(),
-                            },
-                            None => Box::pin(scatter_search(&asker, &plan, &mut nodes)).await?,
-                        }
-                    }
-                };
                 let Merged {
                     template,
                     node_count,
                     missing,
-                } = answered;
+                } = ask_nodes(&asker, &request, plan, &mut nodes).await?;
                 let template = Arc::new(template);
                 // What lacks shards is nobody else's answer.
                 if missing.is_empty() {
@@ -124,6 +105,56 @@ impl Engine {
                 merge: ended.saturating_sub(planned).saturating_sub(nodes),
             },
         })
+    }
+}
+
+/// The whole answer of an index to a search, which is kept for nobody else.
+pub(crate) async fn answer_once(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    entry: &IndexEntry,
+    request: &SearchRequest,
+) -> Result<Vec<u8>, EngineError> {
+    let asker = Asker {
+        shared,
+        snapshot,
+        entry,
+        affinity: affinity(&entry.record.uid, request),
+        is_partial: false,
+    };
+    let started = shared.ports.clock.monotonic();
+    let plan = plan_of(request, entry)?;
+    let merged = ask_nodes(&asker, request, plan, &mut Duration::default()).await?;
+    let mut body = Vec::new();
+    let request_uid = uuid::Uuid::now_v7().to_string();
+    let took = elapsed_ms(shared, started);
+    merged.template.write(&mut body, took, &request_uid);
+    Ok(body)
+}
+
+/// Asks the nodes as the plan says; adds the time that they took.
+async fn ask_nodes(
+    asker: &Asker<'_>,
+    request: &SearchRequest,
+    plan: Planned,
+    nodes: &mut Duration,
+) -> Result<Merged, EngineError> {
+    let plan = match plan {
+        Planned::Mixed(plan) => return Box::pin(search_mixed(asker, request, &plan, nodes)).await,
+        Planned::Plain(plan) => plan,
+    };
+    let clock = &asker.shared.ports.clock;
+    let before = clock.monotonic();
+    let plan = Box::pin(asker.embedded(request, *plan)).await?;
+    let counted = Box::pin(asker.by_frequency(request)).await;
+    *nodes += clock.monotonic().saturating_sub(before);
+    match counted {
+        Some((template, node_count)) => Ok(Merged {
+            template,
+            node_count,
+            missing: Vec::new(),
+        }),
+        None => Box::pin(scatter_search(asker, &plan, nodes)).await,
     }
 }
 

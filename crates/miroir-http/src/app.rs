@@ -5,6 +5,7 @@ use crate::feature::Features;
 use crate::gate::{Gate, GateLimits};
 use crate::logs::LogControl;
 use miroir_engine::Engine;
+use miroir_engine::chat::port::LlmClient;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub struct Options {
     pub features: Features,
     /// The logs of this process, if they can be changed and followed.
     pub logs: Option<Arc<dyn LogControl>>,
+    /// Who asks LLMs; without it chats can be set up and not held.
+    pub llm: Option<Arc<dyn LlmClient>>,
     /// How many searches run and wait at once.
     pub searches: GateLimits,
     /// How many payloads are taken in and wait at once.
@@ -37,6 +40,7 @@ impl Default for Options {
             http_payload_size_limit: Self::HTTP_PAYLOAD_SIZE_LIMIT_DEFAULT,
             features: Features::default(),
             logs: None,
+            llm: None,
             searches: GateLimits::for_searches(1, 1),
             uploads: GateLimits::UPLOADS,
         }

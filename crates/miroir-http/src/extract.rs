@@ -11,6 +11,7 @@ use crate::body::BodyReader;
 use crate::content_type::check_json;
 use crate::error::ApiError;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request};
+use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use miroir_api::document::{Addition, DocumentListing, DocumentView};
@@ -155,6 +156,24 @@ impl FromRequest<AppState> for JsonBody {
         let reader = BodyReader::new(&parts.headers, body, app.options.http_payload_size_limit)?;
         let (bytes, _place) = reader.collect(&app.large_bodies).await?;
         Ok(Self(parse_json(&bytes)?))
+    }
+}
+
+/// The body of a JSON route, not read yet.
+pub(crate) struct JsonBytes(pub(crate) Bytes);
+
+impl FromRequest<AppState> for JsonBytes {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        check_json(&parts.headers)?;
+        let reader = BodyReader::new(&parts.headers, body, app.options.http_payload_size_limit)?;
+        let (bytes, _place) = reader.collect(&app.large_bodies).await?;
+        if bytes.is_empty() {
+            return Err(missing_payload("json").into());
+        }
+        Ok(Self(bytes))
     }
 }
 

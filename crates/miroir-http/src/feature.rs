@@ -3,8 +3,10 @@
 //! Both the configuration and `PATCH /experimental-features` switch them on; one place asks.
 
 use crate::app::App;
+use miroir_api::chat::not_enabled;
 use miroir_api::error::{Code, ResponseError};
 use miroir_api::feature::view;
+use miroir_engine::features::CHAT_COMPLETIONS;
 use serde_json::Value;
 
 /// Which experimental features are on from the start.
@@ -39,6 +41,18 @@ pub(crate) fn shown(app: &App) -> Value {
         }
     }
     view(&switched)
+}
+
+/// Refuses what needs chats while they are off.
+///
+/// # Errors
+/// They are off.
+pub(crate) fn check_chats(app: &App, asked: &str) -> Result<(), ResponseError> {
+    if app.engine.has_feature(CHAT_COMPLETIONS) {
+        Ok(())
+    } else {
+        Err(not_enabled(asked))
+    }
 }
 
 impl Feature {

@@ -10,6 +10,7 @@
 mod app;
 mod auth;
 mod body;
+mod chat;
 mod content_type;
 mod convert;
 mod cors;

@@ -122,6 +122,10 @@ const LOGS: &str = "Of the proxy, not of the nodes; `mode: profile` is refused."
 const EDIT: &str = "Functions that declare `fn` or a variable `doc` are refused.";
 const FEATURES: &str = "Those that Miroir cannot honour over several nodes are refused by name.";
 const CANCEL: &str = "Tasks that are on their way to nodes are carried out.";
+const PROMPTS: &str = "The prompts that stand where none is set are in Miroir's own words.";
+const CHATS: &str = "Miroir itself talks to the LLM, and searches all nodes. Of a field with more \
+                     than 3,000 values on a node, the LLM may be told others than the most \
+                     frequent ones.";
 const REMOTE: &str = "Without `remote`: Miroir itself joins the nodes.";
 
 const NETWORK: Feature = Feature {
@@ -133,11 +137,6 @@ const TASK_COMPACTION: Feature = Feature {
     name: "task queue compaction route",
     link: "https://github.com/orgs/meilisearch/discussions/883",
     reason: "The log reuses its space by itself.",
-};
-const CHATS: Feature = Feature {
-    name: "chat completions",
-    link: "https://github.com/orgs/meilisearch/discussions/835",
-    reason: "A chat searches one node.",
 };
 const RULES: Feature = Feature {
     name: "dynamic search rules",
@@ -207,13 +206,13 @@ fn table() -> Vec<Route> {
     same("POST", "/logs/stream", Action::MetricsGet).but(LOGS),
     same("DELETE", "/logs/stream", Action::MetricsGet),
     same("POST", "/logs/stderr", Action::MetricsGet).but(LOGS),
-    off("GET", "/chats", Action::ChatsGet, &CHATS, "listing the chats"),
-    off("GET", "/chats/{id}", Action::ChatsGet, &CHATS, "displaying a chat"),
-    off("DELETE", "/chats/{id}", Action::ChatsDelete, &CHATS, "deleting a chat"),
-    off("GET", "/chats/{id}/settings", Action::ChatsSettingsGet, &CHATS, "using the /chats/settings route"),
-    off("PATCH", "/chats/{id}/settings", Action::ChatsSettingsUpdate, &CHATS, "using the /chats/settings route"),
-    off("DELETE", "/chats/{id}/settings", Action::ChatsSettingsUpdate, &CHATS, "using the /chats/settings route"),
-    off("POST", "/chats/{id}/chat/completions", Action::ChatCompletions, &CHATS, "using the /chats chat completions route"),
+    same("GET", "/chats", Action::ChatsGet),
+    same("GET", "/chats/{id}", Action::ChatsGet),
+    same("DELETE", "/chats/{id}", Action::ChatsDelete),
+    same("GET", "/chats/{id}/settings", Action::ChatsSettingsGet),
+    same("PATCH", "/chats/{id}/settings", Action::ChatsSettingsUpdate).but(PROMPTS),
+    same("DELETE", "/chats/{id}/settings", Action::ChatsSettingsUpdate),
+    same("POST", "/chats/{id}/chat/completions", Action::ChatCompletions).but(CHATS),
     off("POST", "/dynamic-search-rules", Action::DynamicSearchRulesGet, &RULES, "Calling the `POST /dynamic-search-rules` route"),
     off("DELETE", "/dynamic-search-rules", Action::DynamicSearchRulesDelete, &RULES, "Using the `/dynamic-search-rules` routes"),
     off("GET", "/dynamic-search-rules/{id}", Action::DynamicSearchRulesGet, &RULES, "Calling the `GET /dynamic-search-rules/{:ruleUid}` route"),
@@ -273,15 +272,11 @@ pub(crate) fn all() -> Vec<Route> {
             (verb, Action::SettingsUpdate),
             ("DELETE", Action::SettingsUpdate),
         ] {
-            let state = match (setting.name, method) {
-                ("chat", "PATCH") => State::Off(&CHATS, "setting `chat` in the index settings"),
-                _ => State::Same,
-            };
             routes.push(Route {
                 method,
                 path: format!("/indexes/{{uid}}/settings/{}", setting.route).into(),
                 need: Some(Need::One(action)),
-                state,
+                state: State::Same,
                 note: "",
             });
         }

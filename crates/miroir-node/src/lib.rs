@@ -4,8 +4,8 @@
 //! `http` sends them over kept connections, `error` tells whose fault a failure is and whether
 //! the node may have done what was asked.
 //!
-//! [`HttpHookClient`] calls webhooks, [`HttpRemoteClient`] other instances, the targets of exports;
-//! [`IpPolicy`] says at which addresses those may be, [`Roots`] who may vouch for them.
+//! [`HttpHookClient`] calls webhooks, [`HttpRemoteClient`] other instances, the targets of exports,
+//! [`HttpLlmClient`] the LLMs of chats; [`IpPolicy`] says at which addresses those may be, [`Roots`] who may vouch for them.
 //!
 //! **Law:** a write is sent at most once for each call. What cannot be known to have stayed here is
 //! [`NodeError::UnknownOutcome`](miroir_engine::port::NodeError::UnknownOutcome); only reads are
@@ -17,6 +17,7 @@ mod error;
 mod hook;
 mod http;
 mod kept;
+mod llm;
 mod nodes;
 mod policy;
 mod remote;
@@ -26,6 +27,7 @@ mod tasks;
 
 pub use client::HttpNodeClient;
 pub use hook::HttpHookClient;
+pub use llm::HttpLlmClient;
 pub use nodes::NodeAddress;
 pub use policy::IpPolicy;
 pub use remote::HttpRemoteClient;

@@ -152,7 +152,7 @@ impl RemoteClient for HttpRemoteClient {
 }
 
 /// What Meilisearch says of an address it may not call.
-const REJECTED: &str = "Rejected IP";
+pub(crate) const REJECTED: &str = "Rejected IP";
 
 fn never(cause: String) -> RemoteFailure {
     RemoteFailure {
@@ -192,9 +192,18 @@ fn is_rejected(error: &hyper_util::client::legacy::Error) -> bool {
 
 /// The system's resolver, less the addresses that may not be called.
 #[derive(Debug, Clone)]
-struct Resolver {
+pub(crate) struct Resolver {
     inner: GaiResolver,
     policy: Arc<IpPolicy>,
+}
+
+impl Resolver {
+    pub(crate) fn new(policy: Arc<IpPolicy>) -> Self {
+        Self {
+            inner: GaiResolver::new(),
+            policy,
+        }
+    }
 }
 
 impl Service<Name> for Resolver {

@@ -11,7 +11,9 @@ use miroir_engine::state::{Config as EngineConfig, NodeSpec, Ports};
 use miroir_engine::topology::discover::{Discovery, Resolver};
 use miroir_engine::webhooks::Webhook;
 use miroir_http::{Features, Options, TlsServer, Transport};
-use miroir_node::{HttpHookClient, HttpNodeClient, HttpRemoteClient, NodeAddress, Roots};
+use miroir_node::{
+    HttpHookClient, HttpLlmClient, HttpNodeClient, HttpRemoteClient, NodeAddress, Roots,
+};
 use miroir_store::{FileDumps, FileSnapshots};
 use std::fmt;
 use std::net::SocketAddr;
@@ -92,6 +94,7 @@ pub(crate) async fn start(config: &Config) -> anyhow::Result<Running> {
             logs_route: config.has_logs_route,
         },
         logs: telemetry::control(),
+        llm: Some(Arc::new(llm_client(config)?)),
         searches: config.transport.searches,
         uploads: config.transport.uploads,
     };
@@ -156,9 +159,7 @@ pub(crate) async fn open_engine(config: &Config) -> anyhow::Result<Engine> {
             config.data_dir.display()
         )
     })?;
-    let roots = Roots::new(config.extra_roots.as_deref()).map_err(|error| {
-        anyhow::anyhow!("the authorities of `extra_roots` are unusable: {error}")
-    })?;
+    let roots = roots(config)?;
     let hooks = HttpHookClient::new(config.webhook_ips.clone(), &roots);
     let remotes = HttpRemoteClient::new(config.allowed_ips.clone(), &roots);
     let ports = Ports {
@@ -176,6 +177,19 @@ pub(crate) async fn open_engine(config: &Config) -> anyhow::Result<Engine> {
     Engine::start(ports, engine_config(config)?)
         .await
         .context("the proxy cannot start from what its store holds")
+}
+
+/// What talks to the LLMs of chats.
+fn llm_client(config: &Config) -> anyhow::Result<HttpLlmClient> {
+    Ok(HttpLlmClient::new(
+        config.allowed_ips.clone(),
+        &roots(config)?,
+    ))
+}
+
+fn roots(config: &Config) -> anyhow::Result<Roots> {
+    Roots::new(config.extra_roots.as_deref())
+        .map_err(|error| anyhow::anyhow!("the authorities of `extra_roots` are unusable: {error}"))
 }
 
 /// What talks to the nodes.

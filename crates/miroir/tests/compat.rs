@@ -458,6 +458,11 @@ fn batches_webhooks_and_features_that_are_off_answer_as_on_one_meilisearch() {
 }
 
 #[test]
+fn chats_are_set_up_as_on_one_meilisearch() {
+    check(&["chats"]);
+}
+
+#[test]
 fn bodies_that_are_none_are_refused_as_by_one_meilisearch() {
     check(&["malformed"]);
 }

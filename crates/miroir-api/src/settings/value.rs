@@ -1,6 +1,6 @@
 //! The form of each setting but the embedders.
 
-use crate::error::{Code, ResponseError};
+use crate::error::ResponseError;
 use crate::locale::check_locales;
 use crate::validate::At;
 use serde_json::{Map, Value, json};
@@ -36,15 +36,6 @@ pub(super) fn boolean(at: &At<'_>, value: &Value) -> Checked {
 pub(super) fn positive_integer(at: &At<'_>, value: &Value) -> Checked {
     at.positive_integer(value)?;
     Ok(value.clone())
-}
-
-/// The chat of an index, behind an experimental flag that Miroir does not offer.
-pub(super) fn chat(_at: &At<'_>, _value: &Value) -> Checked {
-    Err(ResponseError::new(
-        Code::FeatureNotEnabled,
-        "setting `chat` in the index settings requires enabling the `chat completions` \
-         experimental feature. See https://github.com/orgs/meilisearch/discussions/835",
-    ))
 }
 
 /// Fields that name documents of other indexes. Whether they may be set is asked elsewhere.

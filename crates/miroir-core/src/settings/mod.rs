@@ -20,6 +20,7 @@
 //!
 //! Settings that are not named here pass as they are, so a newer node's work too.
 
+mod chat;
 mod embedders;
 mod features;
 mod kept;
@@ -27,6 +28,7 @@ mod node;
 mod read;
 mod template;
 
+pub use chat::{CHAT_TEMPLATE, ChatSetting, is_searchable};
 pub use features::{FilterFeatures, facet_search_refusal, filter_features};
 pub use kept::take_masked_secrets;
 pub use node::{from_node_settings, initial_node_settings, recover_logical, to_node_settings};

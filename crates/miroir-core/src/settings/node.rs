@@ -34,8 +34,8 @@ pub fn to_node_settings(patch: &Settings, logical: &Settings, facts: &SettingsFa
             sent.insert("faceting".to_owned(), faceting(logical, facts));
         }
         let (name, value) = match name.as_str() {
-            // Miroir itself puts foreign documents in, for a node has only some of them. The chat can
-            // only be reset, which changes nothing. Older nodes know neither.
+            // Miroir itself puts foreign documents in, for a node has only some of them, and holds the
+            // chats. Older nodes know neither.
             "displayedAttributes" | "faceting" | "chat" | "foreignKeys" => continue,
             "filterableAttributes" | "distinctAttribute" => {
                 ("filterableAttributes", filterable(logical, facts))

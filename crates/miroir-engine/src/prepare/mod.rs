@@ -542,6 +542,9 @@ impl Preparer {
         let empty = Map::new();
         let patch = patch.as_object().unwrap_or(&empty);
         let merged = settings::merge_patch(&index.record.settings, patch);
+        if let Some(error) = crate::chat::check_template(uid.as_str(), patch, &merged) {
+            return Ok(self.refuse_settings(uid, task, error, changes));
+        }
         let node_patch = settings::to_node_settings(patch, &merged, &facts);
         let before = std::mem::replace(&mut index.record.settings, merged);
         let step = SettingsStep {
@@ -571,6 +574,30 @@ impl Preparer {
         prepared.effect = Effect::Put(Box::new(index.record.clone()));
         prepared.changes = changes;
         Ok(prepared)
+    }
+
+    /// Settings that Miroir itself refuses. An index that they were to make is there all the same,
+    /// with default settings.
+    fn refuse_settings(
+        &self,
+        uid: &IndexUid,
+        task: &TaskRecord,
+        error: Value,
+        mut changes: Vec<Change>,
+    ) -> Prepared {
+        let (false, Some(index)) = (changes.is_empty(), self.indexes.get(uid)) else {
+            return self.nothing(uid, task, Some(error));
+        };
+        changes.push(Change::PutIndex(Box::new(index.record.clone())));
+        let refused = PlannedEntry {
+            error: Some(error),
+            ..bare(task)
+        };
+        let mut prepared = self.broadcast(index, Work::CreateIndex, vec![refused]);
+        prepared.plan.creation = Some(self.creation(&index.record));
+        prepared.effect = Effect::Put(Box::new(index.record.clone()));
+        prepared.changes = changes;
+        prepared
     }
 
     fn broadcast(&self, index: &PlannedIndex, work: Work, entries: Vec<PlannedEntry>) -> Prepared {

@@ -1,6 +1,7 @@
 //! The routes of the Meilisearch API, one resource a file.
 
 mod batches;
+mod chats;
 mod documents;
 mod dumps;
 mod facet_search;
@@ -57,6 +58,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .merge(logs::routes())
         .merge(dumps::routes())
         .merge(render::routes())
+        .merge(chats::routes())
 }
 
 /// Appends a write to the log and answers with its task.

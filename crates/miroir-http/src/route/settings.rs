@@ -5,12 +5,14 @@ use crate::app::{App, AppState};
 use crate::convert::setting_of;
 use crate::error::ApiError;
 use crate::extract::{Index, JsonBody, Permit};
+use crate::feature::check_chats;
 use crate::foreign;
 use crate::response::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
+use miroir_api::error::ResponseError;
 use miroir_api::settings::{
     EMBEDDERS, OpenFeatures, SETTINGS, Setting, Verb, check_embedders, check_settings, reset_all,
 };
@@ -23,35 +25,23 @@ use serde_json::{Map, Value, json};
 pub(super) fn routes() -> Router<AppState> {
     let whole = get(show_all).patch(change_all).delete(reset_whole);
     let mut router = Router::new().route("/indexes/{uid}/settings", whole);
-    // An experimental one cannot be set, which is refused among the unsupported routes: what is
-    // shown of it is what it is from the start, and a reset is a task that changes nothing.
-    for setting in SETTINGS.iter().filter(|setting| setting.is_experimental()) {
-        let path = format!("/indexes/{{uid}}/settings/{}", setting.route);
-        let show = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {
-            app.engine.index(&uid)?;
-            Ok::<_, ApiError>(Json(untouched_chat()))
-        };
-        let remove = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {
-            accept(&app.engine, reset(uid, single(setting, Value::Null))).await
-        };
-        router = router.route(&path, get(show).delete(remove));
-    }
-    for setting in SETTINGS.iter().filter(|setting| !setting.is_experimental()) {
+    for setting in SETTINGS {
         let path = format!("/indexes/{{uid}}/settings/{}", setting.route);
         router = router.route(&path, sub_route(setting));
     }
     router
 }
 
-/// The chat of an index, which nobody has set.
-fn untouched_chat() -> Value {
-    json!({
-        "description": "",
-        "documentTemplate": "{% for field in fields %}{% if field.is_searchable and \
-            field.value != nil %}{{ field.name }}: {{ field.value }}\n{% endif %}{% endfor %}",
-        "documentTemplateMaxBytes": 400,
-        "searchParameters": {},
-    })
+/// How an index is described to an LLM, which needs a feature to be changed.
+const CHAT: &str = "chat";
+
+/// Refuses a change of a setting whose feature is off; a reset needs none.
+fn check_features(app: &App, settings: &Map<String, Value>) -> Result<(), ResponseError> {
+    foreign::check_setting(app, settings)?;
+    match settings.get(CHAT) {
+        None | Some(Value::Null) => Ok(()),
+        Some(_) => check_chats(app, "setting `chat` in the index settings"),
+    }
 }
 
 async fn show_all(
@@ -70,7 +60,7 @@ async fn change_all(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let settings = check_settings(&body, open_features(&app))?;
-    foreign::check_setting(&app, &settings)?;
+    check_features(&app, &settings)?;
     check_all_embedders(&app, settings.get(EMBEDDERS)).await?;
     accept(&app.engine, change(&permit, uid, settings)).await
 }
@@ -85,6 +75,10 @@ async fn reset_whole(
 
 fn sub_route(setting: &'static Setting) -> MethodRouter<AppState> {
     let show = async |_: Permit, Index(uid): Index, State(app): State<AppState>| {
+        if setting.name == CHAT {
+            // Shown also while its feature is off.
+            return Ok(Json(app.engine.chat_setting(&uid)?.view()));
+        }
         let settings = app.engine.settings(&uid).await?;
         // What is not shown of an index without any is an empty list.
         let shown = match setting_of(settings, setting.name) {
@@ -98,7 +92,7 @@ fn sub_route(setting: &'static Setting) -> MethodRouter<AppState> {
                         State(app): State<AppState>,
                         JsonBody(body): JsonBody| {
         let settings = single(setting, setting.check(&body, open_features(&app))?);
-        foreign::check_setting(&app, &settings)?;
+        check_features(&app, &settings)?;
         check_all_embedders(&app, settings.get(EMBEDDERS)).await?;
         accept(&app.engine, change(&permit, uid, settings)).await
     };

@@ -5,6 +5,7 @@ mod support;
 
 mod access;
 mod batches;
+mod chats;
 mod documents;
 mod indexes;
 mod keys;

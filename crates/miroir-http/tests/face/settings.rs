@@ -46,7 +46,9 @@ async fn a_change_of_settings_is_a_task_with_what_was_sent() {
 #[tokio::test]
 async fn every_setting_has_its_sub_route_with_its_verb() {
     let face = Face::open().await;
-    for setting in SETTINGS.iter().filter(|setting| !setting.is_experimental()) {
+    let chats = json!({"chatCompletions": true});
+    face.json("PATCH", "/experimental-features", chats).await;
+    for setting in SETTINGS {
         let path = format!("/indexes/a/settings/{}", setting.route);
         let (right, wrong) = match setting.verb {
             Verb::Put => ("PUT", "PATCH"),

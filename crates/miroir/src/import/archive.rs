@@ -100,6 +100,24 @@ impl Unpacked {
         Ok(names)
     }
 
+    /// The names of the JSON files in `path` without their ending, in order.
+    pub(super) fn json_files(&self, path: &str) -> anyhow::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.path(path)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name().into_string().unwrap_or_default();
+            if let Some(name) = name.strip_suffix(".json") {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
     fn path(&self, path: &str) -> PathBuf {
         self.folder.path().join(path)
     }

@@ -13,6 +13,7 @@ use anyhow::{Context, bail, ensure};
 use archive::Unpacked;
 use bytes::Bytes;
 use documents::{Limits, Pieces};
+use miroir_api::chat::workspace::Workspace;
 use miroir_api::feature::FEATURES;
 use miroir_core::id::{IndexUid, TaskUid};
 use miroir_core::task::{AdditionMethod, Operation, TaskFilter, TaskStatus};
@@ -25,6 +26,7 @@ use miroir_engine::port::{Payload, TaskQuery, TaskRecord};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -168,7 +170,6 @@ impl Import<'_> {
             self.enqueue(&line).await?;
         }
         self.engine.set_open_import(false).await?;
-        self.unsupported_parts()?;
         Ok(self.report)
     }
 
@@ -192,10 +193,18 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// What of the dump has no place in Miroir is told, not lost silently.
-    fn unsupported_parts(&self) -> anyhow::Result<()> {
-        if !self.dump.folders("chat-completions-settings")?.is_empty() {
-            tracing::warn!("the dump's chat workspaces are not imported");
+    /// The workspaces of chats.
+    async fn chats(&self) -> anyhow::Result<()> {
+        const FOLDER: &str = "chat-completions-settings";
+        for uid in self.dump.json_files(FOLDER)? {
+            let text = self.dump.text(&format!("{FOLDER}/{uid}.json"))?;
+            let workspace: Workspace = serde_json::from_str(&text.unwrap_or_default())
+                .with_context(|| format!("the chat workspace `{uid}` cannot be read"))?;
+            let adopt = |_| Ok::<_, Infallible>(Some(workspace));
+            match self.engine.change_workspace(&uid, adopt).await? {
+                Ok(()) => {}
+                Err(never) => match never {},
+            }
         }
         Ok(())
     }
@@ -294,7 +303,7 @@ impl Import<'_> {
         // Before any settings, which may need them on the nodes.
         self.engine.switch_features(honoured.clone()).await?;
         self.features = honoured;
-        Ok(())
+        self.chats().await
     }
 
     // -----------------------------------------------------------------------------------------

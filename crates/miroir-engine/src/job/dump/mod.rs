@@ -20,7 +20,8 @@ use crate::state::{IndexEntry, Shared};
 use bytes::Bytes;
 use miroir_api::task::format_date;
 use miroir_api::version::MEILISEARCH_VERSION;
-use miroir_core::id::TaskUid;
+use miroir_core::id::{IndexUid, TaskUid};
+use miroir_core::settings::ChatSetting;
 use miroir_core::task::{Operation, TaskStatus};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -67,6 +68,7 @@ pub(super) async fn run(shared: &Shared, task: &TaskRecord) -> Result<Value, Fai
     shared.step("dump.begun").await;
     dump.keys().await?;
     dump.switches().await?;
+    dump.chats().await?;
     dump.tasks(task).await?;
     dump.folder("indexes").await?;
     let snapshot = shared.snapshot.load_full();
@@ -177,6 +179,21 @@ impl Dump<'_> {
             .collect();
         self.file("webhooks.json", &json!({ "webhooks": hooks }))
             .await?;
+        Ok(())
+    }
+
+    /// The workspaces of chats, with their keys. One whose name can be no file's is left out.
+    async fn chats(&mut self) -> Result<(), Failure> {
+        let workspaces = crate::chat::load(&*self.shared.ports.store).await?;
+        self.folder("chat-completions-settings").await?;
+        for (uid, workspace) in &workspaces {
+            if IndexUid::new(&**uid).is_err() {
+                tracing::warn!(uid, "a chat workspace of this name cannot be dumped");
+                continue;
+            }
+            let file = format!("chat-completions-settings/{uid}.json");
+            self.file(&file, &json!(**workspace)).await?;
+        }
         Ok(())
     }
 
@@ -309,7 +326,11 @@ impl Dump<'_> {
         });
         self.file(&format!("{folder}/metadata.json"), &metadata)
             .await?;
-        let settings = settings::revealed(self.shared, entry).await?;
+        let mut settings = settings::revealed(self.shared, entry).await?;
+        if record.settings.contains_key("chat") {
+            let chat = ChatSetting::of(&record.settings);
+            settings.insert("chat".to_owned(), chat.view());
+        }
         let embedders = settings::fragment_embedders(&settings);
         self.file(&format!("{folder}/settings.json"), &Value::Object(settings))
             .await?;
