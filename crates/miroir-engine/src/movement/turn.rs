@@ -44,9 +44,8 @@ pub(crate) enum Turn {
     Drop(u64, Group),
     /// The index is at rest, and these nodes have all of it.
     Settle(u64, Group, Vec<NodeId>),
-    /// What was removed is to be forgotten. If nodes are named, not before the index is at rest and
-    /// they have all of it.
-    Clear(u64, Group, Vec<NodeId>),
+    /// What was removed is to be forgotten.
+    Clear(u64, Group),
     /// What lies beside and is no group's any more is to be forgotten, once it is removed.
     Sweep(PhysicalIndex),
     /// Take nodes into the cluster.
@@ -78,7 +77,6 @@ impl Turn {
             Self::Join(_, group) | Self::Switch(_, group) | Self::Settle(_, group, _) => {
                 Some(&group.index)
             }
-            Self::Clear(_, group, awaited) if !awaited.is_empty() => Some(&group.index),
             Self::BeginAnew { index, .. } => Some(index),
             _ => None,
         }
@@ -136,7 +134,7 @@ impl Dispatcher {
             | Turn::Withdraw(number, group, _)
             | Turn::Drop(number, group)
             | Turn::Settle(number, group, _)
-            | Turn::Clear(number, group, _) => {
+            | Turn::Clear(number, group) => {
                 let known = group.revision - u64::from(matches!(turn, Turn::Note(..)));
                 if !self.shared.movement.is_at(*number, known) {
                     return Ok(Some(Answer::Gone));
@@ -154,12 +152,7 @@ impl Dispatcher {
                         let is_level = self.are_level(&group.index, nodes).await?;
                         Ok(is_level.then_some(Answer::Done))
                     }
-                    Turn::Clear(_, _, awaited) => {
-                        if !awaited.is_empty() && !self.are_level(&group.index, awaited).await? {
-                            return Ok(None);
-                        }
-                        self.clear(*number, group).await
-                    }
+                    Turn::Clear(..) => self.clear(*number, group).await,
                     _ => self.note(*number, group.clone()).await,
                 }
             }
@@ -176,11 +169,12 @@ impl Dispatcher {
             let text = format!("movement {} is under way", header.id);
             return Ok(Some(Answer::Refused(text)));
         }
-        if let Some(reshard) = self.shared.reshards.copying()
+        if let Some(reshard) = self.shared.reshards.cutting()
             && !moves.is_empty()
         {
             let text = format!(
-                "index {} is being re-sharded: wait for its end, or cancel it",
+                "index `{0}` is being re-sharded: shards move when searches use its new shards, or it \
+                 is cancelled (miroir index reshard {0})",
                 reshard.index_uid
             );
             return Ok(Some(Answer::Refused(text)));
@@ -728,6 +722,9 @@ impl Dispatcher {
     }
 
     /// What of these lies beside and is gone from its node, as far as it is known.
+    ///
+    /// Its removal is a batch of its own. What the node is owed behind that says nothing of what lies
+    /// beside, since no batch brings it there: where writes never cease, something always is.
     async fn removed(
         &self,
         index: &PhysicalIndex,
@@ -742,8 +739,8 @@ impl Dispatcher {
             let is_gone = !shared.snapshot.load().nodes.contains_key(node);
             let is_settled = is_gone
                 || !shared.copy.is_awaiting(node, index)
-                    && match shared.copy.owed(shared, node, index).await {
-                        Some(owed) => owed == 0,
+                    && match shared.copy.is_clearing_owed(shared, node, index).await {
+                        Some(is_owed) => !is_owed,
                         None => return Err(EngineError::ShuttingDown),
                     };
             settled.insert(node.clone(), is_settled);

@@ -3,6 +3,7 @@
 
 use super::{After, Board, OPEN_MAX, Reshard, Step};
 use crate::copy::barrier::{Answer, Piece, Served, Unlike, unlike};
+use crate::copy::copier::nobody;
 use crate::copy::read::{Replica, Shown};
 use crate::dispatcher::Dispatcher;
 use crate::error::EngineError;
@@ -52,10 +53,12 @@ pub(crate) enum Turn {
     Create(Reshard),
     /// It stands as given; nothing of the order changes.
     Note(Reshard),
-    /// Copy these documents of the first shard.
+    /// Copy these documents of the shards that are copied now.
     Copy(Reshard, Vec<String>),
     /// Compare these documents at one position, and copy what differs.
     Compare(Reshard, Vec<String>),
+    /// The index is at rest, and the nodes of the twin have all of it.
+    Settle(Reshard),
     /// Exchange the roles.
     Switch(Reshard),
     /// The twin is nobody's any more.
@@ -73,6 +76,7 @@ impl Turn {
             Self::Create(reshard)
             | Self::Copy(reshard, _)
             | Self::Compare(reshard, _)
+            | Self::Settle(reshard)
             | Self::Switch(reshard) => Some(reshard.main()),
             _ => None,
         }
@@ -90,6 +94,7 @@ impl Turn {
             Self::Create(reshard)
             | Self::Copy(reshard, _)
             | Self::Compare(reshard, _)
+            | Self::Settle(reshard)
             | Self::Switch(reshard)
             | Self::Leave(reshard, _)
             | Self::Drop(reshard)
@@ -156,6 +161,7 @@ impl Dispatcher {
             Turn::Note(reshard) => self.note_reshard(reshard.clone(), Vec::new()).await,
             Turn::Copy(reshard, ids) => self.copy_to_twin(reshard, ids).await,
             Turn::Compare(reshard, ids) => self.compare_twin(reshard, ids).await,
+            Turn::Settle(reshard) => self.settle_twin(reshard).await,
             Turn::Switch(reshard) => self.exchange_roles(reshard).await,
             Turn::Leave(reshard, then) => self.detach_twin(reshard, *then).await,
             Turn::Drop(reshard) => self.drop_twin(reshard).await,
@@ -210,11 +216,6 @@ impl Dispatcher {
         if self.board().open().len() >= OPEN_MAX {
             return refused(format!("{OPEN_MAX} re-shards are under way."));
         }
-        if let Some(header) = shared.movement.header()
-            && !header.state.is_final()
-        {
-            return refused("Shards are being moved: wait for the end, or cancel it.");
-        }
         let mut book = self.board().book.lock().clone();
         book.cuts += 1;
         book.begun += 1;
@@ -234,6 +235,7 @@ impl Dispatcher {
             switched_at: None,
             shards: Vec::new(),
             list: None,
+            together: 0,
             offset: 0,
             documents: 0,
             bytes: 0,
@@ -404,12 +406,12 @@ impl Dispatcher {
 
     /// In-sync replicas of a shard that answer.
     fn sources_of(&self, entry: &IndexEntry, shard: ShardId) -> Vec<NodeId> {
-        self.sources(entry, shard, &NodeId::new(""))
+        self.sources(entry, shard, &nobody())
     }
 
     async fn copy_to_twin(&mut self, reshard: &Reshard, ids: &[String]) -> Served {
         let shared = self.shared.clone();
-        let (Some((entry, twin)), Some(shard)) = (self.pair(reshard), reshard.shards.first())
+        let (Some((entry, twin)), [first, others @ ..]) = (self.pair(reshard), reshard.current())
         else {
             return Ok(Some(Answer::Gone));
         };
@@ -417,7 +419,11 @@ impl Dispatcher {
             return Ok(None);
         }
         let mut cause = "no replica is in sync and answers".to_owned();
-        for source in self.sources_of(&entry, *shard) {
+        for source in self.sources_of(&entry, *first) {
+            let mut others = others.iter();
+            if !others.all(|shard| entry.placement.is_on(*shard, &source)) {
+                continue;
+            }
             let replica = Replica {
                 shared: &shared,
                 node: &source,
@@ -477,6 +483,24 @@ impl Dispatcher {
             pieces.push(Piece::new(&node, shards, work));
         }
         Ok(pieces)
+    }
+
+    async fn settle_twin(&mut self, reshard: &Reshard) -> Served {
+        let shared = self.shared.clone();
+        let Some((_, twin)) = self.pair(reshard) else {
+            return Ok(Some(Answer::Gone));
+        };
+        if shared.is_indexing(reshard.main()) {
+            return Ok(None);
+        }
+        for (node, _) in twin.placing.transit.joining() {
+            match shared.copy.owed(&shared, node, reshard.twin()).await {
+                Some(0) => {}
+                Some(_) => return Ok(None),
+                None => return Err(EngineError::ShuttingDown),
+            }
+        }
+        Ok(Some(Answer::Done))
     }
 
     async fn compare_twin(&mut self, reshard: &Reshard, ids: &[String]) -> Served {
