@@ -418,9 +418,10 @@ impl Completer {
             }
             Event::Lags { reply } => drop(reply.send(self.lags())),
             Event::Owed { node, index, reply } => {
-                let owed = self.tallies.values().filter(|tally| {
-                    tally.batch.plan.concerns(&index) && tally.is_owed_by(&node)
-                });
+                let owed = self
+                    .tallies
+                    .values()
+                    .filter(|tally| tally.batch.plan.concerns(&index) && tally.is_owed_by(&node));
                 let _ = reply.send(owed.count());
             }
             Event::ClearingOwed { node, index, reply } => {

@@ -33,8 +33,11 @@
 //!   is gone, and says so.
 
 mod api;
+mod leave;
 mod plan;
+mod roles;
 pub(crate) mod turn;
+mod twin;
 mod verify;
 pub(crate) mod worker;
 

@@ -57,7 +57,8 @@ impl Engine {
             plan.refusals.push(text.into());
         }
         if self.movement().is_some_and(|one| !one.state.is_final()) {
-            let text = "Shards are being moved: it begins when that is over (miroir topology status).";
+            let text =
+                "Shards are being moved: it begins when that is over (miroir topology status).";
             plan.warnings.push(text.into());
         }
         let count = NonZeroU32::new(shard_count).unwrap_or(NonZeroU32::MIN);

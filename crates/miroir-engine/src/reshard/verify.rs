@@ -5,8 +5,8 @@
 //! ids. What differs is a suspicion. The second asks the dispatcher to compare the suspects at one
 //! position of the batch order: what differs there, does, and is copied again.
 
-use super::turn::Turn;
 use super::Reshard;
+use super::turn::Turn;
 use super::worker::{Worker, together_max};
 use crate::copy::audit::rest;
 use crate::copy::barrier::{Answer, Ask};

@@ -125,7 +125,8 @@ impl Goal {
     fn without(&self, topology: &Topology, desired: &Desired) -> Self {
         let lost = &desired.lost;
         let mut next = self.clone();
-        next.admit.retain(|node| topology.get_node(&node.id).is_none());
+        next.admit
+            .retain(|node| topology.get_node(&node.id).is_none());
         next.update.retain(|node| !lost.contains(&node.id));
         next.closed.extend(lost.iter().cloned());
         next.leaving.extend(lost.iter().cloned());
@@ -166,7 +167,8 @@ impl Goal {
         let told = match (moving, &self.waits_for) {
             _ if self.is_cancelled => "it is being cancelled".to_owned(),
             (Some(_), _) if self.takes_back => {
-                "what was not switched when a node was lost is taken back, to be planned anew".into()
+                "what was not switched when a node was lost is taken back, to be planned anew"
+                    .into()
             }
             (Some(movement), _) => format!(
                 "{}, {} of {} moves done",
@@ -188,8 +190,8 @@ pub(super) fn goal_of(
     uids: &[IndexUid],
     changes: &[StagedChange],
 ) -> Result<(Goal, Desired), EngineError> {
-    let desired = desire(topology, uids, changes)
-        .map_err(|error| wrong(sentence(&error.to_string())))?;
+    let desired =
+        desire(topology, uids, changes).map_err(|error| wrong(sentence(&error.to_string())))?;
     match &record.goal {
         Some(goal) if goal.is_joined_by(changes) => {
             let goal = goal.without(topology, &desired);
@@ -448,7 +450,10 @@ async fn step(engine: &Engine, goal: Goal) -> Result<Next, EngineError> {
         .is_some_and(|movement| !movement.state.is_final())
     {
         let is_going_on = movement.as_ref().is_some_and(|movement| {
-            matches!(movement.state, MovementState::Running | MovementState::Paused)
+            matches!(
+                movement.state,
+                MovementState::Running | MovementState::Paused
+            )
         });
         if goal.takes_back && is_going_on {
             engine.cancel_movement().await?;

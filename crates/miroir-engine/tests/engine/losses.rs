@@ -346,7 +346,9 @@ async fn growing(world: &World, engine: &Engine) -> u64 {
     let epoch = engine.stage(add).await.unwrap().staged_epoch.unwrap();
     engine.apply(epoch).await.unwrap();
     let is_copying = || {
-        let moves = engine.movement().map_or(Vec::new(), |movement| movement.moves);
+        let moves = engine
+            .movement()
+            .map_or(Vec::new(), |movement| movement.moves);
         moves.iter().any(|one| one.state == MoveState::Copying)
     };
     until("shards are copied", is_copying).await;
@@ -396,7 +398,10 @@ fn the_loss_of_a_node_joins_the_change_that_waits_for_it() {
         assert_eq!(names(&engine).await, ["a", "b", "c"]);
         assert_eq!(count(&engine, "m").await, 60);
         for set in replica_sets(&world, "m").await {
-            assert!(set.len() == 2 && !set.contains(&NodeId::new("d")), "{set:?}");
+            assert!(
+                set.len() == 2 && !set.contains(&NodeId::new("d")),
+                "{set:?}"
+            );
         }
     });
 }
@@ -421,7 +426,12 @@ fn what_a_change_was_for_is_still_done_when_a_node_is_lost_meanwhile() {
 
 #[test]
 fn a_proxy_that_dies_while_a_loss_joins_a_change_goes_on_where_it_was() {
-    for step in ["move.steered", "move.withdrawn", "move.ended", "move.started"] {
+    for step in [
+        "move.steered",
+        "move.withdrawn",
+        "move.ended",
+        "move.started",
+    ] {
         println!("crash at {step}");
         let world = four(2);
         let nth = u64::from(step == "move.started");

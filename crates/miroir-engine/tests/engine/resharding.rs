@@ -372,7 +372,9 @@ fn a_reshard_ends_under_writes_that_never_cease() {
         let is_switched = || last(&engine).state == "wayBackKept";
         writer.until(&world, &engine, is_switched).await;
         engine.steer_reshard(&uid("m"), "drop").await.unwrap();
-        writer.until(&world, &engine, || is_over(&last(&engine))).await;
+        writer
+            .until(&world, &engine, || is_over(&last(&engine)))
+            .await;
         writer.rest(&world).await;
         assert_eq!(shards(&world, "m").await.1, 16);
         assert_alone(&world, "m", &writer.expected).await;
@@ -545,13 +547,19 @@ fn moves_and_reshards_keep_out_of_each_others_way() {
             .unwrap();
         let refused = engine.start_movement(vec![one(&sets, &physical)]).await;
         let refused = refused.unwrap_err().to_string();
-        assert!(refused.contains("index `m` is being re-sharded"), "{refused}");
+        assert!(
+            refused.contains("index `m` is being re-sharded"),
+            "{refused}"
+        );
         // What is planned may be applied all the same: it begins when the index is cut.
         let out = TopologyChange::DrainNode { name: "c".into() };
         let epoch = engine.stage(out).await.unwrap().staged_epoch.unwrap();
         let plan = engine.topology_plan(PlanRequest::default()).await.unwrap();
         let notes = plan.warnings.join(" ");
-        assert!(notes.contains("begins to move when searches use"), "{notes}");
+        assert!(
+            notes.contains("begins to move when searches use"),
+            "{notes}"
+        );
         engine.apply(epoch).await.unwrap();
         pass(Duration::from_secs(3)).await;
         let underway = engine.staged().underway.unwrap_or_default();

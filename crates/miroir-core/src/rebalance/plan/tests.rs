@@ -327,7 +327,10 @@ fn room_for_the_twin_of_a_reshard_is_not_given_away() {
     observed.twins.insert(id("b"), twin);
     let (refused, _) = planned_unchecked(&observed, &desired);
     let told = refused.refusals[0].to_string();
-    let promised = format!("of which {} are for an index that is being re-sharded", 30 * GIB);
+    let promised = format!(
+        "of which {} are for an index that is being re-sharded",
+        30 * GIB
+    );
     assert!(told.contains(&promised), "{told}");
     observed.free_bytes.insert(id("b"), 80 * GIB);
     let (plan, _) = planned_unchecked(&observed, &desired);

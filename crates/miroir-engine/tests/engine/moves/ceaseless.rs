@@ -34,12 +34,7 @@ impl Writer {
     }
 
     /// Writes until it is so, whatever `look` does meanwhile.
-    pub(crate) async fn until(
-        &mut self,
-        world: &World,
-        engine: &Engine,
-        look: impl Fn() -> bool,
-    ) {
+    pub(crate) async fn until(&mut self, world: &World, engine: &Engine, look: impl Fn() -> bool) {
         let begun = self.number;
         while !look() {
             let id = 1000 + self.number % 50;
