@@ -261,6 +261,12 @@ impl Work {
         patch.get("embedders").is_some_and(Value::is_object)
     }
 
+    /// Behind it a node holds nothing of the index that was to go from there before.
+    #[must_use]
+    pub fn is_clearing(&self) -> bool {
+        self.is_removal() || matches!(self, Self::DropShards { .. } | Self::RecreateIndex { .. })
+    }
+
     /// It removes the index from each node it goes to.
     #[must_use]
     pub fn is_removal(&self) -> bool {

@@ -204,6 +204,9 @@ pub struct PlannedNode {
     pub bytes_after: u64,
     /// What it holds at most on the way.
     pub bytes_peak: u64,
+    /// What it holds beside its shards of indexes that are kept twice while they are re-sharded.
+    #[serde(default)]
+    pub bytes_twins: u64,
     /// Replicas of shards it holds.
     pub replicas_before: u64,
     /// Replicas it will hold.

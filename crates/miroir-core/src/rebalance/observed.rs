@@ -48,6 +48,15 @@ impl IndexState {
     }
 }
 
+/// Documents of the second halves of indexes that are being re-sharded, on one node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TwinBytes {
+    /// All, once they are copied.
+    pub bytes: u64,
+    /// Those that are not there yet: they take free space that moves cannot have.
+    pub bytes_to_come: u64,
+}
+
 /// The cluster as it is, for planning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -57,6 +66,9 @@ pub struct Observed {
     pub free_bytes: BTreeMap<NodeId, u64>,
     /// What a byte of a document takes of a node's disk, in thousandths, if that is known.
     pub disk_factor_milli: Option<u64>,
+    /// What nodes hold of indexes that are kept twice while they are re-sharded, beside the shards
+    /// above.
+    pub twins: BTreeMap<NodeId, TwinBytes>,
     /// Nodes that cannot be copied from at present: down, out of sync, or kept apart.
     pub unreadable: BTreeSet<NodeId>,
 }

@@ -131,6 +131,12 @@ pub(crate) enum Event {
         index: PhysicalIndex,
         reply: oneshot::Sender<usize>,
     },
+    /// Has a node still to remove something of an index?
+    ClearingOwed {
+        node: NodeId,
+        index: PhysicalIndex,
+        reply: oneshot::Sender<bool>,
+    },
     /// What has each node not applied? Nodes that have applied all are absent.
     Lags {
         reply: oneshot::Sender<BTreeMap<NodeId, Lag>>,
@@ -155,6 +161,12 @@ struct Tally {
 }
 
 impl Tally {
+    /// The node has not applied it, or waits for a ruling.
+    fn is_owed_by(&self, node: &NodeId) -> bool {
+        self.batch.nodes.contains(node)
+            && (!self.outcomes.contains_key(node) || self.replies.contains_key(node))
+    }
+
     fn new(
         batch: Arc<LiveBatch>,
         deliveries: BTreeMap<NodeId, Delivery>,
@@ -406,13 +418,18 @@ impl Completer {
             }
             Event::Lags { reply } => drop(reply.send(self.lags())),
             Event::Owed { node, index, reply } => {
-                let is_owed = |tally: &&Tally| {
-                    tally.batch.plan.concerns(&index)
-                        && tally.batch.nodes.contains(&node)
-                        && (!tally.outcomes.contains_key(&node)
-                            || tally.replies.contains_key(&node))
-                };
-                let _ = reply.send(self.tallies.values().filter(is_owed).count());
+                let owed = self
+                    .tallies
+                    .values()
+                    .filter(|tally| tally.batch.plan.concerns(&index) && tally.is_owed_by(&node));
+                let _ = reply.send(owed.count());
+            }
+            Event::ClearingOwed { node, index, reply } => {
+                let is_owed = self.tallies.values().any(|tally| {
+                    let plan = &tally.batch.plan;
+                    plan.physical == index && plan.work.is_clearing() && tally.is_owed_by(&node)
+                });
+                let _ = reply.send(is_owed);
             }
         }
     }

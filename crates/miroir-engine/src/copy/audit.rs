@@ -114,7 +114,7 @@ impl Comparison<'_> {
         let mut seen: BTreeMap<String, [Option<u64>; 2]> = BTreeMap::new();
         for (side, node) in [self.reference, node].into_iter().enumerate() {
             let replica = self.replica(node);
-            let mut walk = Walk::new(replica, self.shard);
+            let mut walk = Walk::new(replica, vec![self.shard]);
             while let Some(page) = walk.next().await? {
                 for (id, digest) in page.documents {
                     if buckets.contains(&Buckets::bucket_of(&id, BUCKETS)) {
@@ -196,7 +196,7 @@ async fn digest(
         entry,
     };
     let mut buckets = Buckets::new(BUCKETS);
-    let mut walk = Walk::new(replica, shard);
+    let mut walk = Walk::new(replica, vec![shard]);
     while let Some(page) = walk.next().await? {
         for (id, digest) in &page.documents {
             buckets.add(id, *digest);

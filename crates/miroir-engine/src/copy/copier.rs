@@ -25,6 +25,11 @@ const PIECE_FIRST: usize = 64;
 /// Documents in a piece at most: as many ids as a node looks up gladly.
 const PIECE_MAX: usize = 2_000;
 
+/// To be named where no node is to be left out: the name of none.
+pub(crate) fn nobody() -> NodeId {
+    NodeId::new("")
+}
+
 /// One who copies.
 pub(crate) struct Copier {
     pub(crate) shared: Arc<Shared>,

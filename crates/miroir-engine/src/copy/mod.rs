@@ -575,6 +575,29 @@ impl Desk {
             answer = answer => answer.ok(),
         }
     }
+
+    /// Whether the node has still to carry out a batch that removes something of the index there.
+    /// What came before such a batch it has applied, too, once it has applied that. `None` when the
+    /// engine shuts down.
+    pub(crate) async fn is_clearing_owed(
+        &self,
+        shared: &crate::state::Shared,
+        node: &NodeId,
+        index: &PhysicalIndex,
+    ) -> Option<bool> {
+        let (reply, answer) = oneshot::channel();
+        let event = Event::ClearingOwed {
+            node: node.clone(),
+            index: index.clone(),
+            reply,
+        };
+        self.events.get()?.send(event).ok()?;
+        tokio::select! {
+            biased;
+            () = shared.shutdown.cancelled() => None,
+            answer = answer => answer.ok(),
+        }
+    }
 }
 
 fn unlike_change(book: &Book) -> Change {

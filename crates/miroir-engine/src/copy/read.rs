@@ -187,13 +187,13 @@ fn id_of(raw: &[u8], primary_key: &PrimaryKey) -> Result<String, ReadFailure> {
     Ok(id.into_owned())
 }
 
-/// Walks the documents of a shard on one replica by pages, as id and digest.
+/// Walks the documents of shards on one replica by pages, as id and digest.
 ///
 /// The pages are not of one moment: what is written meanwhile may be seen twice or missed. Whoever
 /// walks takes what differs for a suspicion.
 pub(crate) struct Walk<'a> {
     replica: Replica<'a>,
-    shard: ShardId,
+    shards: Vec<ShardId>,
     offset: usize,
     limit: usize,
     is_at_end: bool,
@@ -210,12 +210,12 @@ pub(crate) struct WalkPage {
 }
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(replica: Replica<'a>, shard: ShardId) -> Self {
+    pub(crate) fn new(replica: Replica<'a>, shards: Vec<ShardId>) -> Self {
         Self {
             embedders: exact_embedders(&replica.entry.record.settings),
             cut: None,
             replica,
-            shard,
+            shards,
             offset: 0,
             limit: DOCUMENTS_PAGE_FIRST,
             is_at_end: false,
@@ -242,7 +242,7 @@ impl<'a> Walk<'a> {
         if !self.embedders.is_empty() {
             body["retrieveVectors"] = json!(true);
         }
-        if let Some(filter) = self.replica.filter(&[self.shard]) {
+        if let Some(filter) = self.replica.filter(&self.shards) {
             body["filter"] = json!(filter);
         }
         let answer = self.replica.read(&body).await?;

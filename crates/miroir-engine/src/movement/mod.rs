@@ -27,7 +27,11 @@
 
 mod anew;
 mod api;
+mod beside;
+mod epochs;
+mod orphan;
 pub(crate) use api::refused;
+mod steps;
 pub(crate) mod turn;
 pub(crate) mod worker;
 

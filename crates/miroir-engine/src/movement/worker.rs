@@ -336,7 +336,15 @@ impl Worker {
                 shared
                     .movement
                     .wait_for(what, "it has not taken in what was copied before");
-                return Ok(WORK_DELAY);
+                if self.is_patient(place(&header, &group)) {
+                    return Ok(WORK_DELAY);
+                }
+                // Writes come faster than it works: they wait until it is level.
+                let turn = Turn::Settle(header.current, group.clone(), vec![node.clone()]);
+                let wait = self.turn(turn).await?;
+                if !wait.is_zero() {
+                    return Ok(wait);
+                }
             }
             Some(_) => {}
             None => return Err(EngineError::ShuttingDown),
@@ -509,7 +517,6 @@ impl Worker {
         then: After,
     ) -> Result<Duration, EngineError> {
         let shared = self.shared.clone();
-        let mut awaited = Vec::new();
         for (_, node) in group.leaving(then) {
             // What is away removes it when it is back; the placement remembers it until then.
             let is_away = !self.is_readable(&node) || !shared.is_up(&node);
@@ -517,25 +524,18 @@ impl Worker {
                 continue;
             }
             let is_awaiting = shared.copy.is_awaiting(&node, &group.index);
-            match shared.copy.owed(&shared, &node, &group.index).await {
-                Some(0) if !is_awaiting => {}
-                Some(_) => {
-                    let what = format!("node {node}");
-                    shared
-                        .movement
-                        .wait_for(what, "it has not removed what is no longer its own");
-                    if is_away {
-                        return Ok(RETRY_DELAY);
-                    }
-                    if is_awaiting || self.is_patient(place(&header, &group)) {
-                        return Ok(WORK_DELAY);
-                    }
-                    awaited.push(node);
-                }
-                None => return Err(EngineError::ShuttingDown),
+            let is_owed = shared.copy.is_clearing_owed(&shared, &node, &group.index);
+            if is_owed.await.ok_or(EngineError::ShuttingDown)? || is_awaiting {
+                let what = format!("node {node}");
+                let why = "it has not removed what is no longer its own";
+                shared.movement.wait_for(what, why);
+                return Ok(match is_away {
+                    true => RETRY_DELAY,
+                    false => WORK_DELAY,
+                });
             }
         }
-        self.turn(Turn::Clear(header.current, group, awaited)).await
+        self.turn(Turn::Clear(header.current, group)).await
     }
 
     /// Forgets what lies beside nowhere any more.

@@ -33,8 +33,11 @@
 //!   is gone, and says so.
 
 mod api;
+mod leave;
 mod plan;
+mod roles;
 pub(crate) mod turn;
+mod twin;
 mod verify;
 pub(crate) mod worker;
 
@@ -119,9 +122,12 @@ pub(crate) struct Reshard {
     /// Shards of the one that is read which are not copied yet; the first is being copied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) shards: Vec<ShardId>,
-    /// The ids of the first shard, one JSON text a line.
+    /// The ids of the first shard, and of those copied with it, one JSON text a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) list: Option<PayloadRef>,
+    /// How many shards behind the first are listed and copied with it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) together: usize,
     /// Where the next id of the list begins.
     #[serde(default)]
     pub(crate) offset: u64,
@@ -135,7 +141,43 @@ pub(crate) struct Reshard {
     pub(crate) documents_total: u64,
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 impl Reshard {
+    /// The shards that are being copied.
+    pub(crate) fn current(&self) -> &[ShardId] {
+        let count = self.shards.len().min(1 + self.together);
+        self.shards.get(..count).unwrap_or_default()
+    }
+
+    /// The same with these shards, all of them to be copied yet, listed and copied next.
+    fn listed(&self, shards: &[ShardId], list: PayloadRef) -> Self {
+        let mut next = self.unlisted();
+        next.shards.retain(|shard| !shards.contains(shard));
+        next.shards.splice(..0, shards.iter().copied());
+        next.together = shards.len().saturating_sub(1);
+        next.list = Some(list);
+        next
+    }
+
+    /// The same with nothing listed.
+    fn unlisted(&self) -> Self {
+        let mut next = self.revised();
+        next.list = None;
+        next.together = 0;
+        next.offset = 0;
+        next
+    }
+
+    /// The same behind the shards that were being copied.
+    fn passed(&self) -> Self {
+        let mut next = self.unlisted();
+        next.shards.drain(..self.current().len());
+        next
+    }
+
     /// The one that is read.
     pub(crate) fn main(&self) -> &PhysicalIndex {
         match self.is_switched {
@@ -180,6 +222,7 @@ impl Reshard {
         if step != Step::Copying {
             next.shards.clear();
             next.list = None;
+            next.together = 0;
             next.offset = 0;
         }
         next
@@ -190,6 +233,7 @@ impl Reshard {
         let mut next = self.at(Step::Copying);
         next.shards = (0..self.main_shards()).map(ShardId).collect();
         next.list = None;
+        next.together = 0;
         next.offset = 0;
         next.documents = 0;
         next.bytes = 0;
@@ -303,10 +347,11 @@ impl Board {
             .cloned()
     }
 
-    /// The first that copies.
-    pub(crate) fn copying(&self) -> Option<Reshard> {
+    /// The first whose twin is there and being filled.
+    pub(crate) fn cutting(&self) -> Option<Reshard> {
         let book = self.book.lock();
-        book.all.iter().find(|one| one.is_copying()).cloned()
+        let mut all = book.all.iter();
+        all.find(|one| one.step == Step::Copying).cloned()
     }
 
     /// The physical index is a twin that is being removed: nothing of it is owed to anybody.
@@ -440,6 +485,7 @@ mod tests {
             switched_at: None,
             shards: Vec::new(),
             list: None,
+            together: 0,
             offset: 0,
             documents: 0,
             bytes: 0,
@@ -479,6 +525,24 @@ mod tests {
         let ids: Vec<u64> = book.all.iter().map(|one| one.id).collect();
         assert_eq!(ids.len(), SHOWN_MAX + 1);
         assert_eq!(&ids[..2], [1, 5]);
+    }
+
+    #[test]
+    fn shards_that_are_copied_together_are_passed_together() {
+        let one = reshard();
+        let one = Reshard {
+            shards: (0..5).map(ShardId).collect(),
+            ..one
+        };
+        let list = PayloadRef::File {
+            name: "l".into(),
+            bytes: 3,
+        };
+        let listed = one.listed(&[ShardId(0), ShardId(2), ShardId(4)], list);
+        assert_eq!(listed.current(), [0, 2, 4].map(ShardId));
+        let passed = listed.passed();
+        assert_eq!(passed.shards, [1, 3].map(ShardId));
+        assert_eq!((passed.list, passed.together), (None, 0));
     }
 
     #[test]

@@ -57,8 +57,9 @@ impl Engine {
             plan.refusals.push(text.into());
         }
         if self.movement().is_some_and(|one| !one.state.is_final()) {
-            let text = "Shards are being moved: wait for the end, or cancel it.";
-            plan.refusals.push(text.into());
+            let text =
+                "Shards are being moved: it begins when that is over (miroir topology status).";
+            plan.warnings.push(text.into());
         }
         let count = NonZeroU32::new(shard_count).unwrap_or(NonZeroU32::MIN);
         let target = record.physical.cut_anew(shared.reshards.next_cut());

@@ -5,8 +5,9 @@
 //! ids. What differs is a suspicion. The second asks the dispatcher to compare the suspects at one
 //! position of the batch order: what differs there, does, and is copied again.
 
+use super::Reshard;
 use super::turn::Turn;
-use super::{Reshard, worker::Worker};
+use super::worker::{Worker, together_max};
 use crate::copy::audit::rest;
 use crate::copy::barrier::{Answer, Ask};
 use crate::copy::read::{ReadFailure, Replica, Walk};
@@ -38,8 +39,26 @@ pub(super) enum Verdict {
 struct Side<'a> {
     entry: &'a IndexEntry,
     nodes: Vec<NodeId>,
+    /// About how many documents it has.
+    documents: u64,
     /// It is the index itself, whose documents are taken as the twin holds them.
     cut: Option<u32>,
+}
+
+impl Side<'_> {
+    /// The shards that are walked at once, with the node they are walked on.
+    fn parts(&self) -> Vec<(&NodeId, Vec<ShardId>)> {
+        let mut by_node: BTreeMap<&NodeId, Vec<ShardId>> = BTreeMap::new();
+        for (shard, node) in (0..).map(ShardId).zip(&self.nodes) {
+            by_node.entry(node).or_default().push(shard);
+        }
+        let at_once = together_max(self.documents, self.entry.record.shard_count);
+        let mut parts = Vec::new();
+        for (node, shards) in by_node {
+            parts.extend(shards.chunks(at_once).map(|part| (node, part.to_vec())));
+        }
+        parts
+    }
 }
 
 impl Worker {
@@ -58,9 +77,11 @@ impl Worker {
                 "a shard has no replica that answers and is in sync".into(),
             ));
         };
+        let documents = reshard.documents_total.max(reshard.documents);
         let own = Side {
             entry,
             nodes,
+            documents,
             cut: Some(twin.record.shard_count),
         };
         let expected = match self.digest(&own).await {
@@ -72,6 +93,7 @@ impl Worker {
             let copy = Side {
                 entry: &twin,
                 nodes,
+                documents,
                 cut: None,
             };
             let held = match self.digest(&copy).await {
@@ -108,33 +130,32 @@ impl Worker {
         })
     }
 
-    fn walk<'a>(&'a self, side: &'a Side<'_>, shard: ShardId) -> Option<Walk<'a>> {
+    fn walk<'a>(&'a self, side: &'a Side<'_>, node: &'a NodeId, shards: Vec<ShardId>) -> Walk<'a> {
         let replica = Replica {
             shared: &self.shared,
-            node: side.nodes.get(shard.0 as usize)?,
+            node,
             entry: side.entry,
         };
-        let walk = Walk::new(replica, shard);
-        Some(match side.cut {
+        let walk = Walk::new(replica, shards);
+        match side.cut {
             Some(shard_count) => walk.cut_into(shard_count),
             None => walk,
-        })
+        }
     }
 
     async fn digest(&mut self, side: &Side<'_>) -> Result<Buckets, ReadFailure> {
         let shared = self.shared.clone();
         let mut buckets = Buckets::new(BUCKETS);
-        for shard in (0..side.entry.record.shard_count).map(ShardId) {
+        for (node, shards) in side.parts() {
             let mut pages = Vec::new();
-            if let Some(mut walk) = self.walk(side, shard) {
-                while let Some(page) = walk.next().await? {
-                    for (id, digest) in &page.documents {
-                        buckets.add(id, *digest);
-                    }
-                    pages.push((page.documents.len() as u64, page.bytes));
-                    if shared.shutdown.is_cancelled() {
-                        return Err(EngineError::ShuttingDown.into());
-                    }
+            let mut walk = self.walk(side, node, shards);
+            while let Some(page) = walk.next().await? {
+                for (id, digest) in &page.documents {
+                    buckets.add(id, *digest);
+                }
+                pages.push((page.documents.len() as u64, page.bytes));
+                if shared.shutdown.is_cancelled() {
+                    return Err(EngineError::ShuttingDown.into());
                 }
             }
             for (documents, bytes) in pages {
@@ -153,17 +174,16 @@ impl Worker {
         let shared = self.shared.clone();
         let mut seen: BTreeMap<String, [Option<u64>; 2]> = BTreeMap::new();
         for (number, side) in sides.into_iter().enumerate() {
-            for shard in (0..side.entry.record.shard_count).map(ShardId) {
+            for (node, shards) in side.parts() {
                 let mut bytes = 0;
-                if let Some(mut walk) = self.walk(side, shard) {
-                    while let Some(page) = walk.next().await? {
-                        for (id, digest) in page.documents {
-                            if wanted.contains(&Buckets::bucket_of(&id, BUCKETS)) {
-                                seen.entry(id).or_default()[number] = Some(digest);
-                            }
+                let mut walk = self.walk(side, node, shards);
+                while let Some(page) = walk.next().await? {
+                    for (id, digest) in page.documents {
+                        if wanted.contains(&Buckets::bucket_of(&id, BUCKETS)) {
+                            seen.entry(id).or_default()[number] = Some(digest);
                         }
-                        bytes += page.bytes;
                     }
+                    bytes += page.bytes;
                 }
                 rest(&shared, &mut self.copier.pace, 0, bytes).await;
             }

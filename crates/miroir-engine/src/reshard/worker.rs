@@ -5,12 +5,12 @@ use super::turn::Turn;
 use super::verify::Verdict;
 use super::{After, Reshard, Step};
 use crate::copy::barrier::{Answer, Ask};
-use crate::copy::copier::{Copier, OWED_MAX};
+use crate::copy::copier::{Copier, OWED_MAX, nobody};
 use crate::copy::read::Replica;
 use crate::error::EngineError;
 use crate::state::{IndexEntry, NodeView, Shared};
 use miroir_core::id::{NodeId, ShardId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ const IDLE: Duration = Duration::from_secs(1);
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// While nodes work on what they were sent, or readers end.
 const WORK_DELAY: Duration = Duration::from_millis(20);
+/// Nodes are waited for so long to have taken in by themselves what they were sent. Where writes never
+/// cease they may never have: then the index is held back for them.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Reads by the physical index that was read before are waited for no longer than so many searches may
 /// take: one is several rounds at most.
 const SEARCHES_WAITED_FOR: u32 = 4;
@@ -28,12 +31,18 @@ const SEARCHES_WAITED_FOR: u32 = 4;
 /// way.
 const UNAPPLIED_MAX: usize = 16;
 
+/// Documents of several shards that are listed or walked at once, about. Small shards cost more by what
+/// each takes at least than by what is in them; large ones are walked one by one, since a node counts
+/// off all that is before a page.
+const TOGETHER_DOCUMENTS: u64 = 50_000;
+
 /// Works until the engine shuts down.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut worker = Worker {
         copier: Copier::new(shared.clone()),
         shared: shared.clone(),
         compared: None,
+        waiting: BTreeMap::new(),
     };
     loop {
         let changed = shared.reshards.changed.notified();
@@ -62,6 +71,8 @@ pub(super) struct Worker {
     pub(super) copier: Copier,
     /// The re-shard, as it stands, whose two halves were compared and agree.
     compared: Option<(u64, u64)>,
+    /// How each stood when nodes were found to lag, and since when.
+    waiting: BTreeMap<u64, (u64, Duration)>,
 }
 
 impl Worker {
@@ -151,6 +162,36 @@ impl Worker {
         Ok(most)
     }
 
+    /// Waits until the twin's nodes are behind by no more than so many batches: at first as it comes,
+    /// then with the index held back. `None` if they are.
+    async fn settle(
+        &mut self,
+        reshard: &Reshard,
+        entry: &IndexEntry,
+        most: usize,
+    ) -> Result<Option<Duration>, EngineError> {
+        if self.owed(reshard, entry).await? <= most {
+            self.waiting.remove(&reshard.id);
+            return Ok(None);
+        }
+        let text = "nodes have not taken in what was copied before";
+        self.shared.reshards.wait_for(reshard.id, text);
+        let now = self.shared.ports.clock.monotonic();
+        let (revision, since) = *self
+            .waiting
+            .entry(reshard.id)
+            .or_insert((reshard.revision, now));
+        if revision != reshard.revision {
+            self.waiting.insert(reshard.id, (reshard.revision, now));
+            return Ok(Some(WORK_DELAY));
+        }
+        if now.saturating_sub(since) < PATIENCE {
+            return Ok(Some(WORK_DELAY));
+        }
+        let wait = self.turn(reshard, Turn::Settle(reshard.clone())).await?;
+        Ok((!wait.is_zero()).then_some(wait))
+    }
+
     async fn copy(&mut self, reshard: Reshard) -> Result<Duration, EngineError> {
         let board = &self.shared.clone().reshards;
         let Some(entry) = self.entry(&reshard) else {
@@ -168,7 +209,16 @@ impl Worker {
         board.see(reshard.id, |seen| seen.is_verifying = false);
         match reshard.list.clone() {
             None => self.list(reshard, &entry, shard).await,
-            Some(list) => self.copy_piece(reshard, &entry, list).await,
+            Some(list) => {
+                let current = reshard.current();
+                let together = self.copier.companions(&entry, current, &nobody());
+                if together.len() < current.len() {
+                    // Whom they were listed from is away, and nobody else has them all.
+                    let next = reshard.unlisted();
+                    return self.turn(&reshard, Turn::Note(next)).await;
+                }
+                self.copy_piece(reshard, &entry, list).await
+            }
         }
     }
 
@@ -178,14 +228,15 @@ impl Worker {
         entry: &IndexEntry,
         shard: ShardId,
     ) -> Result<Duration, EngineError> {
-        let Some(list) = self.copier.list(entry, &[shard], &NodeId::new("")).await? else {
+        // Each piece waits for the index to come to rest: the fewer, the better.
+        let mut together = self.copier.companions(entry, &reshard.shards, &nobody());
+        together.truncate(together_max(reshard.documents_total, reshard.main_shards()));
+        let Some(list) = self.copier.list(entry, &together, &nobody()).await? else {
             let text = format!("no replica of shard {shard} answers and is in sync");
             self.shared.reshards.wait_for(reshard.id, text);
             return Ok(RETRY_DELAY);
         };
-        let mut next = reshard.revised();
-        next.list = Some(list.clone());
-        next.offset = 0;
+        let next = reshard.listed(&together, list.clone());
         let wait = self.turn(&reshard, Turn::Note(next)).await?;
         if !wait.is_zero() {
             // It stands elsewhere.
@@ -200,27 +251,18 @@ impl Worker {
         entry: &IndexEntry,
         list: crate::port::PayloadRef,
     ) -> Result<Duration, EngineError> {
-        if self.owed(&reshard, entry).await? > OWED_MAX {
-            let text = "nodes have not taken in what was copied before";
-            self.shared.reshards.wait_for(reshard.id, text);
-            return Ok(WORK_DELAY);
+        if let Some(wait) = self.settle(&reshard, entry, OWED_MAX).await? {
+            return Ok(wait);
         }
         let (ids, offset) = match self.copier.next_ids(&list, reshard.offset).await {
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!(%error, index = reshard.index_uid, "a list is made anew");
-                let mut next = reshard.revised();
-                next.list = None;
-                next.offset = 0;
-                return self.turn(&reshard, Turn::Note(next)).await;
+                return self.turn(&reshard, Turn::Note(reshard.unlisted())).await;
             }
         };
         if ids.is_empty() {
-            let mut next = reshard.revised();
-            next.shards.remove(0);
-            next.list = None;
-            next.offset = 0;
-            return self.turn(&reshard, Turn::Note(next)).await;
+            return self.turn(&reshard, Turn::Note(reshard.passed())).await;
         }
         reshard.offset = offset;
         let turn = Turn::Copy(reshard.clone(), ids);
@@ -248,9 +290,8 @@ impl Worker {
         let shared = self.shared.clone();
         let board = &shared.reshards;
         board.see(reshard.id, |seen| seen.is_verifying = true);
-        if self.owed(&reshard, entry).await? > UNAPPLIED_MAX {
-            board.wait_for(reshard.id, "nodes have not taken in what was copied");
-            return Ok(WORK_DELAY);
+        if let Some(wait) = self.settle(&reshard, entry, UNAPPLIED_MAX).await? {
+            return Ok(wait);
         }
         if let Some(wait) = self.settle_spoilt(&reshard, entry).await? {
             return Ok(wait);
@@ -413,6 +454,13 @@ impl Worker {
         }
         self.turn(&reshard, Turn::End(reshard.clone())).await
     }
+}
+
+/// So many shards of an index are about as many documents as are listed or walked at once.
+pub(super) fn together_max(documents: u64, shard_count: u32) -> usize {
+    let of_each = documents / u64::from(shard_count.max(1));
+    let most = TOGETHER_DOCUMENTS / of_each.max(1);
+    usize::try_from(most).unwrap_or(usize::MAX).max(1)
 }
 
 /// The nodes that the twin of an index lies on.

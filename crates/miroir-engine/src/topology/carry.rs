@@ -7,20 +7,23 @@
 //! prepare (admit, update, close) ─► plan ─► move ─► plan again ─► nothing left ─► retire ─► done
 //!                                    └── cancelled ─► open again what drained ─► given up
 //! ```
+//! A node that is lost for good meanwhile joins the goal: what is not switched is taken back, and what
+//! is left of both is planned anew.
+//!
 //! Shards that only lost nodes held are no moves: where that loss is accepted they begin anew before
 //! anything is copied.
 //!
 //! An index made while shards move may lie where it should not; the next plan moves it too. Only the
 //! first plan evens out: the others do what must be.
 
-use super::{given_up, index_uids, newcomer, observe, sentence, topology_of, wrong};
+use super::{Record, given_up, index_uids, newcomer, observe, sentence, topology_of, wrong};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::state::NodeSpec;
 use miroir_api::admin;
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::rebalance::movement::{MovementState, MovementStatus};
-use miroir_core::rebalance::stage::{Desired, desire};
+use miroir_core::rebalance::stage::{Desired, StagedChange, desire};
 use miroir_core::topology::{Node, NodeRole, Topology};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +61,12 @@ pub(super) struct Goal {
     replication_factors: BTreeMap<IndexUid, u32>,
     /// The next plan evens out.
     evens_out: bool,
+    /// So does the one that is being carried out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_evening: bool,
+    /// What moves was planned before a node was lost: it is taken back, and planned anew.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    takes_back: bool,
     /// Nodes have come, changed, and been closed.
     is_prepared: bool,
     /// It is given up as soon as nothing moves.
@@ -105,6 +114,35 @@ impl Goal {
         }
     }
 
+    /// Such changes need not wait for its end: nodes are lost when they are lost, and it may wait for
+    /// one of them itself.
+    pub(super) fn is_joined_by(&self, changes: &[StagedChange]) -> bool {
+        let is_loss = |change: &StagedChange| matches!(change, StagedChange::DeclareLost { .. });
+        self.is_prepared && !self.is_cancelled && !changes.is_empty() && changes.iter().all(is_loss)
+    }
+
+    /// The same without these nodes, which were lost meanwhile: what is not switched is planned anew.
+    fn without(&self, topology: &Topology, desired: &Desired) -> Self {
+        let lost = &desired.lost;
+        let mut next = self.clone();
+        next.admit
+            .retain(|node| topology.get_node(&node.id).is_none());
+        next.update.retain(|node| !lost.contains(&node.id));
+        next.closed.extend(lost.iter().cloned());
+        next.leaving.extend(lost.iter().cloned());
+        next.lost.extend(lost.iter().cloned());
+        next.given_up.extend(desired.given_up.iter().cloned());
+        next.replacements.retain(|_, new| !lost.contains(new));
+        // What was evened out only in part shall still be.
+        next.evens_out |= self.is_evening;
+        next.is_evening = false;
+        next.takes_back = true;
+        next.is_prepared = false;
+        next.movement = None;
+        next.waits_for = None;
+        next
+    }
+
     /// What is wanted of the nodes there are now.
     fn desired(&self, topology: &Topology) -> Option<Desired> {
         let nodes = topology.nodes().iter();
@@ -128,6 +166,10 @@ impl Goal {
         let moving = movement.filter(|movement| !movement.state.is_final());
         let told = match (moving, &self.waits_for) {
             _ if self.is_cancelled => "it is being cancelled".to_owned(),
+            (Some(_), _) if self.takes_back => {
+                "what was not switched when a node was lost is taken back, to be planned anew"
+                    .into()
+            }
             (Some(movement), _) => format!(
                 "{}, {} of {} moves done",
                 movement.state.as_str(),
@@ -138,6 +180,26 @@ impl Goal {
             (None, None) => "it is being prepared or finished".to_owned(),
         };
         format!("Epoch {epoch} is being carried out: {told}.")
+    }
+}
+
+/// The goal that these changes make, over the one there is if they join it, and what is then wanted.
+pub(super) fn goal_of(
+    record: &Record,
+    topology: &Topology,
+    uids: &[IndexUid],
+    changes: &[StagedChange],
+) -> Result<(Goal, Desired), EngineError> {
+    let desired =
+        desire(topology, uids, changes).map_err(|error| wrong(sentence(&error.to_string())))?;
+    match &record.goal {
+        Some(goal) if goal.is_joined_by(changes) => {
+            let goal = goal.without(topology, &desired);
+            let joint = goal.desired(topology);
+            let joint = joint.ok_or_else(|| wrong("No node would be left."))?;
+            Ok((goal, joint))
+        }
+        _ => Ok((Goal::new(topology, &desired), desired)),
     }
 }
 
@@ -161,7 +223,8 @@ enum Next {
 }
 
 impl Engine {
-    /// Begins to carry out what is staged.
+    /// Begins to carry out what is staged. Where nothing but the loss of nodes is staged, it joins what
+    /// is being carried out.
     ///
     /// # Errors
     /// [`EngineError::Client`] if nothing is staged, if the epoch is not the staged one, while another
@@ -170,12 +233,6 @@ impl Engine {
         let shared = self.shared();
         let turn = shared.topology.turn()?;
         let mut record = shared.topology.record();
-        if record.goal.is_some() {
-            return Err(wrong(format!(
-                "Epoch {} is still being carried out: wait for its end, or cancel it.",
-                record.epoch
-            )));
-        }
         if record.staged.is_empty() {
             return Err(wrong("Nothing is staged."));
         }
@@ -185,18 +242,30 @@ impl Engine {
                 record.last_epoch
             )));
         }
-        if self
+        let is_joining = match &record.goal {
+            Some(goal) if goal.is_joined_by(&record.staged) => true,
+            Some(goal) => {
+                let told = goal.describe(record.epoch, self.movement().as_ref());
+                return Err(wrong(format!(
+                    "{told} Wait for its end (miroir topology show), or take back what is not done of \
+                     it (miroir topology cancel). Then: miroir topology apply --epoch {epoch}. \
+                     Only the loss of nodes, staged alone, joins what is under way."
+                )));
+            }
+            None => false,
+        };
+        let is_moving = self
             .movement()
-            .is_some_and(|movement| !movement.state.is_final())
-        {
-            return Err(wrong(
-                "Shards are being moved: wait for the end, or cancel it.",
-            ));
+            .is_some_and(|movement| !movement.state.is_final());
+        if is_moving && !is_joining {
+            return Err(wrong(format!(
+                "Shards are being moved. Wait for the end (miroir topology status), or take back what \
+                 is not switched (miroir topology cancel). Then: miroir topology apply --epoch {epoch}."
+            )));
         }
         let snapshot = shared.snapshot.load_full();
         let topology = topology_of(shared, &snapshot)?;
-        let desired = desire(&topology, &index_uids(&snapshot), &record.staged)
-            .map_err(|error| wrong(sentence(&error.to_string())))?;
+        let (goal, desired) = goal_of(&record, &topology, &index_uids(&snapshot), &record.staged)?;
         for change in &record.staged {
             newcomer::check_change(shared, change).await?;
         }
@@ -209,7 +278,7 @@ impl Engine {
                 .collect();
             return Err(wrong(causes.join(" ")));
         }
-        record.goal = Some(Goal::new(&topology, &desired));
+        record.goal = Some(goal);
         record.epoch = epoch;
         record.staged.clear();
         record.is_declared = false;
@@ -306,17 +375,21 @@ pub(crate) async fn run(engine: Engine) {
             }
         };
         let went = match step(&engine, goal.clone()).await {
-            Ok(Next::Went(next)) => note(&engine, Some(*next)).await,
+            Ok(Next::Went(next)) => note(&engine, &goal, Some(*next)).await,
             Ok(Next::Over) => {
                 tracing::info!(epoch = record.epoch, "the topology is as it was asked for");
-                note(&engine, None).await
+                note(&engine, &goal, None).await
             }
             Ok(Next::Wait) => false,
             Err(error) => {
                 tracing::warn!(%error, "the topology cannot be carried on; it is tried again");
                 let waits_for = Some(cause_of(&error));
                 if waits_for != goal.waits_for {
-                    note(&engine, Some(Goal { waits_for, ..goal })).await;
+                    let next = Goal {
+                        waits_for,
+                        ..goal.clone()
+                    };
+                    note(&engine, &goal, Some(next)).await;
                 }
                 false
             }
@@ -340,8 +413,8 @@ fn cause_of(error: &EngineError) -> String {
     }
 }
 
-/// Stores what became of the goal; whether it could be.
-async fn note(engine: &Engine, goal: Option<Goal>) -> bool {
+/// Stores what became of the goal as it was before; whether there is more to do at once.
+async fn note(engine: &Engine, before: &Goal, goal: Option<Goal>) -> bool {
     let shared = engine.shared();
     // Whoever stages something is done soon.
     let Ok(turn) = shared.topology.turn() else {
@@ -349,6 +422,17 @@ async fn note(engine: &Engine, goal: Option<Goal>) -> bool {
     };
     let mut record = shared.topology.record();
     let is_cancelled = record.goal.as_ref().is_some_and(|goal| goal.is_cancelled);
+    let is_as_before = record.goal.as_ref().is_some_and(|now| {
+        let now = Goal {
+            is_cancelled: before.is_cancelled,
+            ..now.clone()
+        };
+        now == *before
+    });
+    if !is_as_before {
+        // The loss of a node joined it meanwhile: it is looked at anew.
+        return true;
+    }
     record.goal = goal.map(|goal| Goal {
         // Asked for meanwhile.
         is_cancelled: goal.is_cancelled || is_cancelled,
@@ -365,6 +449,15 @@ async fn step(engine: &Engine, goal: Goal) -> Result<Next, EngineError> {
         .as_ref()
         .is_some_and(|movement| !movement.state.is_final())
     {
+        let is_going_on = movement.as_ref().is_some_and(|movement| {
+            matches!(
+                movement.state,
+                MovementState::Running | MovementState::Paused
+            )
+        });
+        if goal.takes_back && is_going_on {
+            engine.cancel_movement().await?;
+        }
         return Ok(Next::Wait);
     }
     let was_cancelled = movement.as_ref().is_some_and(|movement| {
@@ -388,6 +481,7 @@ async fn step(engine: &Engine, goal: Goal) -> Result<Next, EngineError> {
         engine.close_nodes(goal.closed.clone()).await?;
         return Ok(Next::Went(Box::new(Goal {
             is_prepared: true,
+            takes_back: false,
             waits_for: None,
             ..goal
         })));
@@ -420,6 +514,7 @@ async fn step(engine: &Engine, goal: Goal) -> Result<Next, EngineError> {
     let id = engine.start_movement(moves.collect()).await?;
     Ok(Next::Went(Box::new(Goal {
         movement: Some(id),
+        is_evening: goal.evens_out,
         evens_out: false,
         waits_for: None,
         ..goal

@@ -280,6 +280,13 @@ fn blocked_by(
             wait.unwrap_or_default()
         ));
     }
+    if let Some(reshard) = shared.reshards.cutting() {
+        blocked.push(format!(
+            "index `{0}` is being re-sharded: no shard moves before searches use its new shards, or it \
+             is cancelled (miroir index reshard {0})",
+            reshard.index_uid
+        ));
+    }
     if let Some(fault) = shared.gate.fault() {
         blocked.push(format!("Miroir's store cannot be written: {}", fault.cause));
     }

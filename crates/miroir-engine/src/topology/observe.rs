@@ -1,10 +1,10 @@
 //! What lies where and how large it is, asked of the nodes.
 
 use crate::port::NodeRead;
-use crate::state::Shared;
+use crate::state::{Shared, Snapshot};
 use futures::future::join_all;
-use miroir_core::id::NodeId;
-use miroir_core::rebalance::observed::{IndexState, Observed};
+use miroir_core::id::{NodeId, PhysicalIndex};
+use miroir_core::rebalance::observed::{IndexState, Observed, TwinBytes};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,6 +35,7 @@ pub(crate) async fn observe(shared: &Shared) -> Observed {
         .iter()
         .map(|node| shared.ports.nodes.read(node, NodeRead::Stats, TIMEOUT));
     let mut sums: BTreeMap<&str, Sums> = BTreeMap::new();
+    let mut twins: BTreeMap<(&str, &NodeId), u64> = BTreeMap::new();
     let (mut disk_bytes, mut document_bytes) = (0u64, 0u64);
     for (node, answer) in readable.iter().zip(join_all(reads).await) {
         let stats = answer
@@ -45,10 +46,18 @@ pub(crate) async fn observe(shared: &Shared) -> Observed {
         let disk = number(&stats, "usedDatabaseSize").or(number(&stats, "databaseSize"));
         disk_bytes += disk.unwrap_or(0);
         for entry in snapshot.indexes.values() {
-            let held = stats
-                .get("indexes")
-                .and_then(|indexes| indexes.get(entry.record.physical.as_str()));
-            let Some(held) = held else { continue };
+            let indexes = stats.get("indexes");
+            let of = |index: &PhysicalIndex| indexes.and_then(|all| all.get(index.as_str()));
+            if let Some(twin) = &entry.twin
+                && let Some(held) = of(&twin.physical)
+            {
+                let bytes = number(held, "rawDocumentDbSize").unwrap_or(0);
+                twins.insert((twin.physical.as_str(), *node), bytes);
+                document_bytes += bytes;
+            }
+            let Some(held) = of(&entry.record.physical) else {
+                continue;
+            };
             let sum = sums.entry(entry.record.physical.as_str()).or_default();
             let bytes = number(held, "rawDocumentDbSize").unwrap_or(0);
             sum.documents += number(held, "numberOfDocuments").unwrap_or(0);
@@ -73,8 +82,10 @@ pub(crate) async fn observe(shared: &Shared) -> Observed {
             bytes: one_copy(sum.map_or(0, |sum| sum.bytes)),
         }
     };
+    let indexes: Vec<IndexState> = snapshot.indexes.values().map(state_of).collect();
     Observed {
-        indexes: snapshot.indexes.values().map(state_of).collect(),
+        twins: twin_bytes(&snapshot, &indexes, &twins),
+        indexes,
         free_bytes: BTreeMap::new(),
         disk_factor_milli: (document_bytes >= TELLING_BYTES)
             .then(|| disk_bytes.saturating_mul(1000) / document_bytes),
@@ -85,4 +96,26 @@ pub(crate) async fn observe(shared: &Shared) -> Observed {
             .map(|(id, _)| id.clone())
             .collect(),
     }
+}
+
+/// What each node holds of twins, and will: its part of an index as large as the one that is read.
+fn twin_bytes(
+    snapshot: &Snapshot,
+    indexes: &[IndexState],
+    held: &BTreeMap<(&str, &NodeId), u64>,
+) -> BTreeMap<NodeId, TwinBytes> {
+    let mut all: BTreeMap<NodeId, TwinBytes> = BTreeMap::new();
+    for (entry, state) in snapshot.indexes.values().zip(indexes) {
+        let Some(twin) = &entry.twin else { continue };
+        for (node, shards) in twin.transit.joining() {
+            let part = state.bytes.saturating_mul(shards.len() as u64);
+            let part = part / u64::from(twin.shard_count.max(1));
+            let there = held.get(&(twin.physical.as_str(), node)).copied();
+            let there = there.unwrap_or(0);
+            let sum = all.entry(node.clone()).or_default();
+            sum.bytes += part.max(there);
+            sum.bytes_to_come += part.saturating_sub(there);
+        }
+    }
+    all
 }

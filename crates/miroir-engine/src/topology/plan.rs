@@ -1,6 +1,7 @@
 //! The plan of what is staged, of what is only asked about, and advice.
 
-use super::{index_uids, observe, sentence, topology_of, words, wrong};
+use super::carry::goal_of;
+use super::{Record, index_uids, observe, topology_of, words};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use miroir_api::admin;
@@ -8,7 +9,7 @@ use miroir_core::capacity::{advise, shards_for};
 use miroir_core::id::NodeId;
 use miroir_core::rebalance::observed::Observed;
 use miroir_core::rebalance::plan::{Plan, plan};
-use miroir_core::rebalance::stage::{Desired, desire};
+use miroir_core::rebalance::stage::{Desired, StagedChange};
 use miroir_core::topology::{NodeRole, Topology};
 
 /// Moves shown, at most: what a person reads, and a script can still be sure of.
@@ -32,15 +33,15 @@ impl Engine {
         for change in request.changes {
             changes.push(words::from_wire(change, &topology, &changes)?);
         }
-        let desired = desire(&topology, &index_uids(&snapshot), &changes)
-            .map_err(|error| wrong(sentence(&error.to_string())))?;
+        let (_, desired) = goal_of(&record, &topology, &index_uids(&snapshot), &changes)?;
         let mut observed = observe::observe(shared).await;
         for (name, bytes) in request.free_bytes {
             observed.free_bytes.insert(NodeId::new(name), bytes);
         }
         let mut made = plan_of(&observed, &desired).await?;
         made.seconds = self.seconds(&made);
-        let shown = shown(&made, &observed, &topology, &desired);
+        let mut shown = shown(&made, &observed, &topology, &desired);
+        shown.warnings.extend(self.beside(&record, &changes));
         Ok(admin::TopologyPlan {
             epoch: record.epoch,
             staged_epoch: (!record.staged.is_empty() && !is_only_asked)
@@ -48,6 +49,36 @@ impl Engine {
             changes: changes.iter().map(words::describe).collect(),
             ..shown
         })
+    }
+
+    /// What is under way already, and how these changes would stand to it.
+    fn beside(&self, record: &Record, changes: &[StagedChange]) -> Vec<String> {
+        let mut notes = Vec::new();
+        if changes.is_empty() {
+            return notes;
+        }
+        if let Some(goal) = &record.goal {
+            let told = goal.describe(record.epoch, self.movement().as_ref());
+            let how = match goal.is_joined_by(changes) {
+                true => {
+                    "This joins it: what is not switched yet is taken back, and what is left of both \
+                     is done as shown here"
+                }
+                false => {
+                    "This can be applied when that is over (miroir topology show), and is planned on \
+                     what lies where now"
+                }
+            };
+            notes.push(format!("{told} {how}"));
+        }
+        if let Some(reshard) = self.shared().reshards.cutting() {
+            notes.push(format!(
+                "index `{}` is being re-sharded: what is applied now begins to move when searches use \
+                 its new shards, or the re-shard is cancelled (miroir index reshard {})",
+                reshard.index_uid, reshard.index_uid
+            ));
+        }
+        notes
     }
 
     /// How long the copies take at least, at the rates they are bounded to.
@@ -157,6 +188,7 @@ fn planned_node(
         bytes_before: load.bytes_before,
         bytes_after: load.bytes_after,
         bytes_peak: load.bytes_peak,
+        bytes_twins: load.bytes_twins,
         replicas_before: load.replicas_before,
         replicas_after: load.replicas_after,
         bytes_received: load.bytes_received,

@@ -1,8 +1,11 @@
 //! Nodes that are gone for good: declared lost by hand or after a time, with what only they held.
 
-use crate::world::{World, add, create, ended, pass, register, settings, succeed, uid};
+use crate::world::{
+    World, add, create, ended, pass, register, settings, spec, succeed, uid, until,
+};
 use miroir_api::admin::{PlanRequest, TopologyChange};
 use miroir_core::id::NodeId;
+use miroir_core::rebalance::movement::MoveState;
 use miroir_core::task::TaskStatus;
 use miroir_engine::Engine;
 use miroir_engine::port::Catalog;
@@ -329,4 +332,121 @@ fn what_an_operator_staged_is_planned_anew_after_a_node_was_declared_lost() {
         let stale = engine.apply(epoch).await.unwrap_err().to_string();
         assert!(stale.contains("look at its plan first"), "{stale}");
     });
+}
+
+/// A cluster of three that grows by a fourth, while shards are on their way to it.
+async fn growing(world: &World, engine: &Engine) -> u64 {
+    succeed(engine, add("m", &documents(1))).await;
+    let add = TopologyChange::AddNode {
+        name: "d".into(),
+        url: spec("d").url,
+        zone: None,
+        weight: None,
+    };
+    let epoch = engine.stage(add).await.unwrap().staged_epoch.unwrap();
+    engine.apply(epoch).await.unwrap();
+    let is_copying = || {
+        let moves = engine
+            .movement()
+            .map_or(Vec::new(), |movement| movement.moves);
+        moves.iter().any(|one| one.state == MoveState::Copying)
+    };
+    until("shards are copied", is_copying).await;
+    assert_eq!(world.fleet.names().len(), 4);
+    epoch
+}
+
+fn four(copies: u32) -> World {
+    let mut world = World::new(&["a", "b", "c", "d"], 24, copies);
+    world.unnamed = BTreeSet::from(["d".to_owned()]);
+    world.copy.documents_per_second = 40;
+    world
+}
+
+#[test]
+fn the_loss_of_a_node_joins_the_change_that_waits_for_it() {
+    let world = four(2);
+    world.run(async |engine| {
+        let first = growing(&world, &engine).await;
+        cut_off(&world, "d");
+        pass(Duration::from_secs(30)).await;
+        let underway = engine.staged().underway.expect("it waits for d");
+
+        // Anything else has to wait, and is told what to do.
+        let drain = TopologyChange::DrainNode { name: "c".into() };
+        let epoch = engine.stage(drain).await.unwrap().staged_epoch.unwrap();
+        let refused = engine.apply(epoch).await.unwrap_err().to_string();
+        for needed in [
+            &underway,
+            "miroir topology show",
+            "miroir topology cancel",
+            &format!("miroir topology apply --epoch {epoch}"),
+        ] {
+            assert!(refused.contains(needed), "{needed}: {refused}");
+        }
+        engine.revert().await.unwrap();
+
+        let epoch = declare_lost(&engine, "d", false).await;
+        assert!(epoch > first);
+        let plan = engine.topology_plan(PlanRequest::default()).await.unwrap();
+        assert_eq!(plan.refusals, Vec::<String>::new());
+        let notes = plan.warnings.join(" ");
+        assert!(notes.contains("This joins it"), "{notes}");
+        engine.apply(epoch).await.unwrap();
+        carried_out(&engine).await;
+        assert_eq!(engine.staged().epoch, epoch);
+        assert_eq!(names(&engine).await, ["a", "b", "c"]);
+        assert_eq!(count(&engine, "m").await, 60);
+        for set in replica_sets(&world, "m").await {
+            assert!(
+                set.len() == 2 && !set.contains(&NodeId::new("d")),
+                "{set:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn what_a_change_was_for_is_still_done_when_a_node_is_lost_meanwhile() {
+    let world = four(2);
+    world.run(async |engine| {
+        growing(&world, &engine).await;
+        cut_off(&world, "c");
+        pass(Duration::from_secs(5)).await;
+        let epoch = declare_lost(&engine, "c", false).await;
+        engine.apply(epoch).await.unwrap();
+        carried_out(&engine).await;
+        assert_eq!(names(&engine).await, ["a", "b", "d"]);
+        assert_eq!(count(&engine, "m").await, 60);
+        let sets = replica_sets(&world, "m").await;
+        let on_d = sets.iter().filter(|set| set.contains(&NodeId::new("d")));
+        assert!((14..=18).contains(&on_d.count()), "a third of 48: {sets:?}");
+    });
+}
+
+#[test]
+fn a_proxy_that_dies_while_a_loss_joins_a_change_goes_on_where_it_was() {
+    for step in [
+        "move.steered",
+        "move.withdrawn",
+        "move.ended",
+        "move.started",
+    ] {
+        println!("crash at {step}");
+        let world = four(2);
+        let nth = u64::from(step == "move.started");
+        world.run_until_step(step, nth.try_into().unwrap(), async |engine| {
+            growing(&world, &engine).await;
+            cut_off(&world, "d");
+            pass(Duration::from_secs(5)).await;
+            let epoch = declare_lost(&engine, "d", false).await;
+            engine.apply(epoch).await.unwrap();
+            carried_out(&engine).await;
+        });
+        world.run(async |engine| {
+            carried_out(&engine).await;
+            assert_eq!(names(&engine).await, ["a", "b", "c"]);
+            assert_eq!(count(&engine, "m").await, 60);
+        });
+    }
 }

@@ -2,12 +2,13 @@
 //! meanwhile: nobody ever sees a document missing, twice or as it was, and in the end the nodes hold
 //! one of the two and nothing of the other.
 
+use crate::moves::ceaseless::Writer;
 use crate::moves::{Model, doc, populate, world};
 use crate::world::{
     World, add, add_by, delete_ids, drop_index, pass, rename, settings, succeed, swap, uid, until,
     write,
 };
-use miroir_api::admin::Reshard;
+use miroir_api::admin::{PlanRequest, Reshard, TopologyChange};
 use miroir_core::hash::shard_of;
 use miroir_core::id::{NodeId, PhysicalIndex};
 use miroir_core::reserved::decode_shard_tag;
@@ -318,7 +319,8 @@ fn a_reshard_stands_still_while_paused_and_goes_on_when_resumed() {
 fn a_node_that_dies_or_loses_its_data_harms_no_reader() {
     for (step, nth) in [
         ("reshard.created", 0),
-        ("copy.committed", 3),
+        ("copy.committed", 1),
+        ("copy.committed", 2),
         ("reshard.verified", 0),
         ("reshard.switched", 0),
     ] {
@@ -349,6 +351,63 @@ fn a_node_that_dies_or_loses_its_data_harms_no_reader() {
                 assert_alone(&world, "m", &model.now()).await;
             });
         }
+    }
+}
+
+/// Nobody may wait for a moment at which a node is owed nothing: there is none.
+#[test]
+fn a_reshard_ends_under_writes_that_never_cease() {
+    let world = world(&["a", "b"], 4, 1);
+    world.run(async |engine| {
+        let model = Model::default();
+        populate(&engine, &model).await;
+        let more: Vec<Value> = (2000..2400).map(|id| doc(id, id)).collect();
+        let write = add("m", &more);
+        let many = |known: &mut BTreeMap<String, Value>| {
+            known.extend(more.iter().map(|d| (d["id"].to_string(), d.clone())));
+        };
+        model.write(&engine, write, many).await;
+        let mut writer = Writer::new(&world, &model, &[("a", 45), ("b", 100)]);
+        engine.reshard(&uid("m"), 16, DAY).await.unwrap();
+        let is_switched = || last(&engine).state == "wayBackKept";
+        writer.until(&world, &engine, is_switched).await;
+        engine.steer_reshard(&uid("m"), "drop").await.unwrap();
+        writer
+            .until(&world, &engine, || is_over(&last(&engine)))
+            .await;
+        writer.rest(&world).await;
+        assert_eq!(shards(&world, "m").await.1, 16);
+        assert_alone(&world, "m", &writer.expected).await;
+    });
+}
+
+/// A copy of a part is not filled again from the other: what begins again is whole, and what is read
+/// meanwhile is the other of the two. (Decision 14 says why.)
+#[test]
+fn a_lost_part_of_a_twin_begins_again_and_that_of_a_way_back_is_told() {
+    for is_switched in [false, true] {
+        let world = world(&["a", "b", "c"], 4, 2);
+        let model = Model::default();
+        world.run(async |engine| {
+            populate(&engine, &model).await;
+            engine.reshard(&uid("m"), 9, DAY).await.unwrap();
+            match is_switched {
+                true => stands(&engine, "wayBackKept").await,
+                false => until("it copies", || last(&engine).documents > 0).await,
+            }
+            world.fleet.on("c", |node| node.wipe());
+            let told = match is_switched {
+                true => "wayBackLost",
+                false => "removing",
+            };
+            busy(&engine, &model, 0, |one| one.state == told).await;
+            finish(&engine, &model, 100).await;
+            let end = last(&engine).state;
+            assert_eq!(end, if is_switched { "wayBackLost" } else { "done" });
+            world.in_sync_is("c", true).await;
+            assert_eq!(shards(&world, "m").await.1, 9);
+            assert_alone(&world, "m", &model.now()).await;
+        });
     }
 }
 
@@ -468,9 +527,10 @@ fn moves_and_reshards_keep_out_of_each_others_way() {
         populate(&engine, &model).await;
         engine.reshard(&uid("m"), 6, DAY).await.unwrap();
         until("it copies", || last(&engine).documents > 0).await;
+        engine.steer_reshard(&uid("m"), "pause").await.unwrap();
         let one = |sets: &[Vec<NodeId>], index: &PhysicalIndex| {
             let from = sets[0].clone();
-            let to = ["a", "b", "c"].into_iter().map(NodeId::new);
+            let to = ["a", "b"].into_iter().map(NodeId::new);
             miroir_core::rebalance::ShardMove {
                 index: index.clone(),
                 shard: miroir_core::id::ShardId(0),
@@ -486,9 +546,28 @@ fn moves_and_reshards_keep_out_of_each_others_way() {
             .unwrap()
             .unwrap();
         let refused = engine.start_movement(vec![one(&sets, &physical)]).await;
-        assert!(refused.is_err(), "it waits");
+        let refused = refused.unwrap_err().to_string();
+        assert!(
+            refused.contains("index `m` is being re-sharded"),
+            "{refused}"
+        );
+        // What is planned may be applied all the same: it begins when the index is cut.
+        let out = TopologyChange::DrainNode { name: "c".into() };
+        let epoch = engine.stage(out).await.unwrap().staged_epoch.unwrap();
+        let plan = engine.topology_plan(PlanRequest::default()).await.unwrap();
+        let notes = plan.warnings.join(" ");
+        assert!(
+            notes.contains("begins to move when searches use"),
+            "{notes}"
+        );
+        engine.apply(epoch).await.unwrap();
+        pass(Duration::from_secs(3)).await;
+        let underway = engine.staged().underway.unwrap_or_default();
+        assert!(underway.contains("is being re-sharded"), "{underway}");
+        engine.steer_reshard(&uid("m"), "resume").await.unwrap();
         stands(&engine, "wayBackKept").await;
         // Beside the way back shards may move.
+        until("it is carried out", || engine.staged().underway.is_none()).await;
         let (physical, _) = shards(&world, "m").await;
         let (_, sets) = world
             .store
@@ -496,15 +575,23 @@ fn moves_and_reshards_keep_out_of_each_others_way() {
             .await
             .unwrap()
             .unwrap();
+        assert!(sets.iter().flatten().all(|node| node.as_str() != "c"));
+        engine.steer_reshard(&uid("m"), "drop").await.unwrap();
+        stands(&engine, "done").await;
+        // A re-shard that is asked for while shards move begins when they have.
         engine
             .start_movement(vec![one(&sets, &physical)])
             .await
             .unwrap();
+        engine.reshard(&uid("m"), 4, DAY).await.unwrap();
+        assert!(!engine.movement().unwrap().state.is_final());
+        assert_eq!(last(&engine).state, "waiting");
         until("it is over", || {
             engine.movement().is_some_and(|one| one.state.is_final())
         })
         .await;
         finish(&engine, &model, 0).await;
+        assert_eq!(shards(&world, "m").await.1, 4);
         assert_alone(&world, "m", &model.now()).await;
     });
 }

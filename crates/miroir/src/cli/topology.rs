@@ -480,11 +480,12 @@ fn duration(seconds: u64) -> String {
 }
 
 fn node_table(plan: &TopologyPlan) -> String {
+    let has_twins = plan.nodes.iter().any(|node| node.bytes_twins > 0);
     let rows: Vec<Vec<String>> = plan
         .nodes
         .iter()
         .map(|node| {
-            vec![
+            let mut row = vec![
                 node.name.clone(),
                 node.role.clone(),
                 node.zone.clone().unwrap_or_else(|| "-".into()),
@@ -496,12 +497,15 @@ fn node_table(plan: &TopologyPlan) -> String {
                     bytes(node.bytes_after)
                 ),
                 bytes(node.bytes_received),
-            ]
+            ];
+            row.extend(has_twins.then(|| bytes(node.bytes_twins)));
+            row
         })
         .collect();
-    let headers = [
+    let mut headers = vec![
         "node", "role", "zone", "weight", "shards", "data", "receives",
     ];
+    headers.extend(has_twins.then_some("re-shards"));
     screen::table(&headers, &rows)
 }
 

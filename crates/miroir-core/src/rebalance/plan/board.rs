@@ -3,7 +3,7 @@
 use super::Refusal;
 use crate::id::NodeId;
 use crate::placement::fair_shares;
-use crate::rebalance::observed::Observed;
+use crate::rebalance::observed::{Observed, TwinBytes};
 use crate::rebalance::stage::Desired;
 use crate::topology::NodeRole;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -28,8 +28,12 @@ pub(super) struct Slot {
     pub(super) share: f64,
     pub(super) weight: f64,
     pub(super) load: u64,
-    /// What it can be copied, if known.
+    /// What it can be copied, if known: what is promised is not free any more.
     pub(super) free: Option<u64>,
+    /// What indexes that are being re-sharded still take of its disk.
+    pub(super) promised: u64,
+    /// What it holds of them beside its shards.
+    pub(super) twin: TwinBytes,
     /// What of its disk is taken by what is copied to it.
     pub(super) received: u64,
 }
@@ -102,6 +106,9 @@ impl Board {
                 }
                 domains[domain].push(number);
             }
+            let twin = observed.twins.get(*name).copied().unwrap_or_default();
+            let promised = on_disk(observed, twin.bytes_to_come);
+            let free = observed.free_bytes.get(*name);
             slots.push(Slot {
                 id: (*name).clone(),
                 is_active,
@@ -110,7 +117,9 @@ impl Board {
                 share: 0.0,
                 weight: node.map_or(0.0, |node| f64::from(node.weight_milli)),
                 load: 0,
-                free: observed.free_bytes.get(*name).copied(),
+                free: free.map(|free| free.saturating_sub(promised)),
+                promised,
+                twin,
                 received: 0,
             });
         }
@@ -491,7 +500,8 @@ impl Board {
             Some(Refusal::TooLittleSpace {
                 node: slot.id.clone(),
                 bytes: slot.received,
-                free_bytes,
+                free_bytes: free_bytes.saturating_add(slot.promised),
+                promised_bytes: slot.promised,
             })
         };
         self.slots.iter().filter_map(short).collect()

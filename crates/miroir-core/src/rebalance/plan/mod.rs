@@ -52,6 +52,9 @@ pub struct NodeLoad {
     pub bytes_after: u64,
     /// What it holds at most on the way: what is dropped is dropped last.
     pub bytes_peak: u64,
+    /// What it holds beside that of indexes that are kept twice while they are re-sharded, once all of
+    /// it is copied. Part of the peak.
+    pub bytes_twins: u64,
     /// Replicas it holds.
     pub replicas_before: u64,
     /// Replicas it will hold.
@@ -103,8 +106,9 @@ pub enum Refusal {
     },
     /// A node has not the room.
     #[error(
-        "node `{node}` needs {bytes} bytes of disk for what it receives and has {free_bytes} free: \
-         give it more disk, a lower weight, or add nodes"
+        "node `{node}` needs {bytes} bytes of disk for what it receives and has {free_bytes} free{}: \
+         give it more disk, a lower weight, or add nodes",
+        promised(*promised_bytes)
     )]
     TooLittleSpace {
         /// The node.
@@ -113,7 +117,16 @@ pub enum Refusal {
         bytes: u64,
         /// What it has.
         free_bytes: u64,
+        /// What of that an index being re-sharded still takes.
+        promised_bytes: u64,
     },
+}
+
+fn promised(bytes: u64) -> String {
+    match bytes {
+        0 => String::new(),
+        bytes => format!(", of which {bytes} are for an index that is being re-sharded"),
+    }
 }
 
 /// What an operator should know of a plan that can be carried out.

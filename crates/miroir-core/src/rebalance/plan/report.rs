@@ -128,7 +128,8 @@ fn loads(board: &Board) -> Vec<NodeLoad> {
         share_bytes: slot.share as u64,
         bytes_before: before[number].0,
         bytes_after: slot.load,
-        bytes_peak: slot.load + dropped[number],
+        bytes_peak: slot.load + dropped[number] + slot.twin.bytes,
+        bytes_twins: slot.twin.bytes,
         replicas_before: before[number].1,
         replicas_after: board.on_node[number]
             .values()

@@ -2,7 +2,7 @@ use super::*;
 use crate::id::{IndexUid, PhysicalIndex};
 use crate::placement::place;
 use crate::rebalance::check::{Finding, check};
-use crate::rebalance::observed::IndexState;
+use crate::rebalance::observed::{IndexState, TwinBytes};
 use crate::rebalance::stage::{StagedChange, desire};
 use crate::topology::{Node, NodeRole, Topology};
 use proptest::prelude::*;
@@ -309,6 +309,35 @@ fn nodes_that_share_most_of_their_shards_are_evened_out_too() {
     let desired = wanted(&topology, &observed, &[StagedChange::Rebalance]);
     let made = plan(&observed, &desired, None);
     assert_eq!(check(&observed, &desired, &made, true), []);
+}
+
+#[test]
+fn room_for_the_twin_of_a_reshard_is_not_given_away() {
+    let topology = plain(&["a", "b"]);
+    let mut observed = observed(vec![index("movies", 30, 1, 30 * GIB, &topology)]);
+    let remove = [StagedChange::RemoveNode { node: id("a") }];
+    let desired = wanted(&topology, &observed, &remove);
+    observed.free_bytes.insert(id("b"), 40 * GIB);
+    let (fits, _) = planned_unchecked(&observed, &desired);
+    assert_eq!(fits.refusals, []);
+    let twin = TwinBytes {
+        bytes: 35 * GIB,
+        bytes_to_come: 30 * GIB,
+    };
+    observed.twins.insert(id("b"), twin);
+    let (refused, _) = planned_unchecked(&observed, &desired);
+    let told = refused.refusals[0].to_string();
+    let promised = format!(
+        "of which {} are for an index that is being re-sharded",
+        30 * GIB
+    );
+    assert!(told.contains(&promised), "{told}");
+    observed.free_bytes.insert(id("b"), 80 * GIB);
+    let (plan, _) = planned_unchecked(&observed, &desired);
+    assert_eq!(plan.refusals, []);
+    let load = plan.nodes.iter().find(|load| load.node == id("b")).unwrap();
+    assert_eq!(load.bytes_twins, 35 * GIB);
+    assert_eq!(load.bytes_peak, load.bytes_after + 35 * GIB);
 }
 
 #[test]

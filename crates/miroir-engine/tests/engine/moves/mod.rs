@@ -3,6 +3,7 @@
 //! and nothing else.
 
 mod beside;
+pub(crate) mod ceaseless;
 mod course;
 mod faults;
 

@@ -11,6 +11,7 @@ fn node(name: &str, role: &str, before: u64, after: u64) -> PlannedNode {
         bytes_before: before << 30,
         bytes_after: after << 30,
         bytes_peak: 0,
+        bytes_twins: 0,
         replicas_before: before,
         replicas_after: after,
         bytes_received: after.saturating_sub(before) << 30,
