@@ -9,6 +9,7 @@ mod plan;
 
 use crate::engine::{Engine, Write};
 use crate::error::EngineError;
+use crate::litter::Unnamed;
 use crate::port::{Payload, PayloadRef, StoreError, TaskRecord};
 use bytes::Bytes;
 use miroir_api::admin;
@@ -252,6 +253,8 @@ impl Engine {
         operation: Operation,
         payload: Option<Payload>,
     ) -> Result<TaskUid, String> {
+        let file = payload.as_ref().and_then(Payload::file).cloned();
+        let owner = Unnamed::new(self.shared(), file);
         loop {
             let write = Write {
                 index_uid: Some(index.clone()),
@@ -259,10 +262,19 @@ impl Engine {
                 payload: payload.clone(),
                 custom_metadata: None,
             };
-            match self.register(write).await {
-                Ok(task) => return Ok(task.uid),
+            match self.append(write, Unnamed::new(self.shared(), None)).await {
+                Ok(task) => {
+                    _ = owner.keep();
+                    return Ok(task.uid);
+                }
                 Err(error) if is_passing(&error) => self.wait_to_retry().await?,
-                Err(error) => return Err(error.to_string()),
+                Err(error) => {
+                    if matches!(error, EngineError::Store(_)) {
+                        // Nobody knows whether the log names it.
+                        _ = owner.keep();
+                    }
+                    return Err(error.to_string());
+                }
             }
         }
     }

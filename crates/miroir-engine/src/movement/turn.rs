@@ -11,7 +11,7 @@ use crate::dispatcher::Dispatcher;
 use crate::error::EngineError;
 use crate::placing::Placing;
 use crate::plan::Work;
-use crate::port::{Change, IndexRecord, NodeSettingsVersion};
+use crate::port::{Change, IndexRecord, NodeSettingsVersion, PayloadRef};
 use crate::state::{IndexEntry, NodeSpec, NodeView};
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{Epoch, NodeId, PhysicalIndex, ShardId};
@@ -289,11 +289,7 @@ impl Dispatcher {
         let Some(mut header) = self.shared.movement.header() else {
             return Ok(Some(Answer::Gone));
         };
-        let lists: Vec<_> = group
-            .copies
-            .iter()
-            .filter_map(|copy| copy.copy.list.clone())
-            .collect();
+        let lists = group.lists();
         let group = group.at(Step::Ended { is_cancelled });
         header.current = number + 1;
         let is_last = header.current >= header.groups;
@@ -315,7 +311,7 @@ impl Dispatcher {
         }
         self.shared.movement.put(number, group);
         self.shared.movement.put_header(header);
-        self.shared.ports.payloads.remove(&lists).await?;
+        self.shared.discard(&lists).await;
         Ok(Some(Answer::Done))
     }
 
@@ -557,7 +553,7 @@ impl Dispatcher {
             return failed(cause);
         }
         let served = self.switch_claimed(number, group, targets).await;
-        shared.movement.coming.lock().clear();
+        shared.movement.coming.lock().replacing.clear();
         served
     }
 
@@ -575,7 +571,7 @@ impl Dispatcher {
                 one.shard
             ));
         }
-        *coming = group.moves.iter().map(|one| one.to.clone()).collect();
+        coming.replacing = group.moves.iter().map(|one| one.to.clone()).collect();
         None
     }
 
@@ -634,11 +630,7 @@ impl Dispatcher {
     }
 
     async fn withdraw(&mut self, number: u64, group: &Group, then: After) -> Served {
-        let lists: Vec<_> = group
-            .copies
-            .iter()
-            .filter_map(|copy| copy.copy.list.clone())
-            .collect();
+        let lists = group.lists();
         match group.step {
             Step::Waiting => return self.end(number, group, true, Vec::new()).await,
             Step::Announced | Step::Copying => {}
@@ -652,7 +644,7 @@ impl Dispatcher {
         self.commit(&replacement.changes()).await?;
         self.shared.step("move.withdrawn").await;
         self.adopt(replacement);
-        self.shared.ports.payloads.remove(&lists).await?;
+        self.shared.discard(&lists).await;
         Ok(Some(Answer::Done))
     }
 
@@ -671,11 +663,12 @@ impl Dispatcher {
             .await
     }
 
-    /// A node is made anew: what a move copied to it is void. `None` if none does.
+    /// A node is made anew: what a move copied to it is void. `None` if none does. With the lists that
+    /// nothing names once this is stored.
     pub(crate) async fn plan_withdrawal_of(
         &mut self,
         node: &NodeId,
-    ) -> Result<Option<Replacement>, EngineError> {
+    ) -> Result<Option<(Replacement, Vec<PayloadRef>)>, EngineError> {
         let Some((header, group)) = self.shared.movement.current() else {
             return Ok(None);
         };
@@ -683,8 +676,10 @@ impl Dispatcher {
         if !is_target || !matches!(group.step, Step::Announced | Step::Copying) {
             return Ok(None);
         }
-        // Lists of ids that it leaves are swept at the next start.
-        self.withdrawal(header.current, &group, After::Again).await
+        let withdrawal = self
+            .withdrawal(header.current, &group, After::Again)
+            .await?;
+        Ok(withdrawal.map(|withdrawal| (withdrawal, group.lists())))
     }
 
     async fn drop_beside(&mut self, number: u64, group: &Group) -> Served {
