@@ -36,6 +36,7 @@ pub mod settings;
 pub mod backoff;
 pub mod condition;
 pub mod health;
+pub mod overtaken;
 pub mod reads;
 pub mod rollup;
 pub mod summary;
