@@ -37,6 +37,7 @@ pub mod vector_filter;
 pub mod backoff;
 pub mod condition;
 pub mod health;
+pub mod overtaken;
 pub mod reads;
 pub mod rollup;
 pub mod summary;

@@ -260,6 +260,7 @@ impl Dispatcher {
             Ok(prepared) => prepared,
             Err(error) => {
                 shared.in_flight.lock().remove(&uid);
+                shared.movement.coming.lock().new.remove(&uid);
                 return Err(error);
             }
         };
@@ -446,7 +447,7 @@ impl Dispatcher {
         if stops_job {
             self.job = None;
         }
-        self.shared.ports.payloads.remove(&files).await?;
+        self.shared.discard(&files).await;
         Ok(())
     }
 
@@ -504,7 +505,7 @@ impl Dispatcher {
         // A batch lives as long as one of its tasks.
         changes.push(Change::SweepBatches(batches.into_iter().collect()));
         self.end_control(by, batch, changes).await?;
-        self.shared.ports.payloads.remove(&files).await?;
+        self.shared.discard(&files).await;
         Ok(())
     }
 

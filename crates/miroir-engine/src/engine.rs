@@ -6,9 +6,10 @@ use crate::dispatcher::Dispatcher;
 use crate::error::EngineError;
 use crate::gate::BoundedWriter;
 use crate::keys::KeyKeeper;
+use crate::litter::Unnamed;
 use crate::port::{
-    BatchPage, BatchQuery, Change, NewEntry, Payload, PayloadRef, PayloadWriter, TaskPage,
-    TaskQuery, TaskRecord, Timestamp,
+    BatchPage, BatchQuery, Change, NewEntry, Payload, PayloadRef, PayloadWriter, StoreError,
+    TaskPage, TaskQuery, TaskRecord, Timestamp,
 };
 use crate::prepare::{PlannedIndex, Preparer};
 use crate::state::{Config, LiveBatch, Ports, Shared};
@@ -258,6 +259,9 @@ impl Engine {
         engine.tasks.spawn(gate::watch(engine.shared.clone()));
         engine.tasks.spawn(kept::run(engine.shared.clone()));
         engine.resume_rewinds();
+        engine
+            .tasks
+            .spawn(crate::litter::run(engine.shared.clone()));
         engine.tasks.close();
         Ok(engine)
     }
@@ -327,11 +331,22 @@ impl Engine {
         Ok(Box::new(BoundedWriter::create(self.shared.clone()).await?))
     }
 
-    /// Appends a write to the log; when this returns, it is durable.
+    /// Appends a write to the log; when this returns, it is durable. The payload is taken: a file of a
+    /// write that is refused is removed.
     ///
     /// # Errors
     /// The store failed; then nothing was accepted.
     pub async fn register(&self, write: Write) -> Result<TaskRecord, EngineError> {
+        let file = write.payload.as_ref().and_then(Payload::file).cloned();
+        self.append(write, Unnamed::new(&self.shared, file)).await
+    }
+
+    /// Appends a write whose payload, until the log may name it, is another's to keep or to discard.
+    pub(crate) async fn append(
+        &self,
+        write: Write,
+        payload_owner: Unnamed<'_>,
+    ) -> Result<TaskRecord, EngineError> {
         let shared = &self.shared;
         if shared.shutdown.is_cancelled() {
             return Err(EngineError::ShuttingDown);
@@ -350,10 +365,7 @@ impl Engine {
             shared.step("payload.synced").await;
         }
         let enqueued_at = shared.ports.clock.now();
-        let payload = match &write.payload {
-            Some(Payload::Stored(file)) => Some(file.clone()),
-            _ => None,
-        };
+        let payload = write.payload.as_ref().and_then(Payload::file).cloned();
         let payload_bytes = match &write.payload {
             Some(Payload::Stored(PayloadRef::File { bytes, .. })) => *bytes,
             Some(Payload::Inline(bytes)) => bytes.len() as u64,
@@ -367,7 +379,14 @@ impl Engine {
             enqueued_at,
         };
         shared.step("entry.appending").await;
-        let uids = shared.noted(shared.ports.store.append(vec![entry]).await)?;
+        // Also if nobody waits for the answer, or if the disk fails: the next start knows what became of
+        // it. Where there was no room nothing was written, and room is what is wanted.
+        let file = payload_owner.keep();
+        let appended = shared.noted(shared.ports.store.append(vec![entry]).await);
+        if let Err(StoreError::NoSpace(_)) = &appended {
+            shared.litter.note(file);
+        }
+        let uids = appended?;
         let Some(uid) = uids.first().copied() else {
             return Err(EngineError::Answer("the store appended nothing".into()));
         };

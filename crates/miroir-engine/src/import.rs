@@ -123,7 +123,7 @@ impl Engine {
             store.commit(changes.collect()).await?;
             // While the log is kept, their payloads are still there.
             let files: Vec<_> = gone.into_iter().filter_map(|task| task.payload).collect();
-            self.shared().ports.payloads.remove(&files).await?;
+            self.shared().discard(&files).await;
         }
         Ok(kept)
     }

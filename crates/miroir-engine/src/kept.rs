@@ -111,7 +111,7 @@ async fn look(shared: &Shared) -> Result<(), EngineError> {
         shared.noted(store.commit(changes.collect()).await)?;
         let files: Vec<PayloadRef> = part.iter().filter_map(|kept| kept.file.clone()).collect();
         // A crash before this leaves orphans, which the next start sweeps.
-        shared.ports.payloads.remove(&files).await?;
+        shared.discard(&files).await;
     }
     shared
         .gate

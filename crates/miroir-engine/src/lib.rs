@@ -33,6 +33,7 @@ mod courier;
 mod deliver;
 mod dispatcher;
 mod lane;
+mod litter;
 mod lookup;
 mod movement;
 mod nodes;

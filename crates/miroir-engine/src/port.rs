@@ -361,6 +361,17 @@ pub enum Payload {
     Stored(PayloadRef),
 }
 
+impl Payload {
+    /// Its file, if it is in one.
+    #[must_use]
+    pub fn file(&self) -> Option<&PayloadRef> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Stored(file) => Some(file),
+        }
+    }
+}
+
 /// Payloads up to this size are kept in the log's own row. SQLite handles rows of this size faster
 /// than files (one page chain instead of a file, a folder entry and two more syncs).
 pub const INLINE_PAYLOAD_BYTES_MAX: usize = 64 * 1024;

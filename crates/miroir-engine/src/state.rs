@@ -473,6 +473,8 @@ pub struct Shared {
     pub(crate) ills: IllBoard,
     /// Staged changes of the topology.
     pub(crate) topology: crate::topology::Desk,
+    /// Payload files to be removed.
+    pub(crate) litter: crate::litter::Litter,
     /// What is counted and measured.
     pub(crate) metrics: Metrics,
     /// Asks everything to end.
@@ -523,6 +525,7 @@ impl Shared {
             rewinds: RewindBoard::default(),
             ills: IllBoard::default(),
             topology: crate::topology::Desk::default(),
+            litter: crate::litter::Litter::default(),
             metrics,
             shutdown: CancellationToken::new(),
         })

@@ -1,12 +1,12 @@
 //! The checkers: what must be true of a history, judged by the model of one perfect Meilisearch.
 
-use crate::history::{Document, Documents, Events, Read, ReplicaSets, Seen, Target, born};
+use crate::history::{Document, Documents, Ended, Events, Read, ReplicaSets, Seen, Target, born};
 use crate::model::{End, Life, Model};
 use crate::workload::Op;
 use miroir_core::hash::shard_of;
 use miroir_core::id::NodeId;
 use miroir_core::task::TaskStatus;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 /// Judges everything but the state of the nodes at the end.
@@ -68,14 +68,10 @@ fn check_ends(events: &Events, model: &Model, wrong: &mut Vec<String>) {
             wrong.push(format!("task {uid} never ends"));
             continue;
         };
-        // What a later removal of the index makes needless need not be tried.
-        let is_moot = model.failures.contains(&uid)
-            && model
-                .lives
-                .values()
-                .any(|life| life.died.is_some() && life.touched.contains(&uid));
         let is_right = match expected {
-            _ if ended.status == TaskStatus::Succeeded && is_moot => true,
+            _ if ended.status == TaskStatus::Succeeded && model.failures.contains(&uid) => {
+                was_overtaken(events, model, ended)
+            }
             End::Success => ended.status == TaskStatus::Succeeded,
             End::Failure(code) => {
                 ended.status == TaskStatus::Failed && ended.code.as_deref() == Some(code)
@@ -87,6 +83,74 @@ fn check_ends(events: &Events, model: &Model, wrong: &mut Vec<String>) {
             ));
         }
     }
+}
+
+/// A write that nodes would have failed may succeed if the removal of its index was accepted before it
+/// ended: one Meilisearch takes both for one batch and tries neither. Then it ends with the removal,
+/// unless it stood in the way of a ruling.
+fn was_overtaken(events: &Events, model: &Model, ended: &Ended) -> bool {
+    let round_of = |uid: u64| {
+        let mut all = events.ended.iter();
+        all.find(|other| other.uid == uid).map(|other| other.round)
+    };
+    let mut lives = model.lives.values();
+    lives.any(|life| {
+        let is_of_it = life.touched.contains(&ended.uid);
+        let Some(died) = life.died.filter(|died| is_of_it && *died > ended.uid) else {
+            return false;
+        };
+        let ends_with_it = round_of(died).is_some_and(|round| round <= ended.round);
+        overtaken(events, life).contains(&ended.uid)
+            && (ends_with_it || !in_the_way(events, model, life).is_empty())
+    })
+}
+
+/// The writes to an index that had not ended when its removal was accepted: it may have overtaken them.
+fn overtaken(events: &Events, life: &Life) -> BTreeSet<u64> {
+    let Some(died) = life.died else {
+        return BTreeSet::new();
+    };
+    let came = usize::try_from(died).ok();
+    let came = came.and_then(|at| events.ended_before.get(at)).copied();
+    let early = &events.ended[..came.unwrap_or(0).min(events.ended.len())];
+    let early: BTreeSet<u64> = early.iter().map(|ended| ended.uid).collect();
+    let before = life.touched.iter().copied().filter(|uid| *uid < died);
+    before.filter(|uid| !early.contains(uid)).collect()
+}
+
+/// What nodes fail and cannot be ruled before writes have ended that a removal overtook: to it leads a
+/// chain of entries from one of them, of which each has a name or an index in common with one before,
+/// so that they end in order. A node that waits for the ruling is sent no removal meanwhile.
+fn in_the_way(events: &Events, model: &Model, life: &Life) -> Vec<u64> {
+    let Some(first) = overtaken(events, life).first().copied() else {
+        return Vec::new();
+    };
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    let mut lives: BTreeSet<u64> = BTreeSet::new();
+    let mut failures = Vec::new();
+    for (uid, number) in (0u64..)
+        .zip(&events.log)
+        .skip_while(|(uid, _)| *uid < first)
+    {
+        let Some(record) = events.ops.get(*number) else {
+            continue;
+        };
+        let own_names = record.op.names();
+        let touching = model
+            .lives
+            .iter()
+            .filter(|(_, life)| life.touched.contains(&uid));
+        let own_lives: Vec<u64> = touching.map(|(born, _)| *born).collect();
+        let is_reached = uid == first
+            || own_names.iter().any(|name| names.contains(name))
+            || own_lives.iter().any(|born| lives.contains(born));
+        if is_reached {
+            names.extend(own_names);
+            lives.extend(own_lives);
+            failures.extend(model.failures.contains(&uid).then_some(uid));
+        }
+    }
+    failures
 }
 
 /// Tasks of one index end in the order of the log.
@@ -113,6 +177,8 @@ struct Judge<'a> {
     events: &'a Events,
     model: &'a Model,
     ranks: BTreeMap<u64, usize>,
+    /// By index, what nodes fail behind writes that its removal overtook.
+    in_the_way: BTreeMap<u64, Vec<u64>>,
 }
 
 impl<'a> Judge<'a> {
@@ -121,6 +187,11 @@ impl<'a> Judge<'a> {
             events,
             model,
             ranks: ranks(events),
+            in_the_way: model
+                .lives
+                .iter()
+                .map(|(born, life)| (*born, in_the_way(events, model, life)))
+                .collect(),
         }
     }
 
@@ -165,14 +236,16 @@ impl<'a> Judge<'a> {
         let mut why = Vec::new();
         for life in lives {
             let result = match (
-                life.and_then(|born| self.model.lives.get(&born)),
+                life.and_then(|born| Some((born, self.model.lives.get(&born)?))),
                 &read.seen,
             ) {
                 (None, Seen::NoIndex) => Ok(()),
                 (None, _) => Err(format!("{name} is no index")),
                 (Some(_), Seen::NoIndex) => Err(format!("{name} is an index")),
-                (Some(life), _) if self.is_failing_before_removal(life, read) => Ok(()),
-                (Some(life), _) => self.check_life(life, read, |_| true),
+                (Some((born, life)), _) if self.is_failing_before_removal(born, life, read) => {
+                    Ok(())
+                }
+                (Some((_, life)), _) => self.check_life(life, read, |_| true),
             };
             match result {
                 Ok(()) => return Ok(()),
@@ -196,7 +269,7 @@ impl<'a> Judge<'a> {
         let Some(life) = self.model.lives.get(&born) else {
             return Err(format!("{physical} was made by no entry"));
         };
-        if self.is_failing_before_removal(life, read) {
+        if self.is_failing_before_removal(born, life, read) {
             return Ok(());
         }
         if let Seen::NoIndex = read.seen {
@@ -215,13 +288,15 @@ impl<'a> Judge<'a> {
             .map_err(|why| format!("{node} is in sync, but its {physical}: {why}"))
     }
 
-    /// The index is being removed while nodes fail something that came before: what else came before
-    /// is then no longer carried out, and may end before the removal does, since nodes that wait for
-    /// a ruling are sent nothing.
-    fn is_failing_before_removal(&self, life: &Life, read: &Read) -> bool {
-        life.died.is_some_and(|died| {
-            died < read.appended && self.model.failures.iter().any(|failure| *failure < died)
-        })
+    /// The index is being removed, and what the removal overtook may have ended already, since nodes
+    /// wait for rulings that wait for it.
+    fn is_failing_before_removal(&self, born: u64, life: &Life, read: &Read) -> bool {
+        let is_under_way = life
+            .died
+            .is_some_and(|died| died < read.appended && !self.has_ended(died, read));
+        let failures = self.in_the_way.get(&born);
+        let mut failures = failures.into_iter().flatten();
+        is_under_way && failures.any(|failure| *failure < read.appended)
     }
 
     fn check_life(
@@ -270,7 +345,7 @@ impl<'a> Judge<'a> {
 
     /// Some node was failing an entry meanwhile. What had been sent behind it, of any index, is then
     /// sent again, over documents that have seen it once: so that what has not ended may be seen in
-    /// an order of its own until it ends.
+    /// an order of its own until it ends. Where nodes are ill they may fail any entry.
     fn is_rough(&self, life: &Life, read: &Read) -> bool {
         let is_open = |uid: u64| uid < read.appended && !self.has_ended(uid, read);
         let is_behind = |uid: u64, failure: u64| {
@@ -280,6 +355,12 @@ impl<'a> Judge<'a> {
             let rank = self.ranks.get(&failure);
             uid > failure && came.zip(rank).is_some_and(|(came, rank)| came <= rank)
         };
+        let since = self.events.illness_since;
+        if since.is_some_and(|since| since <= read.at)
+            && life.touched.iter().any(|uid| is_open(*uid))
+        {
+            return true;
+        }
         self.model.failures.iter().any(|failure| {
             is_open(*failure)
                 || life

@@ -23,6 +23,7 @@ struct Trouble {
     stalls_until: Duration,
     fails_until: Duration,
     percent: u64,
+    is_full_until: Duration,
 }
 
 /// The disk below the store and the payloads.
@@ -70,6 +71,11 @@ impl Disk {
         trouble.percent = percent;
     }
 
+    /// For so long it has no room.
+    pub fn fill(&self, duration: Duration) {
+        self.trouble.lock().is_full_until = self.time.now() + duration;
+    }
+
     /// All is well.
     pub fn heal(&self) {
         *self.trouble.lock() = Trouble::default();
@@ -79,10 +85,15 @@ impl Disk {
     #[must_use]
     pub fn is_calm(&self) -> bool {
         let trouble = self.trouble.lock();
-        trouble.stalls_until <= self.time.now() && trouble.fails_until <= self.time.now()
+        let ends = [
+            trouble.stalls_until,
+            trouble.fails_until,
+            trouble.is_full_until,
+        ];
+        ends.into_iter().all(|end| end <= self.time.now())
     }
 
-    async fn touch(&self) -> Result<(), StoreError> {
+    async fn touch(&self, is_writing: bool) -> Result<(), StoreError> {
         self.crash.cross().await;
         let trouble = self.trouble.lock().clone();
         let stall = trouble.stalls_until.saturating_sub(self.time.now());
@@ -91,6 +102,9 @@ impl Disk {
         }
         if self.time.now() < trouble.fails_until && self.dice.lock().chance(trouble.percent) {
             return Err(StoreError::Io("the disk fails".into()));
+        }
+        if is_writing && self.time.now() < trouble.is_full_until {
+            return Err(StoreError::NoSpace("the disk is full".into()));
         }
         Ok(())
     }
@@ -142,8 +156,9 @@ impl Disk {
 
 #[async_trait]
 impl Door for Disk {
-    async fn enter(&self, _call: &'static str) -> Result<(), StoreError> {
-        self.touch().await
+    async fn enter(&self, call: &'static str) -> Result<(), StoreError> {
+        let is_writing = matches!(call, "append" | "commit" | "check");
+        self.touch(is_writing).await
     }
 
     async fn leave(&self, _call: &'static str) {
@@ -215,12 +230,12 @@ struct SimWriter {
 #[async_trait]
 impl PayloadWriter for SimWriter {
     async fn append(&mut self, bytes: Bytes) -> Result<(), StoreError> {
-        self.disk.touch().await?;
+        self.disk.touch(true).await?;
         self.inner.append(bytes).await
     }
 
     async fn finish(self: Box<Self>) -> Result<PayloadRef, StoreError> {
-        self.disk.touch().await?;
+        self.disk.touch(true).await?;
         let payload = self.inner.finish().await?;
         self.disk.crash.cross().await;
         Ok(payload)
@@ -230,7 +245,7 @@ impl PayloadWriter for SimWriter {
 #[async_trait]
 impl PayloadStore for SimPayloads {
     async fn create(&self) -> Result<Box<dyn PayloadWriter>, StoreError> {
-        self.disk.touch().await?;
+        self.disk.touch(true).await?;
         Ok(Box::new(SimWriter {
             inner: self.inner.create().await?,
             disk: self.disk.clone(),
@@ -243,12 +258,12 @@ impl PayloadStore for SimPayloads {
         offset: u64,
         len: usize,
     ) -> Result<Bytes, StoreError> {
-        self.disk.touch().await?;
+        self.disk.touch(false).await?;
         self.inner.read_at(payload, offset, len).await
     }
 
     async fn remove(&self, payloads: &[PayloadRef]) -> Result<(), StoreError> {
-        self.disk.touch().await?;
+        self.disk.touch(false).await?;
         if self.disk.sabotage == Some(Sabotage::KeepPayloads) {
             return Ok(());
         }
@@ -258,7 +273,7 @@ impl PayloadStore for SimPayloads {
     }
 
     async fn list(&self) -> Result<Vec<PayloadRef>, StoreError> {
-        self.disk.touch().await?;
+        self.disk.touch(false).await?;
         if self.disk.sabotage == Some(Sabotage::KeepPayloads) {
             return Ok(Vec::new());
         }

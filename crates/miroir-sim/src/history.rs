@@ -39,6 +39,8 @@ pub struct Ended {
     pub status: TaskStatus,
     /// The code of its error.
     pub code: Option<String>,
+    /// Those that ended at once have one number; later ones a higher one.
+    pub round: usize,
 }
 
 /// Of what something was read.
@@ -106,6 +108,8 @@ pub struct Events {
     pub epochs: usize,
     /// Nodes whose disk was lost and whose loss is not stored yet.
     pub damaged: BTreeSet<NodeId>,
+    /// Since when nodes fail what the client is not to blame for.
+    pub illness_since: Option<Duration>,
     /// What was wrong at sight.
     pub violations: Vec<String>,
     /// The trace.
@@ -184,6 +188,7 @@ impl History {
     pub fn committed(&self, changes: &[Change]) -> bool {
         let mut events = self.events.lock();
         let before = events.ended.len();
+        let round = events.ended.last().map_or(0, |ended| ended.round + 1);
         for change in changes {
             match change {
                 Change::UpdateTask(task) if task.status.is_final() => {
@@ -192,6 +197,7 @@ impl History {
                         uid: task.uid.0,
                         status: task.status,
                         code: code.and_then(Value::as_str).map(str::to_owned),
+                        round,
                     };
                     if events.ended.iter().any(|other| other.uid == ended.uid) {
                         let text = format!("task {} ended twice", ended.uid);

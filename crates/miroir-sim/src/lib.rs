@@ -28,6 +28,7 @@ pub mod check;
 mod cutter;
 pub mod disk;
 pub mod history;
+mod ills;
 pub mod model;
 mod mover;
 mod nemesis;

@@ -32,6 +32,9 @@ struct Arguments {
     /// Indexes are cut into other numbers of shards, too.
     #[arg(long)]
     reshards: bool,
+    /// Nodes answer and are not well, too.
+    #[arg(long)]
+    ills: bool,
     /// No request arrives after it was given up.
     #[arg(long)]
     no_late_requests: bool,
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         has_late_requests: !arguments.no_late_requests,
         has_moves: arguments.moves,
         has_reshards: arguments.reshards,
+        has_ills: arguments.ills,
         is_traced: arguments.trace,
         ..Options::default()
     };

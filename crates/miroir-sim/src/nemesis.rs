@@ -1,7 +1,8 @@
 //! Breaks and heals: which, when and for how long, the dice say.
 
 use crate::dice::Dice;
-use crate::node::Backup;
+use crate::ills;
+use crate::node::{Backup, Node};
 use crate::run::Sim;
 use miroir_core::id::NodeId;
 use std::time::Duration;
@@ -175,6 +176,7 @@ pub(crate) fn heal_all(sim: &Sim) {
             .fleet
             .on(&node, |node| node.pace = Some(Duration::from_millis(2)));
     }
+    ills::cure_all(sim);
     sim.network.heal();
     sim.disk.heal();
 }
@@ -183,8 +185,9 @@ pub(crate) fn heal_all(sim: &Sim) {
 pub(crate) fn is_calm(sim: &Sim) -> bool {
     let names = sim.world.fleet.names();
     let is_well = |name: &String| {
-        let is_holding = sim.world.fleet.on(name, |node| node.faults.is_holding);
-        !is_holding && sim.network.condition(&NodeId::new(name.as_str())) == Default::default()
+        let is_well = |node: &mut Node| !node.faults.is_holding && ills::is_well(&node.faults);
+        sim.world.fleet.on(name, is_well)
+            && sim.network.condition(&NodeId::new(name.as_str())) == Default::default()
     };
     sim.disk.is_calm() && names.iter().all(is_well)
 }

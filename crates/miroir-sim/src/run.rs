@@ -5,6 +5,7 @@ use crate::cutter;
 use crate::dice::Dice;
 use crate::disk::{Disk, SimPayloads};
 use crate::history::{Document, Documents, History, Read, Seen, Target};
+use crate::ills;
 use crate::mover;
 use crate::nemesis;
 use crate::network::Network;
@@ -49,6 +50,8 @@ pub struct Options {
     pub has_moves: bool,
     /// Indexes are cut into other numbers of shards.
     pub has_reshards: bool,
+    /// Nodes answer and are not well.
+    pub has_ills: bool,
     /// The trace is kept.
     pub is_traced: bool,
 }
@@ -62,6 +65,7 @@ impl Default for Options {
             has_late_requests: true,
             has_moves: false,
             has_reshards: false,
+            has_ills: false,
             is_traced: false,
         }
     }
@@ -312,10 +316,17 @@ impl Sim {
                 false => std::future::pending().await,
             }
         };
+        let ills = async {
+            match self.options.has_ills {
+                true => ills::run(self, dice(8)).await,
+                false => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = clients => {}
             () = nemesis::run(self, dice(5)) => {}
+            () = ills => {}
             () = moves => {}
             () = cuts => {}
         }
@@ -546,11 +557,32 @@ impl Sim {
             let uids: Vec<u64> = open.iter().map(|batch| batch.uid.0).collect();
             left.push(format!("batches {uids:?} are never done"));
         }
+        left.extend(self.litter());
         let files = self.world.payloads.list().await.unwrap_or_default();
         if !files.is_empty() {
             left.push(format!("payload files are left: {files:?}"));
         }
         left
+    }
+
+    /// Indexes on nodes where nothing of them is placed: old copies bring them back, and they are
+    /// removed soon after.
+    fn litter(&self) -> Vec<String> {
+        let events = self.history.events.lock();
+        let mut litter = Vec::new();
+        for name in self.world.fleet.names() {
+            let held = self.world.fleet.on(&name, |node| {
+                let names = node.indexes.keys();
+                names.cloned().collect::<Vec<_>>()
+            });
+            let node = NodeId::new(&name);
+            litter.extend(held.into_iter().filter_map(|index| {
+                let sets = events.placements.get(&index);
+                let is_here = sets.is_some_and(|sets| sets.iter().flatten().any(|n| *n == node));
+                (!is_here).then(|| format!("{name} holds {index}, which is placed elsewhere"))
+            }));
+        }
+        litter
     }
 
     /// What every node holds, and its stop word, by physical index.

@@ -29,6 +29,20 @@ fn two_hundred_seeds_in_which_indexes_are_cut_anew_keep_every_promise() {
     assert!(sum.total.epochs > 200, "placements changed");
 }
 
+#[test]
+fn two_hundred_seeds_in_which_nodes_are_ill_keep_every_promise() {
+    let options = Options {
+        has_ills: true,
+        ..Options::default()
+    };
+    let sum = sweep(0..200, options);
+    for finding in &sum.findings {
+        println!("seed {}: {:#?}", finding.seed, finding.wrong);
+    }
+    println!("{:?}", sum.total);
+    assert!(sum.findings.is_empty(), "{} seeds", sum.findings.len());
+}
+
 /// Nothing is wrong any more in a seed in which something was, with these options.
 fn check(seed: u64, options: Options) {
     assert_eq!(
@@ -56,6 +70,27 @@ fn with_neither() -> Options {
     Options {
         has_disk_loss: false,
         has_late_requests: false,
+        ..Options::default()
+    }
+}
+
+fn with_moves() -> Options {
+    Options {
+        has_moves: true,
+        ..Options::default()
+    }
+}
+
+fn with_ills() -> Options {
+    Options {
+        has_ills: true,
+        ..Options::default()
+    }
+}
+
+fn with_reshards() -> Options {
+    Options {
+        has_reshards: true,
         ..Options::default()
     }
 }
@@ -130,6 +165,38 @@ fn seed_5303_a_node_that_lost_its_disk_and_one_that_left_just_before_do_not_wait
 #[test]
 fn seed_929_a_node_that_redid_work_joins_when_its_documents_are_of_one_moment() {
     check(929, Options::default());
+}
+
+#[test]
+fn seeds_in_which_a_failure_elsewhere_let_an_overtaken_write_end_before_its_removal() {
+    for seed in [2100, 3460, 24_327] {
+        check(seed, Options::default());
+    }
+    check(2100, with_reshards());
+}
+
+#[test]
+fn seed_26454_a_node_that_is_ruled_joins_when_it_has_redone_what_it_had_sent_behind() {
+    check(26_454, Options::default());
+}
+
+#[test]
+fn seeds_in_which_a_copy_that_was_withdrawn_left_a_list() {
+    for seed in [1754, 1850, 5184, 5504, 8843] {
+        check(seed, with_moves());
+    }
+}
+
+#[test]
+fn seeds_in_which_a_write_that_a_removal_overtook_was_taken_for_done_after_a_restart() {
+    for seed in [7, 25] {
+        check(seed, with_ills());
+    }
+}
+
+#[test]
+fn seed_8651_an_empty_index_that_an_old_copy_brought_back_is_removed() {
+    check(8651, with_moves());
 }
 
 #[test]

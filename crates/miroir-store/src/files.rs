@@ -301,10 +301,18 @@ impl UnfinishedFile {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// It is somebody's now, and stays.
+    fn keep(mut self) {
+        self.path.clear();
+    }
 }
 
 impl Drop for UnfinishedFile {
     fn drop(&mut self) {
+        if self.path.as_os_str().is_empty() {
+            return;
+        }
         // After a rename there is nothing of that name; anything else is swept at the next start.
         let _ = fs::remove_file(&self.path);
     }
@@ -384,22 +392,26 @@ impl PayloadWriter for FileWriter {
             guard,
             ..
         } = *self;
-        blocking(move || {
-            let mut finish = || -> io::Result<String> {
+        let (name, kept) = blocking(move || {
+            let mut finish = || -> io::Result<(String, UnfinishedFile)> {
                 file.flush(&[])?;
                 file.file.sync_all()?;
                 let name = format!("{stem}-{:016x}.{FINISHED}", file.digest.digest());
-                fs::rename(&guard.path, folder.join(&name))?;
+                let path = folder.join(&name);
+                fs::rename(&guard.path, &path)?;
+                // Of a caller that has gone away nobody would know.
+                let kept = UnfinishedFile { path };
                 sync_folder(&folder)?;
-                Ok(name)
+                Ok((name, kept))
             };
-            let name = finish().map_err(|e| io_error(&guard.path, &e))?;
-            Ok(PayloadRef::File {
-                name,
-                bytes: written,
-            })
+            finish().map_err(|e| io_error(&guard.path, &e))
         })
-        .await
+        .await?;
+        kept.keep();
+        Ok(PayloadRef::File {
+            name,
+            bytes: written,
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use crate::port::{Change, NodeSettingsVersion, PayloadRef, TaskRecord, Timestamp
 use crate::translate::translate_error;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{BatchUid, NodeId, PhysicalIndex, ShardId, TaskUid};
+use miroir_core::overtaken::{OpenBatch, put_off};
 use miroir_core::rollup::logical_count;
 use miroir_core::task::{Operation, TaskStatus};
 use serde_json::{Value, json};
@@ -146,50 +147,40 @@ impl Completer {
     }
 
     /// Batches that were not carried out since a later one removes their index, and must not end before
-    /// that one does: whoever waited for them would find the index without them.
-    ///
-    /// Nothing is put off while a node waits for the ruling about something it failed: it is sent
-    /// nothing before, the removal neither. Each turn puts off one more, until none is early.
+    /// that one does: see [`miroir_core::overtaken`].
     fn untimely(&self, in_sync: &BTreeSet<NodeId>) -> BTreeSet<BatchUid> {
-        let mut untimely = BTreeSet::new();
-        let is_open = |tally: &Tally| tally.done.is_none();
-        let removals: BTreeMap<&PhysicalIndex, BatchUid> = self
+        let open: Vec<(BatchUid, &Tally)> = self
             .tallies
             .iter()
-            .filter(|(_, tally)| is_open(tally) && tally.batch.plan.work == Work::DeleteIndex)
-            .map(|(uid, tally)| (&tally.batch.plan.physical, *uid))
+            .filter(|(_, tally)| tally.done.is_none())
+            .map(|(uid, tally)| (*uid, tally))
             .collect();
-        let mut open = self.tallies.values().filter(|tally| is_open(tally));
-        if removals.is_empty() || open.any(|tally| !tally.replies.is_empty()) {
-            return untimely;
+        let removals: BTreeMap<&PhysicalIndex, usize> = (0..)
+            .zip(&open)
+            .filter(|(_, (_, tally))| tally.batch.plan.work == Work::DeleteIndex)
+            .map(|(at, (_, tally))| (&tally.batch.plan.physical, at))
+            .collect();
+        if removals.is_empty() {
+            return BTreeSet::new();
         }
-        loop {
-            let mut blocked: BTreeSet<&str> = BTreeSet::new();
-            let mut ending: BTreeSet<BatchUid> = BTreeSet::new();
-            let mut moot: Vec<(BatchUid, BatchUid)> = Vec::new();
-            for (uid, tally) in self.tallies.iter().filter(|(_, tally)| is_open(tally)) {
-                let names = tally.batch.plan.names();
-                let is_ready = self.is_ready(tally, in_sync) && !untimely.contains(uid);
-                if !is_ready || names.iter().any(|name| blocked.contains(name)) {
-                    blocked.extend(names);
-                    continue;
-                }
-                ending.insert(*uid);
+        let seen: Vec<OpenBatch<'_>> = (0..)
+            .zip(&open)
+            .map(|(at, (_, tally))| {
                 let is_moot = |node: &&NodeId| tally.outcomes.get(*node).is_some_and(|o| o.is_moot);
-                let removal = removals.get(&tally.batch.plan.physical);
-                if let Some(removal) = removal
-                    && removal > uid
-                    && self.required(tally, in_sync).iter().any(is_moot)
-                {
-                    moot.push((*uid, *removal));
+                let removal = removals.get(&tally.batch.plan.physical).copied();
+                let removal = removal.filter(|removal| *removal > at);
+                OpenBatch {
+                    names: tally.batch.plan.names(),
+                    is_ready: self.is_ready(tally, in_sync),
+                    is_contested: !tally.replies.is_empty(),
+                    removal: removal.filter(|_| self.required(tally, in_sync).iter().any(is_moot)),
                 }
-            }
-            let early = moot.iter().find(|(_, removal)| !ending.contains(removal));
-            match early {
-                Some((uid, _)) => untimely.insert(*uid),
-                None => return untimely,
-            };
-        }
+            })
+            .collect();
+        let put_off = put_off(&seen).into_iter();
+        put_off
+            .filter_map(|at| open.get(at).map(|(uid, _)| *uid))
+            .collect()
     }
 
     /// Ends the tasks of one batch.
@@ -427,17 +418,24 @@ impl Completer {
             {
                 continue;
             }
-            let waits_for_ruling = self.tallies.values().any(|t| t.replies.contains_key(id));
+            // One that is ruled now goes on, and sends again what it had sent behind.
+            let is_ruled = |uid: &BatchUid| {
+                let mut rulings = round.rulings.iter();
+                rulings.any(|(batch, node, _)| batch == uid && node == id)
+            };
+            let mut tallies = self.tallies.iter();
+            let waits_for_ruling =
+                tallies.any(|(uid, t)| t.replies.contains_key(id) && !is_ruled(uid));
             // Beyond what ended, too, if it was sent some of that twice.
             let mixed = self.mixed.get(id).filter(|_| !waits_for_ruling);
             let is_level = self.tallies.iter().all(|(uid, tally)| {
                 // What a removal under way made needless was not sent to it; readers still see the
-                // index, so it has to be gone there first. A node that waits for a ruling is sent
-                // no removal before, and the ruling may wait for this node to join.
+                // index, so it has to be gone there first. If it waits for a ruling, that comes
+                // before: of shards without a replica in sync those that reported speak.
                 let is_owed = tally.done.is_some()
                     || done_now.contains(uid)
                     || mixed.is_some_and(|last| uid <= last)
-                    || tally.batch.plan.work == Work::DeleteIndex && !waits_for_ruling;
+                    || tally.batch.plan.work == Work::DeleteIndex;
                 !is_owed
                     || !tally.batch.nodes.contains(id)
                     || (tally.outcomes.contains_key(id) && !ill_now.contains(&(*uid, id)))
@@ -504,6 +502,10 @@ impl Completer {
                     && !is_open
                 {
                     delivery.is_applied = true;
+                    if outcome.is_moot {
+                        // What it was sent before was not done: the next start must not take it so.
+                        delivery.node_tasks.clear();
+                    }
                     delivery.error = outcome.error.clone();
                     delivery.deleted_documents = outcome.deleted_documents;
                     delivery.edited_documents = outcome.edited_documents;

@@ -318,6 +318,7 @@ impl Completer {
         let now = self.shared.ports.clock.monotonic();
         match event {
             Event::Opened(batch, deliveries) => {
+                self.shared.movement.coming.lock().new.remove(&batch.uid);
                 self.tallies
                     .insert(batch.uid, Tally::new(batch, deliveries, now));
             }
@@ -510,7 +511,7 @@ impl Completer {
     async fn round(&mut self) {
         let mut round = {
             let coming = self.shared.movement.coming.lock();
-            let round = self.decide(&coming);
+            let round = self.decide(&coming.sets());
             self.publish_before(&round);
             round
         };
@@ -662,9 +663,7 @@ impl Completer {
         kept_bytes.fetch_add(round.kept_bytes, Ordering::Relaxed);
         if !round.files.is_empty() {
             self.shared.step("payload.removing").await;
-            if let Err(error) = self.shared.ports.payloads.remove(&round.files).await {
-                tracing::warn!(%error, "payload files could not be removed; the next start sweeps them");
-            }
+            self.shared.discard(&round.files).await;
             self.shared.step("payload.removed").await;
         }
         if !round.joined.is_empty() {

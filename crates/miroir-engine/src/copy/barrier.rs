@@ -273,7 +273,7 @@ impl Dispatcher {
         }
         // What is copied to it by a move is void too.
         let withdrawal = self.plan_withdrawal_of(node).await?;
-        if let Some(withdrawal) = &withdrawal {
+        if let Some((withdrawal, _)) = &withdrawal {
             changes.extend(withdrawal.changes());
         }
         let void = self.plan_void_of(node);
@@ -281,8 +281,10 @@ impl Dispatcher {
             changes.push(change.clone());
         }
         self.commit(&changes).await?;
-        if let Some(withdrawal) = withdrawal {
+        let mut lists = Vec::new();
+        if let Some((withdrawal, left)) = withdrawal {
             self.adopt(withdrawal);
+            lists = left;
         }
         if let Some((_, void)) = void {
             self.adopt_void(void);
@@ -307,13 +309,8 @@ impl Dispatcher {
             }
         });
         shared.nodes_changed.ring();
-        if let Some(file) = old.as_ref().and_then(Refill::list_file) {
-            shared
-                .ports
-                .payloads
-                .remove(std::slice::from_ref(file))
-                .await?;
-        }
+        lists.extend(old.as_ref().and_then(Refill::list_file).cloned());
+        shared.discard(&lists).await;
         tracing::warn!(%node, reason, "the node's replicas will be copied anew from the others");
         Ok(Answer::Done)
     }

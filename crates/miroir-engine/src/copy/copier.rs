@@ -186,13 +186,7 @@ impl Copier {
     }
 
     /// Removes a list that is not needed any more.
-    ///
-    /// # Errors
-    /// The payload store failed.
-    pub(crate) async fn remove(&self, file: Option<PayloadRef>) -> Result<(), EngineError> {
-        if let Some(file) = file {
-            self.shared.ports.payloads.remove(&[file]).await?;
-        }
-        Ok(())
+    pub(crate) async fn remove(&self, file: Option<PayloadRef>) {
+        self.shared.discard(file.as_slice()).await;
     }
 }

@@ -28,6 +28,7 @@ pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
         shared: shared.clone(),
         copier: Copier::new(shared.clone()),
         is_clean: false,
+        loose: Vec::new(),
     };
     loop {
         let wait = match worker.step().await {
@@ -53,6 +54,9 @@ struct Worker {
     copier: Copier,
     /// Since it is in sync it was looked for what an old copy brought back.
     is_clean: bool,
+    /// Lists that may not be noted as stored. While the store fails it may name them or not; they go
+    /// when it names others.
+    loose: Vec<PayloadRef>,
 }
 
 impl Worker {
@@ -108,8 +112,9 @@ impl Worker {
     /// Removes what an old copy of the node brought back.
     async fn clean(&mut self) -> Result<(), EngineError> {
         let shared = self.shared.clone();
-        let mut is_clean = true;
-        for turn in crate::orphans::remains::find(&shared, &self.node).await? {
+        let remains = crate::orphans::remains::find(&shared, &self.node).await?;
+        let mut is_clean = !remains.is_passing;
+        for turn in remains.turns {
             let answer = self.ask(Ask::Move(turn)).await?;
             is_clean &= matches!(answer, Answer::Done | Answer::Gone);
         }
@@ -130,16 +135,20 @@ impl Worker {
         self.copier.source(entry, shard, &self.node)
     }
 
-    async fn store(&self, refill: Refill) -> Result<(), EngineError> {
+    async fn store(&mut self, refill: Refill) -> Result<(), EngineError> {
         let change = refill_change(&self.node, Some(&refill));
-        self.shared.ports.store.commit(vec![change]).await?;
+        let stored = self.shared.ports.store.commit(vec![change]).await;
+        self.shared.noted(stored)?;
         self.shared.step("refill.noted").await;
+        let mut loose = std::mem::take(&mut self.loose);
+        loose.retain(|file| refill.list_file() != Some(file));
         self.shared.copy.put(&self.node, Some(refill));
+        self.shared.discard(&loose).await;
         Ok(())
     }
 
-    async fn remove(&self, file: Option<PayloadRef>) -> Result<(), EngineError> {
-        self.copier.remove(file).await
+    async fn remove(&self, file: Option<PayloadRef>) {
+        self.copier.remove(file).await;
     }
 
     async fn advance(&mut self, mut refill: Refill) -> Result<Duration, EngineError> {
@@ -159,10 +168,15 @@ impl Worker {
                 if !entry.placement.is_on(shard, &self.node) {
                     return self.pass_over(refill).await;
                 }
+                if !self.loose.is_empty() && self.shared.gate.fault().is_some() {
+                    // Each list that cannot be noted would only take room.
+                    return Ok(RETRY_DELAY);
+                }
                 let list = self.copier.list(&entry, &[shard], &self.node).await?;
                 let Some(list) = list else {
                     return Ok(RETRY_DELAY);
                 };
+                self.loose.push(list.clone());
                 if let Some(copy) = refill.indexes.first_mut() {
                     copy.list = Some(list);
                     copy.offset = 0;
@@ -209,7 +223,7 @@ impl Worker {
         copy.offset = 0;
         let list = copy.list.take();
         self.store(refill).await?;
-        self.remove(list).await?;
+        self.remove(list).await;
         Ok(Duration::ZERO)
     }
 
@@ -229,7 +243,7 @@ impl Worker {
         }
         let copy = refill.indexes.remove(0);
         self.store(refill).await?;
-        self.remove(copy.list).await?;
+        self.remove(copy.list).await;
         Ok(Duration::ZERO)
     }
 
@@ -246,7 +260,8 @@ impl Worker {
         let done = (copy.shards.len() as u64).saturating_sub(left);
         refill.shards_done = refill.shards_done.saturating_sub(done);
         self.store(refill).await?;
-        self.remove(list).await
+        self.remove(list).await;
+        Ok(())
     }
 
     /// Copies the next piece of the first shard.
@@ -271,7 +286,7 @@ impl Worker {
             copy.pass();
             refill.shards_done += 1;
             self.store(refill).await?;
-            self.remove(Some(list.clone())).await?;
+            self.remove(Some(list.clone())).await;
             return Ok(Duration::ZERO);
         }
         let index = copy.index.clone();

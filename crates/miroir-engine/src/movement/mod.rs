@@ -38,7 +38,7 @@ pub(crate) mod worker;
 use crate::copy::IndexCopy;
 use crate::error::EngineError;
 use crate::port::{Change, PayloadRef, Store, StoreError};
-use miroir_core::id::{NodeId, PhysicalIndex, ShardId};
+use miroir_core::id::{BatchUid, NodeId, PhysicalIndex, ShardId};
 use miroir_core::rebalance::ShardMove;
 use miroir_core::rebalance::movement::{
     MoveState, MoveStatus, MovementState, MovementStatus, MovementWait,
@@ -152,6 +152,12 @@ impl Group {
             group.copies.clear();
         }
         group
+    }
+
+    /// Lists of ids that it needs.
+    pub(crate) fn lists(&self) -> Vec<PayloadRef> {
+        let copies = self.copies.iter();
+        copies.filter_map(|copy| copy.copy.list.clone()).collect()
     }
 
     /// The same, to be changed and stored.
@@ -283,16 +289,32 @@ struct Movement {
     copied: Option<(Duration, Duration, u64, u64)>,
 }
 
+/// Replica sets that neither readers nor the completer know yet. Whoever decides that a node leaves the
+/// in-sync set holds the lock until readers are shown that it did; whoever makes such sets holds it
+/// while looking who is in sync. So of each set, old or new, one node stays.
+#[derive(Debug, Default)]
+pub(crate) struct Coming {
+    /// Those about to replace others.
+    pub(crate) replacing: Vec<Vec<NodeId>>,
+    /// Those of new indexes, until the completer is told of the batch that makes them.
+    pub(crate) new: BTreeMap<BatchUid, Vec<Vec<NodeId>>>,
+}
+
+impl Coming {
+    pub(crate) fn sets(&self) -> Vec<Vec<NodeId>> {
+        let new = self.new.values().flatten();
+        self.replacing.iter().chain(new).cloned().collect()
+    }
+}
+
 /// What is known of the movement under way, or of the last one.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     movement: Mutex<Option<Movement>>,
     /// Readers of placements that are no longer so, and since when they are not.
     readers: Mutex<Vec<(Duration, Weak<()>)>>,
-    /// Replica sets about to replace others. Whoever decides that a node leaves the in-sync set holds
-    /// this until readers are shown that it did; whoever switches notes the sets here before looking
-    /// who is in sync. So of each set, old or new, one node stays.
-    pub(crate) coming: Mutex<Vec<Vec<NodeId>>>,
+    /// Replica sets that nobody is shown yet.
+    pub(crate) coming: Mutex<Coming>,
     /// Wakes the worker.
     pub(crate) changed: Notify,
 }
@@ -330,8 +352,7 @@ impl Board {
     pub(crate) fn files(&self) -> Vec<PayloadRef> {
         let movement = self.movement.lock();
         let groups = movement.iter().flat_map(|movement| &movement.groups);
-        let copies = groups.flat_map(|group| &group.copies);
-        copies.filter_map(|copy| copy.copy.list.clone()).collect()
+        groups.flat_map(Group::lists).collect()
     }
 
     pub(crate) fn header(&self) -> Option<Header> {

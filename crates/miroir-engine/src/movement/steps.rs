@@ -8,7 +8,7 @@ use crate::copy::barrier::{Answer, Piece, Served};
 use crate::dispatcher::Dispatcher;
 use crate::error::EngineError;
 use crate::placing::Placing;
-use crate::port::{Change, NodeSettingsVersion};
+use crate::port::{Change, NodeSettingsVersion, PayloadRef};
 use crate::state::IndexEntry;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{NodeId, ShardId};
@@ -147,7 +147,7 @@ impl Dispatcher {
             return failed(cause);
         }
         let served = self.switch_claimed(number, group, targets).await;
-        shared.movement.coming.lock().clear();
+        shared.movement.coming.lock().replacing.clear();
         served
     }
 
@@ -165,7 +165,7 @@ impl Dispatcher {
                 one.shard
             ));
         }
-        *coming = group.moves.iter().map(|one| one.to.clone()).collect();
+        coming.replacing = group.moves.iter().map(|one| one.to.clone()).collect();
         None
     }
 
@@ -224,11 +224,7 @@ impl Dispatcher {
     }
 
     pub(super) async fn withdraw(&mut self, number: u64, group: &Group, then: After) -> Served {
-        let lists: Vec<_> = group
-            .copies
-            .iter()
-            .filter_map(|copy| copy.copy.list.clone())
-            .collect();
+        let lists = group.lists();
         match group.step {
             Step::Waiting => return self.end(number, group, true, Vec::new()).await,
             Step::Announced | Step::Copying => {}
@@ -242,7 +238,7 @@ impl Dispatcher {
         self.commit(&replacement.changes()).await?;
         self.shared.step("move.withdrawn").await;
         self.adopt(replacement);
-        self.shared.ports.payloads.remove(&lists).await?;
+        self.shared.discard(&lists).await;
         Ok(Some(Answer::Done))
     }
 
@@ -261,11 +257,12 @@ impl Dispatcher {
             .await
     }
 
-    /// A node is made anew: what a move copied to it is void. `None` if none does.
+    /// A node is made anew: what a move copied to it is void. `None` if none does. With the lists that
+    /// nothing names once this is stored.
     pub(crate) async fn plan_withdrawal_of(
         &mut self,
         node: &NodeId,
-    ) -> Result<Option<Replacement>, EngineError> {
+    ) -> Result<Option<(Replacement, Vec<PayloadRef>)>, EngineError> {
         let Some((header, group)) = self.shared.movement.current() else {
             return Ok(None);
         };
@@ -273,7 +270,9 @@ impl Dispatcher {
         if !is_target || !matches!(group.step, Step::Announced | Step::Copying) {
             return Ok(None);
         }
-        // Lists of ids that it leaves are swept at the next start.
-        self.withdrawal(header.current, &group, After::Again).await
+        let withdrawal = self
+            .withdrawal(header.current, &group, After::Again)
+            .await?;
+        Ok(withdrawal.map(|withdrawal| (withdrawal, group.lists())))
     }
 }

@@ -254,11 +254,7 @@ impl Dispatcher {
         let Some(mut header) = self.shared.movement.header() else {
             return Ok(Some(Answer::Gone));
         };
-        let lists: Vec<_> = group
-            .copies
-            .iter()
-            .filter_map(|copy| copy.copy.list.clone())
-            .collect();
+        let lists = group.lists();
         let group = group.at(Step::Ended { is_cancelled });
         header.current = number + 1;
         let is_last = header.current >= header.groups;
@@ -280,7 +276,7 @@ impl Dispatcher {
         }
         self.shared.movement.put(number, group);
         self.shared.movement.put_header(header);
-        self.shared.ports.payloads.remove(&lists).await?;
+        self.shared.discard(&lists).await;
         Ok(Some(Answer::Done))
     }
 

@@ -297,10 +297,15 @@ impl Worker {
                     target.copy.shards.retain(|shard| !together.contains(shard));
                     target.copy.together = together.len().saturating_sub(1);
                     target.copy.shards.splice(..0, together);
-                    target.copy.list = Some(list);
+                    target.copy.list = Some(list.clone());
                     target.copy.offset = 0;
                 }
-                self.turn(Turn::Note(header.current, next)).await
+                let wait = self.turn(Turn::Note(header.current, next)).await?;
+                if !wait.is_zero() {
+                    // It stands elsewhere.
+                    self.copier.remove(Some(list)).await;
+                }
+                Ok(wait)
             }
             (Some(_), Some(list)) => {
                 let current = first.copy.current();
@@ -315,7 +320,7 @@ impl Worker {
                 }
                 let wait = self.turn(Turn::Note(header.current, next)).await?;
                 if wait.is_zero() {
-                    self.copier.remove(Some(list)).await?;
+                    self.copier.remove(Some(list)).await;
                 }
                 Ok(wait)
             }
@@ -361,7 +366,7 @@ impl Worker {
             }
             let wait = self.turn(Turn::Note(header.current, next)).await?;
             if wait.is_zero() {
-                self.copier.remove(Some(list)).await?;
+                self.copier.remove(Some(list)).await;
             }
             return Ok(wait);
         }

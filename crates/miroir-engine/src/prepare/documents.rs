@@ -224,6 +224,28 @@ impl Preparer {
         payloads: &BTreeMap<TaskUid, Bytes>,
     ) -> Result<(Vec<PlannedEntry>, Touched), EngineError> {
         let mut entries = Vec::with_capacity(tasks.len());
+        let checked = self
+            .check_each(batch, index, tasks, payloads, &mut entries)
+            .await;
+        if checked.is_err() {
+            // It is done again from the beginning, with cuts of its own.
+            let cuts = entries.iter().filter_map(|entry| match &entry.cut {
+                Cut::File(file) => Some(file.clone()),
+                _ => None,
+            });
+            self.shared.discard(&cuts.collect::<Vec<_>>()).await;
+        }
+        Ok((entries, checked?))
+    }
+
+    async fn check_each(
+        &self,
+        batch: BatchUid,
+        index: &mut PlannedIndex,
+        tasks: &[TaskRecord],
+        payloads: &BTreeMap<TaskUid, Bytes>,
+        entries: &mut Vec<PlannedEntry>,
+    ) -> Result<Touched, EngineError> {
         let mut touched = Touched::default();
         for task in tasks {
             // A barrier of this very batch stands behind it: what it did so far is remembered.
@@ -266,7 +288,7 @@ impl Preparer {
             }
             entries.push(planned);
         }
-        Ok((entries, touched))
+        Ok(touched)
     }
 
     /// Compares a payload file with what was written, before any node gets a byte of it.

@@ -277,7 +277,13 @@ impl Preparer {
     ) -> Result<Vec<Change>, EngineError> {
         let config = &self.shared.config;
         let physical = PhysicalIndex::new(uid, task);
-        let sets = self.place(&physical, config.shard_count, config.replication_factor)?;
+        let sets = {
+            // Nobody who looks who may leave knows the index before its batch is open.
+            let mut coming = self.shared.movement.coming.lock();
+            let sets = self.place(&physical, config.shard_count, config.replication_factor)?;
+            coming.new.insert(batch, sets.clone());
+            sets
+        };
         let replica_sets = Arc::new(sets);
         let record = IndexRecord {
             uid: uid.clone(),

@@ -35,10 +35,10 @@ impl Dispatcher {
             if let Some(node) = nodes.find(|node| !self.is_fit(node)) {
                 return failed(format!("node {node} is not in sync"));
             }
-            *coming = twin.placing.replica_sets.to_vec();
+            coming.replacing = twin.placing.replica_sets.to_vec();
         }
         let served = self.exchange_claimed(reshard).await;
-        shared.movement.coming.lock().clear();
+        shared.movement.coming.lock().replacing.clear();
         served
     }
 

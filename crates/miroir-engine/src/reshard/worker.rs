@@ -79,9 +79,7 @@ impl Worker {
     /// Does one thing for each; returns how long to wait before the next round.
     async fn round(&mut self) -> Result<Duration, EngineError> {
         let litter = self.shared.reshards.take_litter();
-        if !litter.is_empty() {
-            self.shared.ports.payloads.remove(&litter).await?;
-        }
+        self.shared.discard(&litter).await;
         let mut wait = IDLE;
         for reshard in self.shared.reshards.open() {
             wait = wait.min(self.step(reshard).await?);
@@ -240,7 +238,7 @@ impl Worker {
         let wait = self.turn(&reshard, Turn::Note(next)).await?;
         if !wait.is_zero() {
             // It stands elsewhere.
-            self.copier.remove(Some(list)).await?;
+            self.copier.remove(Some(list)).await;
         }
         Ok(wait)
     }

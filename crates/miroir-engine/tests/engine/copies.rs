@@ -191,6 +191,8 @@ fn an_index_that_an_old_copy_brought_back_is_removed_again_and_a_strangers_is_no
         world.run(async |engine| {
             populate(&engine).await;
             succeed(&engine, add("gone", &[doc(1), doc(2)])).await;
+            // No request of ours that bears a marker went into this one.
+            succeed(&engine, create("bare")).await;
             world.settled().await;
             // Nobody of this cluster wrote into it, though it bears the number of a task.
             world.fleet.on("b", |b| {
@@ -203,10 +205,11 @@ fn an_index_that_an_old_copy_brought_back_is_removed_again_and_a_strangers_is_no
             pass(Duration::from_secs(1)).await;
             backup = Some(world.fleet.on("b", |b| b.back_up()));
             succeed(&engine, drop_index("gone")).await;
+            succeed(&engine, drop_index("bare")).await;
             world.settled().await;
             if !restarts {
                 world.fleet.on("b", |b| b.restore(backup.take().unwrap()));
-                assert_eq!(held_on(&world, "b").len(), held_on(&world, "a").len() + 2);
+                assert_eq!(held_on(&world, "b").len(), held_on(&world, "a").len() + 3);
                 world.in_sync_is("b", false).await;
                 is_whole(&world).await;
                 pass(Duration::from_secs(5)).await;

@@ -135,6 +135,27 @@ fn a_full_log_refuses_writes_takes_cancelations_and_drops_nothing() {
 }
 
 #[test]
+fn the_payload_file_of_a_write_that_is_refused_is_removed_at_once() {
+    let mut world = World::single();
+    world.limits.unfinished_tasks_max = 1;
+    world.run(async |engine| {
+        succeed(&engine, create("m")).await;
+        world.fleet.set("a", |faults| faults.is_holding = true);
+        let taken = register(&engine, add("m", &[json!({"id": 1})])).await;
+        let large = add_file(&engine, "m", &[json!({"id": 2})]).await;
+        assert_eq!(world.payload_count().await, 1);
+        let error = refusal(&engine, large).await;
+        assert!(matches!(error, EngineError::LogFull), "{error}");
+        pass(Duration::from_secs(1)).await;
+        assert_eq!(world.payload_count().await, 0);
+        world.fleet.set("a", |faults| faults.is_holding = false);
+        ended(&engine, taken).await;
+        succeed(&engine, create("n")).await;
+        world.settled().await;
+    });
+}
+
+#[test]
 fn payload_files_take_no_more_than_they_may_and_make_room_when_they_are_applied() {
     let mut world = World::single();
     world.limits.payload_bytes_max = 2_000;

@@ -1,10 +1,15 @@
 //! Whatever dies or is given up at any step of a movement.
 
 use super::{
-    Model, STEPS, assert_placed, busy, nodes, over, placed, populate, spread, start, world,
+    Model, STEPS, assert_placed, busy, doc, nodes, over, placed, populate, spread, start, world,
 };
-use crate::world::{pass, until};
+use crate::world::{World, add, create, pass, register, until};
+use miroir_core::id::NodeId;
 use miroir_core::rebalance::movement::MovementState;
+use miroir_engine::Engine;
+use miroir_engine::state::StepHook;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[test]
@@ -79,6 +84,8 @@ fn a_target_that_dies_or_loses_its_data_is_filled_again_from_the_beginning() {
     for (step, nth) in [
         ("move.announced", 0),
         ("move.joined", 0),
+        ("move.noted", 0),
+        ("refill.listed", 0),
         ("copy.committed", 3),
         ("move.verified", 0),
         ("move.switched", 0),
@@ -114,9 +121,67 @@ fn a_target_that_dies_or_loses_its_data_is_filled_again_from_the_beginning() {
                 world.settled().await;
                 pass(Duration::from_secs(3)).await;
                 assert_placed(&world, "m", &model.now()).await;
+                let files = world.payload_count().await;
+                assert_eq!(files, 0, "{step}, wiped: {is_wiped}");
             });
         }
     }
+}
+
+#[test]
+fn no_shard_of_an_index_in_the_making_loses_its_last_node_in_sync() {
+    let world = world(&["a", "b", "c"], 8, 2);
+    let model = Model::default();
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let hook: StepHook = {
+        let (is_armed, fleet) = (is_armed.clone(), world.fleet.clone());
+        Arc::new(move |step| {
+            // The index is placed, and nobody but the dispatcher knows of it.
+            let is_here = step == "batch.prepared" && is_armed.swap(false, Ordering::Relaxed);
+            let fleet = fleet.clone();
+            Box::pin(async move {
+                if is_here {
+                    for node in ["a", "b"] {
+                        fleet.set(node, |faults| faults.is_unreachable = true);
+                    }
+                    pass(Duration::from_secs(20)).await;
+                }
+            })
+        })
+    };
+    let life = async |world: &World| {
+        let engine = Engine::start(world.ports(), world.config(Some(hook))).await;
+        let engine = engine.expect("a start");
+        populate(&engine, &model).await;
+        // Both may leave, as far as this index is concerned.
+        let apart = |shard: u32| nodes(if shard == 0 { &["a", "c"] } else { &["b", "c"] });
+        start(world, &engine, apart).await;
+        assert_eq!(over(&engine).await, MovementState::Done);
+        world.settled().await;
+        for node in ["a", "b"] {
+            world.fleet.set(node, |faults| faults.is_holding = true);
+        }
+        let everything: Vec<_> = (0..60).map(|id| doc(id, 7)).collect();
+        register(&engine, add("m", &everything)).await;
+        pass(Duration::from_secs(1)).await;
+        is_armed.store(true, Ordering::Relaxed);
+        register(&engine, create("n")).await;
+        pass(Duration::from_secs(40)).await;
+        let (_, sets) = placed(world, "n").await;
+        let pair = nodes(&["a", "b"]);
+        let is_on_both = |set: &&Vec<NodeId>| pair.iter().all(|node| set.contains(node));
+        assert!(sets.iter().any(|set| is_on_both(&set)), "{sets:?}");
+        let in_sync = [world.node("a").await, world.node("b").await].map(|node| node.is_in_sync);
+        assert_eq!(in_sync.iter().filter(|is_in_sync| **is_in_sync).count(), 1);
+        for node in ["a", "b"] {
+            world.fleet.set(node, |faults| {
+                faults.is_unreachable = false;
+                faults.is_holding = false;
+            });
+        }
+        world.settled().await;
+    };
+    world.apart(life);
 }
 
 #[test]
