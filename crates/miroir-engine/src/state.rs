@@ -1,6 +1,12 @@
 //! What the parts of the engine share: the ports, the configuration, and one immutable snapshot
 //! of the cluster that readers take whole and its owners replace whole.
 
+mod batch;
+mod snapshot;
+
+pub use batch::{Effect, LiveBatch};
+pub use snapshot::{IndexEntry, NodeView, Snapshot, TwinView, exchange_names, shards_of};
+
 use crate::bell::Bell;
 use crate::cache::SearchCache;
 use crate::convoy::Convoy;
@@ -13,25 +19,17 @@ use crate::ills::IllBoard;
 use crate::job::port::{DumpStore, RemoteClient, SnapshotStore};
 use crate::metrics::Metrics;
 use crate::movement::Board;
-use crate::placing::ReplicaSets;
-use crate::plan::{BatchPlan, Source};
-use crate::port::{
-    Clock, HookClient, IndexRecord, NodeClient, NodeError, NodeRecord, PayloadStore, Store,
-    TaskRecord,
-};
+use crate::port::{Clock, HookClient, NodeClient, NodeError, PayloadStore, Store};
 use crate::reads::{ReadBoard, ReadConfig};
 use crate::rewind::RewindBoard;
 use crate::webhooks::Webhook;
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use miroir_core::health::{HealthMachine, HealthThresholds, NodeHealth, Observation};
-use miroir_core::id::{BatchUid, Epoch, IndexUid, NodeId, PhysicalIndex, ShardId, TaskUid};
-use miroir_core::merge::IndexView;
-use miroir_core::placement::{Placement, Transit};
+use miroir_core::id::{BatchUid, NodeId, PhysicalIndex};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -112,289 +110,6 @@ pub struct Config {
     pub lost_after: Option<Duration>,
     /// For tests.
     pub step_hook: Option<StepHook>,
-}
-
-/// One node in the snapshot.
-#[derive(Debug, Clone)]
-pub struct NodeView {
-    /// As stored.
-    pub record: NodeRecord,
-    /// As probed.
-    pub health: NodeHealth,
-    /// The version it reports, once asked.
-    pub version: Option<String>,
-    /// What went wrong last.
-    pub last_error: Option<String>,
-    /// Its data is lost or is not its own.
-    pub is_apart: bool,
-}
-
-impl NodeView {
-    /// Reads may go there.
-    #[must_use]
-    pub fn is_readable(&self) -> bool {
-        self.record.is_in_sync && !self.is_apart && self.health != NodeHealth::Down
-    }
-}
-
-/// One index in the snapshot: as it is once every batch reported done has been applied.
-#[derive(Debug, Clone)]
-pub struct IndexEntry {
-    /// As stored.
-    pub record: IndexRecord,
-    /// The replica set of each shard, by shard.
-    pub replica_sets: ReplicaSets,
-    /// The same, indexed both ways, and what lies on nodes beside it.
-    pub placement: Arc<Placement>,
-    /// The other physical index, while the index is being cut anew or the way back is kept. No client
-    /// ever reads it.
-    pub twin: Option<Arc<TwinView>>,
-    /// What merging must know of the settings.
-    pub view: Arc<IndexView>,
-    /// Lives as long as anybody reads by this placement.
-    readers: Arc<()>,
-}
-
-/// The other physical index of an index: written to, not read.
-#[derive(Debug, Clone)]
-pub struct TwinView {
-    /// Its name on the nodes.
-    pub physical: PhysicalIndex,
-    /// Its shard count.
-    pub shard_count: u32,
-    /// The epoch of its placement.
-    pub epoch: Epoch,
-    /// Where its shards lie: all of them are joining there.
-    pub transit: Arc<Transit>,
-}
-
-impl TwinView {
-    /// It as an index of its own, with what its index knows.
-    #[must_use]
-    pub fn to_entry(&self, record: &IndexRecord) -> IndexEntry {
-        let record = IndexRecord {
-            physical: self.physical.clone(),
-            shard_count: self.shard_count,
-            epoch: self.epoch,
-            ..record.clone()
-        };
-        let sets = vec![Vec::new(); self.shard_count as usize];
-        IndexEntry::new(record, Arc::new(sets), &self.transit)
-    }
-}
-
-impl IndexEntry {
-    /// An index as readers see it.
-    #[must_use]
-    pub fn new(record: IndexRecord, replica_sets: ReplicaSets, transit: &Transit) -> Self {
-        let placement = Placement::from_replica_sets(&replica_sets).with_transit(transit.clone());
-        let view = Arc::new(view_of(&record));
-        Self {
-            record,
-            replica_sets,
-            placement: Arc::new(placement),
-            twin: None,
-            view,
-            readers: Arc::default(),
-        }
-    }
-
-    /// The same with another physical index beside it, or with none.
-    #[must_use]
-    pub fn with_twin(mut self, twin: Option<Arc<TwinView>>) -> Self {
-        self.twin = twin;
-        self
-    }
-
-    /// The same placement with another record.
-    #[must_use]
-    pub fn with_record(&self, record: IndexRecord) -> Self {
-        Self {
-            view: Arc::new(view_of(&record)),
-            record,
-            replica_sets: self.replica_sets.clone(),
-            placement: self.placement.clone(),
-            twin: self.twin.clone(),
-            readers: self.readers.clone(),
-        }
-    }
-
-    /// Dead once nobody reads by this placement any more.
-    #[must_use]
-    pub fn readers(&self) -> Weak<()> {
-        Arc::downgrade(&self.readers)
-    }
-}
-
-/// The shards whose replica set contains `node`, in order.
-#[must_use]
-pub fn shards_of(replica_sets: &[Vec<NodeId>], node: &NodeId) -> Vec<ShardId> {
-    (0u32..)
-        .zip(replica_sets)
-        .filter(|(_, replica_set)| replica_set.contains(node))
-        .map(|(shard, _)| ShardId(shard))
-        .collect()
-}
-
-/// Exchanges two names: what is under the first is found under the second, and the other way round.
-pub fn exchange_names(
-    indexes: &mut BTreeMap<IndexUid, Arc<IndexEntry>>,
-    names: &(IndexUid, IndexUid),
-) {
-    let named = |entry: Arc<IndexEntry>, uid: &IndexUid| {
-        let record = IndexRecord {
-            uid: uid.clone(),
-            ..entry.record.clone()
-        };
-        Arc::new(entry.with_record(record))
-    };
-    let (first, second) = (indexes.remove(&names.0), indexes.remove(&names.1));
-    if let Some(entry) = first {
-        indexes.insert(names.1.clone(), named(entry, &names.1));
-    }
-    if let Some(entry) = second {
-        indexes.insert(names.0.clone(), named(entry, &names.0));
-    }
-}
-
-/// The cluster at one moment.
-#[derive(Debug, Clone, Default)]
-pub struct Snapshot {
-    /// By id.
-    pub nodes: BTreeMap<NodeId, NodeView>,
-    /// Those that exist for clients, by uid.
-    pub indexes: BTreeMap<IndexUid, Arc<IndexEntry>>,
-}
-
-impl Snapshot {
-    /// The index of that name.
-    ///
-    /// # Errors
-    /// [`EngineError::IndexNotFound`].
-    pub fn index(&self, uid: &IndexUid) -> Result<&Arc<IndexEntry>, EngineError> {
-        self.indexes
-            .get(uid)
-            .ok_or_else(|| EngineError::IndexNotFound(uid.clone()))
-    }
-
-    /// The nodes in sync, up or not.
-    #[must_use]
-    pub fn in_sync(&self) -> BTreeSet<NodeId> {
-        self.nodes
-            .iter()
-            .filter(|(_, n)| n.record.is_in_sync)
-            .map(|(id, _)| id.clone())
-            .collect()
-    }
-}
-
-/// A batch in flight.
-#[derive(Debug)]
-pub struct LiveBatch {
-    /// Its number.
-    pub uid: BatchUid,
-    /// Its plan.
-    pub plan: BatchPlan,
-    /// Its tasks, as they stood when it was made, without payloads.
-    pub tasks: Vec<TaskRecord>,
-    /// Payloads that travel in the log.
-    pub inline: BTreeMap<TaskUid, Bytes>,
-    /// The replica sets it was cut for.
-    pub replica_sets: ReplicaSets,
-    /// What lay on nodes beside them.
-    pub transit: Arc<Transit>,
-    /// Where the shards of its twin lay, all of them joining; without shards once it is gone.
-    pub twin: Arc<Transit>,
-    /// The nodes it goes to.
-    pub nodes: BTreeSet<NodeId>,
-    /// What the snapshot shows once it is done.
-    pub effect: Effect,
-    /// The size of its entries' payloads.
-    pub payload_bytes: u64,
-    /// Its place in the window of batches in flight; given back when it is done.
-    pub window: Mutex<Option<crate::window::Place>>,
-}
-
-impl LiveBatch {
-    /// The size of payloads of entries: those in files, and those given.
-    pub(crate) fn payload_bytes_of(plan: &BatchPlan, inline: &BTreeMap<TaskUid, Bytes>) -> u64 {
-        let file_bytes = |source: &Source| match source {
-            Source::File(crate::port::PayloadRef::File { bytes, .. }) => *bytes,
-            _ => 0,
-        };
-        let in_files: u64 = plan.entries.iter().map(|e| file_bytes(&e.source)).sum();
-        in_files + inline.values().map(|bytes| bytes.len() as u64).sum::<u64>()
-    }
-
-    /// It reads payload files, so its requests may be large.
-    #[must_use]
-    pub fn has_files(&self) -> bool {
-        crate::copy::barrier::file_of(&self.plan.work).is_some()
-            || self
-                .plan
-                .entries
-                .iter()
-                .any(|entry| matches!(entry.source, Source::File(_)))
-    }
-
-    /// Payloads it keeps in memory.
-    pub(crate) fn inline_bytes(&self) -> u64 {
-        self.inline.values().map(|bytes| bytes.len() as u64).sum()
-    }
-
-    /// What the node makes of it counts: it is in the replica set of a shard that the batch touches.
-    /// One at which such a shard only joins, or lies beside, has no say.
-    #[must_use]
-    pub fn has_say(&self, node: &NodeId) -> bool {
-        let is_undivided = self.transit.is_empty() && self.plan.twin.is_none();
-        if is_undivided || self.replica_sets.is_empty() {
-            return true;
-        }
-        let is_in = |shard: ShardId, set: &Vec<NodeId>| {
-            set.contains(node) && !self.transit.is_joining(shard, node)
-        };
-        match &self.plan.shards {
-            None => {
-                let mut all = (0..).map(ShardId).zip(self.replica_sets.iter());
-                all.any(|(shard, set)| is_in(shard, set))
-            }
-            Some(shards) => shards.iter().any(|shard| {
-                let set = self.replica_sets.get(shard.0 as usize);
-                set.is_some_and(|set| is_in(*shard, set))
-            }),
-        }
-    }
-
-    /// The shards it touches, with their replica sets.
-    #[must_use]
-    pub fn touched(&self) -> Vec<(ShardId, Vec<NodeId>)> {
-        let all = (0u32..).map(ShardId).zip(self.replica_sets.iter().cloned());
-        all.filter(|(shard, _)| {
-            self.plan
-                .shards
-                .as_ref()
-                .is_none_or(|set| set.contains(shard))
-        })
-        .collect()
-    }
-}
-
-/// What a batch changes for readers when it is done.
-#[derive(Debug, Clone)]
-pub enum Effect {
-    /// Nothing but dates.
-    None,
-    /// The index is as given.
-    Put(Box<IndexRecord>),
-    /// The index is gone.
-    Remove(IndexUid),
-    /// Names of indexes trade places, in order; then an index is as given, under its new name.
-    Exchange {
-        /// The pairs.
-        names: Vec<(IndexUid, IndexUid)>,
-        /// What else changed of the index that was renamed.
-        record: Option<Box<IndexRecord>>,
-    },
 }
 
 /// A word to a lane.
@@ -687,16 +402,6 @@ impl Shared {
             .get(node)
             .is_some_and(|machine| matches!(machine.health(), NodeHealth::Up | NodeHealth::Suspect))
             && !self.quarantine.lock().contains_key(node)
-    }
-}
-
-/// What merging must know of an index.
-fn view_of(record: &IndexRecord) -> IndexView {
-    IndexView {
-        physical: record.physical.to_string(),
-        uid: record.uid.to_string(),
-        primary_key: record.primary_key.clone(),
-        ..miroir_core::settings::index_view(&record.settings)
     }
 }
 

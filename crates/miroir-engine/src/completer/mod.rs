@@ -9,11 +9,13 @@ mod decide;
 mod effect;
 mod judge;
 mod retention;
+mod tally;
 mod voice;
 
-use crate::copy::witness::Witness;
+pub(crate) use tally::{Lag, NodeOutcome, Ruling};
+
 use crate::plan::Work;
-use crate::port::{Change, Delivery, PayloadRef, Timestamp};
+use crate::port::{Change, Delivery, PayloadRef};
 use crate::state::{LaneMessage, LiveBatch, Shared};
 use effect::apply_effect;
 use miroir_core::condition::Condition;
@@ -24,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tally::Tally;
 use tokio::sync::{mpsc, oneshot};
 
 /// The wait before a failed commit is tried again.
@@ -34,59 +37,6 @@ const RETENTION_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const GOING_ON_MAX: Duration = Duration::from_mins(1);
 /// Events taken in before one commit.
 const EVENTS_MAX: usize = 4096;
-
-/// What a lane found of one batch.
-#[derive(Debug, Default)]
-pub(crate) struct NodeOutcome {
-    /// `deletedDocuments` of its node tasks, summed.
-    pub(crate) deleted_documents: u64,
-    /// `editedDocuments` of its node tasks, summed.
-    pub(crate) edited_documents: u64,
-    /// The details of its last node task, where they are shown as one node's.
-    pub(crate) details: Option<Value>,
-    /// The whole batch failed.
-    pub(crate) error: Option<Value>,
-    /// Single entries failed.
-    pub(crate) task_errors: BTreeMap<TaskUid, Value>,
-    /// Documents of joining shards could not be written.
-    pub(crate) has_spoilt: bool,
-    /// The twin could not be written.
-    pub(crate) has_spoilt_twin: bool,
-    /// Nothing was sent, since a later batch removes the index, or the node is made anew: the node
-    /// has no say.
-    pub(crate) is_moot: bool,
-    /// The newest of its node tasks.
-    pub(crate) witness: Option<Witness>,
-}
-
-impl NodeOutcome {
-    pub(crate) fn is_failure(&self) -> bool {
-        self.error.is_some() || !self.task_errors.is_empty()
-    }
-
-    fn error_of(&self, task: TaskUid) -> Option<&Value> {
-        self.task_errors.get(&task).or(self.error.as_ref())
-    }
-}
-
-/// What a lane is to do about a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ruling {
-    /// It is the client's: go on.
-    Accepted,
-    /// It is the node's own: try again.
-    TryAgain,
-}
-
-/// What a node has not applied.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Lag {
-    pub(crate) batches: u64,
-    pub(crate) entries: u64,
-    pub(crate) payload_bytes: u64,
-    /// When the oldest entry was dispatched.
-    pub(crate) since: Option<Timestamp>,
-}
 
 /// A report to the completer.
 #[derive(Debug)]
@@ -141,92 +91,6 @@ pub(crate) enum Event {
     Lags {
         reply: oneshot::Sender<BTreeMap<NodeId, Lag>>,
     },
-}
-
-struct Tally {
-    batch: Arc<LiveBatch>,
-    deliveries: BTreeMap<NodeId, Delivery>,
-    outcomes: BTreeMap<NodeId, NodeOutcome>,
-    replies: BTreeMap<NodeId, oneshot::Sender<Ruling>>,
-    /// Its tasks are final; the failed ones among them.
-    done: Option<BTreeSet<TaskUid>>,
-    /// Deliveries changed since the last commit.
-    touched: BTreeSet<NodeId>,
-    /// When it was made, or found at start.
-    opened_at: Duration,
-    /// When each node reported its end.
-    reported_at: BTreeMap<NodeId, Duration>,
-    /// Since when a node has to try again, so that its tasks cannot end.
-    contested_at: Option<Duration>,
-}
-
-impl Tally {
-    /// The node has not applied it, or waits for a ruling.
-    fn is_owed_by(&self, node: &NodeId) -> bool {
-        self.batch.nodes.contains(node)
-            && (!self.outcomes.contains_key(node) || self.replies.contains_key(node))
-    }
-
-    fn new(
-        batch: Arc<LiveBatch>,
-        deliveries: BTreeMap<NodeId, Delivery>,
-        opened_at: Duration,
-    ) -> Self {
-        let outcomes = deliveries
-            .iter()
-            .filter(|(_, delivery)| delivery.is_applied)
-            .map(|(node, delivery)| {
-                let outcome = NodeOutcome {
-                    deleted_documents: delivery.deleted_documents,
-                    edited_documents: delivery.edited_documents,
-                    details: delivery.details.clone(),
-                    error: delivery.error.clone(),
-                    task_errors: BTreeMap::new(),
-                    has_spoilt: false,
-                    has_spoilt_twin: false,
-                    // What was noted as applied and made no task on the node was not sent; or it was
-                    // said for a node that is lost, and then it has an error.
-                    is_moot: delivery.node_tasks.is_empty() && delivery.error.is_none(),
-                    witness: None,
-                };
-                (node.clone(), outcome)
-            })
-            .collect();
-        Self {
-            batch,
-            deliveries,
-            outcomes,
-            replies: BTreeMap::new(),
-            done: None,
-            touched: BTreeSet::new(),
-            opened_at,
-            reported_at: BTreeMap::new(),
-            contested_at: None,
-        }
-    }
-
-    /// What a node is to do about its failure, once the tasks are final: one that failed what was
-    /// not failed altogether is ill, whether it is in sync or not. `is_excused` if it is not, since
-    /// its replica is being copied.
-    fn ruling(&self, node: &NodeId, failed_tasks: &BTreeSet<TaskUid>, is_excused: bool) -> Ruling {
-        let outcome = self.outcomes.get(node);
-        let is_alone = self.batch.plan.entries.iter().any(|entry| {
-            outcome.is_some_and(|outcome| outcome.error_of(entry.task).is_some())
-                && !failed_tasks.contains(&entry.task)
-        });
-        if is_alone && !is_excused {
-            Ruling::TryAgain
-        } else {
-            Ruling::Accepted
-        }
-    }
-
-    fn is_everywhere(&self) -> bool {
-        self.batch
-            .nodes
-            .iter()
-            .all(|node| self.outcomes.contains_key(node))
-    }
 }
 
 /// The owner. One for each engine.

@@ -5,22 +5,26 @@
 //! batch of the index is made. The wait has a limit, after which the request is sent back and writes
 //! have their turn; whoever asked comes again with a longer limit.
 
+mod begin;
+mod compare;
+
+pub(crate) use compare::{Unlike, unlike};
+
 use super::read::{Replica, Shown};
-use super::{IndexCopy, Refill, refill_change, witness};
+use super::{Refill, refill_change};
 use crate::completer::Event;
 use crate::dispatcher::Dispatcher;
 use crate::error::EngineError;
 use crate::movement::turn::Turn;
 use crate::movement::{Group, group_change};
 use crate::plan::{BatchPlan, REQUEST_BYTES_MAX, Work};
-use crate::port::{BatchRecord, Change, Delivery, NodeSettingsVersion, PayloadRef};
+use crate::port::{BatchRecord, Change, Delivery, PayloadRef};
 use crate::prepare::PlannedIndex;
-use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, NodeView, shards_of};
+use crate::state::{Effect, IndexEntry, LaneMessage, LiveBatch, NodeView};
 use bytes::Bytes;
+use compare::Pair;
 use miroir_core::hash::shard_of;
 use miroir_core::id::{BatchUid, NodeId, PhysicalIndex, ShardId};
-use miroir_core::settings;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -103,17 +107,6 @@ pub(crate) enum Answer {
     Busy,
     /// It cannot be done now, for this reason.
     Failed(String),
-}
-
-/// How a replica's document differs from the reference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unlike {
-    /// It lacks it.
-    Missing,
-    /// It has it, and the reference has not.
-    Extra,
-    /// Its content is another.
-    Changed,
 }
 
 /// A request with the way back.
@@ -258,167 +251,8 @@ impl Dispatcher {
     // -----------------------------------------------------------------------------------------
     // Refills
 
-    async fn start_refill(
-        &mut self,
-        node: &NodeId,
-        reason: &str,
-        is_lost: bool,
-    ) -> Result<Answer, EngineError> {
-        let shared = self.shared.clone();
-        let old = shared.copy.refill(node);
-        let refill = Refill::waiting(self.next_batch, reason.to_owned());
-        let mut changes = vec![refill_change(node, Some(&refill))];
-        if is_lost {
-            changes.push(witness::change(node, None));
-        }
-        // What is copied to it by a move is void too.
-        let withdrawal = self.plan_withdrawal_of(node).await?;
-        if let Some((withdrawal, _)) = &withdrawal {
-            changes.extend(withdrawal.changes());
-        }
-        let void = self.plan_void_of(node);
-        if let Some((change, _)) = &void {
-            changes.push(change.clone());
-        }
-        self.commit(&changes).await?;
-        let mut lists = Vec::new();
-        if let Some((withdrawal, left)) = withdrawal {
-            self.adopt(withdrawal);
-            lists = left;
-        }
-        if let Some((_, void)) = void {
-            self.adopt_void(void);
-        }
-        shared.step("refill.started").await;
-        if is_lost {
-            shared.copy.forget_witness(node);
-        }
-        shared.copy.begin(node, refill.clone());
-        let _ = self.events.send(Event::Forgiven {
-            node: node.clone(),
-            below: refill.below,
-        });
-        if is_lost {
-            // Before the node counts as up again: the lane must not take its new tasks for old ones.
-            shared.tell(node, LaneMessage::Renewed);
-        }
-        shared.quarantine.lock().remove(node);
-        shared.update(|snapshot| {
-            if let Some(view) = snapshot.nodes.get_mut(node) {
-                view.is_apart = false;
-            }
-        });
-        shared.nodes_changed.ring();
-        lists.extend(old.as_ref().and_then(Refill::list_file).cloned());
-        shared.discard(&lists).await;
-        tracing::warn!(%node, reason, "the node's replicas will be copied anew from the others");
-        Ok(Answer::Done)
-    }
-
-    async fn run_refill(&mut self, node: &NodeId) -> Result<Answer, EngineError> {
-        let Some(mut refill) = self.shared.copy.refill(node) else {
-            return Ok(Answer::Gone);
-        };
-        refill.is_running = true;
-        let mut indexes = BTreeMap::new();
-        for planned in self.preparer.indexes.values() {
-            let shards = shards_of(&planned.placing.replica_sets, node);
-            if !shards.is_empty() {
-                refill.shard_count += shards.len() as u64;
-                let index = planned.record.physical.clone();
-                indexes.insert(index.clone(), IndexCopy::new(index));
-            }
-        }
-        refill.indexes = indexes.into_values().collect();
-        self.commit(&[refill_change(node, Some(&refill))]).await?;
-        self.shared.step("refill.running").await;
-        self.shared.copy.put(node, Some(refill));
-        Ok(Answer::Done)
-    }
-
-    async fn finish_refill(&mut self, node: &NodeId) -> Result<Answer, EngineError> {
-        let now = self.shared.ports.clock.now();
-        let mut changes = vec![refill_change(node, None)];
-        for planned in self.preparer.indexes.values() {
-            let Some(version) = planned.record.settings_version else {
-                continue;
-            };
-            if planned.patches.is_empty()
-                && !shards_of(&planned.placing.replica_sets, node).is_empty()
-            {
-                changes.push(Change::PutNodeSettingsVersion(NodeSettingsVersion {
-                    index: planned.record.physical.clone(),
-                    node: node.clone(),
-                    version,
-                    updated_at: now,
-                }));
-            }
-        }
-        self.commit(&changes).await?;
-        self.shared.step("refill.finished").await;
-        self.shared.copy.put(node, None);
-        self.shared.nodes_changed.ring();
-        tracing::info!(%node, "the node's replicas are copied; it joins when it is level");
-        Ok(Answer::Done)
-    }
-
     // -----------------------------------------------------------------------------------------
     // Copies
-
-    async fn recreate(&mut self, node: &NodeId, mut refill: Refill) -> Served {
-        let Some(copy) = refill.indexes.first_mut() else {
-            return Ok(Some(Answer::Gone));
-        };
-        if self.shared.is_indexing(&copy.index) {
-            return Ok(None);
-        }
-        self.preparer.settle(&copy.index);
-        let Some(entry) = self.rested_entry(&copy.index) else {
-            return Ok(Some(Answer::Gone));
-        };
-        let shards = shards_of(&entry.replica_sets, node);
-        if shards.is_empty() {
-            return Ok(Some(Answer::Gone));
-        }
-        let Some(source) = self.sources(&entry, shards[0], node).into_iter().next() else {
-            return Ok(Some(Answer::Failed(
-                "no replica is in sync and answers".into(),
-            )));
-        };
-        let work = match self.recreation(&entry, &source).await {
-            Ok(work) => work,
-            Err(cause) => return Ok(Some(Answer::Failed(cause))),
-        };
-        copy.is_begun = true;
-        copy.shards.clone_from(&shards);
-        let changes = vec![refill_change(node, Some(&refill))];
-        let piece = Piece::new(node, shards, work);
-        self.open_copies(&entry, vec![piece], changes).await?;
-        self.shared.copy.put(node, Some(refill));
-        Ok(Some(Answer::Done))
-    }
-
-    /// What makes an index anew, empty, with the settings that a replica has.
-    pub(crate) async fn recreation(
-        &self,
-        entry: &IndexEntry,
-        source: &NodeId,
-    ) -> Result<Work, String> {
-        let replica = Replica {
-            shared: &self.shared,
-            node: source,
-            entry,
-        };
-        let shown = replica.settings().await;
-        let shown = shown.map_err(|error| error.to_string())?;
-        let facts = self.shared.facts();
-        let logical = &entry.record.settings;
-        let mut node_settings = settings::initial_node_settings(&facts);
-        node_settings.extend(settings::to_node_settings(logical, logical, &facts));
-        Ok(Work::RecreateIndex {
-            settings: as_shown(node_settings, &shown),
-        })
-    }
 
     async fn copy(
         &mut self,
@@ -602,85 +436,6 @@ impl Dispatcher {
 
     // -----------------------------------------------------------------------------------------
     // Comparison
-
-    async fn compare(
-        &mut self,
-        index: &PhysicalIndex,
-        shard: ShardId,
-        ids: &[String],
-        pair: Pair<'_>,
-    ) -> Served {
-        let shared = self.shared.clone();
-        let Some(entry) = self.rested_entry(index) else {
-            return Ok(Some(Answer::Gone));
-        };
-        if shared.is_indexing(index) {
-            return Ok(None);
-        }
-        let is_readable = {
-            let snapshot = shared.snapshot.load();
-            let view = snapshot.nodes.get(pair.reference);
-            entry.placement.is_on(shard, pair.reference) && view.is_some_and(NodeView::is_readable)
-        };
-        if !is_readable || !entry.placement.is_written(shard, pair.node) {
-            let cause = format!("{} cannot be read now", pair.reference);
-            return Ok(Some(Answer::Failed(cause)));
-        }
-        // What is in sync has applied all; what is not may lag behind.
-        match shared.copy.owed(&shared, pair.node, index).await {
-            Some(0) => {}
-            Some(_) => return Ok(None),
-            None => return Err(EngineError::ShuttingDown),
-        }
-        // Of whoever listed them by an older placement: they are another shard's matter.
-        let shard_count = NonZeroU32::new(entry.record.shard_count).unwrap_or(NonZeroU32::MIN);
-        let is_of_shard = |id: &&String| shard_of(id, shard_count) == shard;
-        let ids: Vec<String> = ids.iter().filter(is_of_shard).cloned().collect();
-        let ids = ids.as_slice();
-        let read = async |node: &NodeId| {
-            let replica = Replica {
-                shared: &shared,
-                node,
-                entry: &entry,
-            };
-            replica.documents(ids).await
-        };
-        let (expected, held) = match (read(pair.reference).await, read(pair.node).await) {
-            (Ok(expected), Ok(held)) => (expected, held),
-            (Err(error), _) | (_, Err(error)) => {
-                return Ok(Some(Answer::Failed(error.to_string())));
-            }
-        };
-        let mut found = Vec::new();
-        for id in ids {
-            let Some(how) = unlike(expected.get(id), held.get(id)) else {
-                continue;
-            };
-            found.push(match how {
-                Unlike::Extra if pair.is_even => {
-                    (pair.reference.clone(), id.clone(), Unlike::Missing)
-                }
-                how => (pair.node.clone(), id.clone(), how),
-            });
-        }
-        if pair.is_repairing {
-            for (target, shown) in [(pair.node, &expected), (pair.reference, &held)] {
-                let of_target = found.iter().filter(|(node, ..)| node == target);
-                let ids: Vec<String> = of_target.map(|(_, id, _)| id.clone()).collect();
-                if ids.is_empty() {
-                    continue;
-                }
-                let shown: BTreeMap<String, Shown> = ids
-                    .iter()
-                    .filter_map(|id| Some((id.clone(), shown.get(id)?.clone())))
-                    .collect();
-                let work = self.copy_work(&ids, &shown).await?;
-                let piece = Piece::new(target, vec![shard], work);
-                self.open_copies(&entry, vec![piece], Vec::new()).await?;
-            }
-        }
-        Ok(Some(Answer::Compared(found)))
-    }
 }
 
 /// A batch for one node.
@@ -701,44 +456,6 @@ impl Piece {
             shards: shards.into_iter().collect(),
             work,
         }
-    }
-}
-
-/// Two replicas being compared.
-#[derive(Clone, Copy)]
-struct Pair<'a> {
-    reference: &'a NodeId,
-    node: &'a NodeId,
-    is_even: bool,
-    is_repairing: bool,
-}
-
-/// Settings as a replica has them. What was set is known better there than in the record, which may
-/// hold a change that was refused just before a crash; secrets are known only by the record.
-fn as_shown(
-    settings: serde_json::Map<String, Value>,
-    shown: &serde_json::Map<String, Value>,
-) -> serde_json::Map<String, Value> {
-    let of_replica = |(name, mut value): (String, Value)| {
-        let there = shown.get(&name)?;
-        if name == "embedders" {
-            if let (Value::Object(ours), Value::Object(there)) = (&mut value, there) {
-                ours.retain(|embedder, _| there.contains_key(embedder));
-            }
-            return Some((name, value));
-        }
-        Some((name, there.clone()))
-    };
-    settings.into_iter().filter_map(of_replica).collect()
-}
-
-pub(crate) fn unlike(expected: Option<&Shown>, held: Option<&Shown>) -> Option<Unlike> {
-    match (expected, held) {
-        (None, None) => None,
-        (Some(_), None) => Some(Unlike::Missing),
-        (None, Some(_)) => Some(Unlike::Extra),
-        (Some(a), Some(b)) if a.digest == b.digest => None,
-        (Some(_), Some(_)) => Some(Unlike::Changed),
     }
 }
 
