@@ -103,11 +103,13 @@ fn without_shard_filter(text: &str) -> String {
 /// Where the client's own filter begins, if Miroir's condition stands before it.
 fn behind_shards(filter: &str) -> Option<usize> {
     let condition = filter.strip_prefix('(')?;
-    let condition = condition.strip_prefix("NOT (").unwrap_or(condition);
+    let (condition, end) = match condition.strip_prefix("NOT (") {
+        Some(condition) => (condition, "])) AND "),
+        None => (condition, "]) AND "),
+    };
     condition.strip_prefix(&format!("\"{SHARD_FIELD}\" "))?;
     // Tags hold no bracket.
-    let mut ends = ["]) AND ", "])) AND "].into_iter();
-    ends.find_map(|end| Some(filter.find(end)? + end.len()))
+    Some(filter.find(end)? + end.len())
 }
 
 /// The client's own filter, if Miroir's condition stands behind it.
@@ -282,6 +284,15 @@ mod tests {
                 from + 2
             ),
             "m\n14:16 (\"a\" = \"b\") AND (\"t\" = \"\\\")\")",
+        );
+        // The client's own brackets are not taken for its end.
+        let from = shifted(not, 28);
+        check(
+            &format!(
+                "m\n{from}:{} {not}(\"author\" IN [\"a1\"]) AND (\"zz\" = \"a b\")",
+                from + 2
+            ),
+            "m\n28:30 (\"author\" IN [\"a1\"]) AND (\"zz\" = \"a b\")",
         );
         // It stands behind a place.
         for tags in [
