@@ -1,7 +1,7 @@
 //! What an operator does: commands, and looks at what they print.
 
 use anyhow::{Context, Result, bail, ensure};
-use miroir_testkit::poll;
+use miroir_testkit::{Client, poll};
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -116,8 +116,11 @@ impl Operator {
         &self,
         is_chosen: impl Fn(&Moving) -> bool,
     ) -> Result<Option<Moving>> {
+        // A process for each look would be too slow to see short copies on a busy machine.
+        let address = self.url.trim_start_matches("http://").parse()?;
+        let client = Client::new(address, None);
         poll("a shard being copied", COPY_LIMIT, || {
-            let status = self.json(&["topology", "status"])?;
+            let status = client.get("/_miroir/movement")?.body;
             for one in status["moving"].as_array().into_iter().flatten() {
                 let names = |member: &str| -> Vec<String> {
                     let names = one[member].as_array().into_iter().flatten();
@@ -131,7 +134,7 @@ impl Operator {
                     return Ok(Some(Some(moving)));
                 }
             }
-            let shown = self.json(&["topology", "show"])?;
+            let shown = client.get("/_miroir/topology/staged")?.body;
             let is_over = shown.get("underway").is_none_or(Value::is_null);
             Ok(is_over.then_some(None))
         })
