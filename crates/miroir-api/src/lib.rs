@@ -13,6 +13,7 @@ pub mod validate;
 
 pub mod filter;
 pub mod locale;
+pub mod secret;
 
 pub mod action;
 pub mod batch;

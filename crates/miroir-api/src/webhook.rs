@@ -51,12 +51,7 @@ fn hidden(value: &str) -> String {
     } else {
         0
     };
-    let (kept, mask) = match value.len() - scheme {
-        0..10 => (0, "XXX..."),
-        10..20 => (2, "XXXX..."),
-        20..30 => (3, "XXXXX..."),
-        _ => (5, "XXXXXX..."),
-    };
+    let (kept, mask) = crate::secret::mask(value.len() - scheme);
     let end = value.ceil_char_boundary(scheme + kept);
     format!("{}{mask}", &value[..end])
 }

@@ -309,12 +309,7 @@ fn patched_prompts(
 
 /// A key without its secret: of a longer one some characters stay.
 fn hidden(key: &str) -> String {
-    let (kept, mask) = match key.len() {
-        0..10 => (0, "XXX..."),
-        10..20 => (2, "XXXX..."),
-        20..30 => (3, "XXXXX..."),
-        _ => (5, "XXXXXX..."),
-    };
+    let (kept, mask) = crate::secret::mask(key.len());
     format!("{}{mask}", &key[..key.floor_char_boundary(kept)])
 }
 

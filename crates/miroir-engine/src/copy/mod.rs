@@ -568,6 +568,16 @@ impl Desk {
             index: index.clone(),
             reply,
         };
+        self.answered(shared, event, answer).await
+    }
+
+    /// What the completer answers; `None` when the engine shuts down.
+    async fn answered<T>(
+        &self,
+        shared: &crate::state::Shared,
+        event: Event,
+        answer: oneshot::Receiver<T>,
+    ) -> Option<T> {
         self.events.get()?.send(event).ok()?;
         tokio::select! {
             biased;
@@ -591,12 +601,7 @@ impl Desk {
             index: index.clone(),
             reply,
         };
-        self.events.get()?.send(event).ok()?;
-        tokio::select! {
-            biased;
-            () = shared.shutdown.cancelled() => None,
-            answer = answer => answer.ok(),
-        }
+        self.answered(shared, event, answer).await
     }
 }
 
