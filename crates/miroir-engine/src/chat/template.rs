@@ -132,7 +132,9 @@ impl Write for Bounded {
     }
 }
 
-/// A value as templates see it: Liquid's own objects forget the order of their members.
+/// A value as templates see it, in the order of the document: the fields, and the names that an
+/// error lists. An object that a template shows whole, or walks over, becomes one of Liquid's own
+/// on the way, whose members stand in any order (so they do in Meilisearch).
 #[derive(Debug, Clone)]
 enum Node {
     /// `nil`, text, a number or a boolean.
@@ -401,13 +403,17 @@ mod tests {
 
     #[test]
     fn values_are_shown_as_liquid_shows_them() {
-        let document = json!({"z": {"y": 1.5, "b": [1, null, "s"]}, "a": 18446744073709551615_u64});
+        // One member only: an object that is shown whole has its members in any order.
+        let document = json!({
+            "z": {"b": [1, null, "s", 1.5]},
+            "a": 18446744073709551615_u64,
+        });
         assert_eq!(
             rendered(
                 "{{doc.z}}|{{doc.a}}|{{fields[1].name}}|{{doc.z.b | size}}",
                 document
             ),
-            Ok("y1.5b1s|18446744073709551615|a|3".to_owned())
+            Ok("b1s1.5|18446744073709551615|a|4".to_owned())
         );
     }
 
