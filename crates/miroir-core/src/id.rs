@@ -163,6 +163,23 @@ impl PhysicalIndex {
         Some(TaskUid(number & (Self::CUT - 1)))
     }
 
+    /// For the how manieth time in the cluster an index was cut anew when this name was given; 0 for
+    /// an index as it was made, `None` if the name does not tell.
+    ///
+    /// ```
+    /// use miroir_core::id::PhysicalIndex;
+    /// let index = PhysicalIndex::from_stored("movies__7");
+    /// assert_eq!(index.cut(), Some(0));
+    /// assert_eq!(index.cut_anew(2).cut(), Some(2));
+    /// assert_eq!(PhysicalIndex::from_stored("movies").cut(), None);
+    /// ```
+    #[must_use]
+    pub fn cut(&self) -> Option<u64> {
+        let (_, number) = self.0.rsplit_once("__")?;
+        let number: u64 = number.parse().ok()?;
+        Some(number / Self::CUT)
+    }
+
     /// Wraps a stored physical name as it stands.
     pub fn from_stored(name: impl Into<String>) -> Self {
         Self(name.into())

@@ -30,6 +30,10 @@ impl Engine {
     /// # Errors
     /// [`EngineError::IndexNotFound`]; [`EngineError::Unavailable`] when no node answers.
     pub async fn settings(&self, uid: &IndexUid) -> Result<Map<String, Value>, EngineError> {
+        self.read_anew(|| self.settings_once(uid)).await
+    }
+
+    async fn settings_once(&self, uid: &IndexUid) -> Result<Map<String, Value>, EngineError> {
         let shared = self.shared();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;

@@ -6,7 +6,7 @@ use crate::partial::ReadAnswer;
 use crate::port::NodeRead;
 use crate::reads::{PartialPolicy, ReadKind};
 use crate::scatter::{Gathered, Scatter};
-use crate::state::IndexEntry;
+use crate::state::{IndexEntry, Snapshot};
 use bytes::Bytes;
 use miroir_core::cover::CoverPart;
 use miroir_core::document::DOCUMENT_ID_BYTES_MAX;
@@ -41,9 +41,25 @@ impl Engine {
         fields: Option<&[String]>,
         retrieve_vectors: bool,
     ) -> Result<Bytes, EngineError> {
+        let read = || async move {
+            let snapshot = self.shared().snapshot.load_full();
+            let entry = snapshot.index(uid)?;
+            self.document_in(&snapshot, entry, id, fields, retrieve_vectors)
+                .await
+        };
+        self.read_anew(read).await
+    }
+
+    /// The same, of an index as it is there.
+    pub(crate) async fn document_in(
+        &self,
+        snapshot: &Snapshot,
+        entry: &IndexEntry,
+        id: &str,
+        fields: Option<&[String]>,
+        retrieve_vectors: bool,
+    ) -> Result<Bytes, EngineError> {
         let shared = self.shared();
-        let snapshot = shared.snapshot.load_full();
-        let entry = snapshot.index(uid)?;
         let is_id = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
         if id.is_empty() || id.len() > DOCUMENT_ID_BYTES_MAX || !id.bytes().all(is_id) {
             return Err(EngineError::DocumentNotFound(id.to_owned()));
@@ -61,7 +77,7 @@ impl Engine {
         let shard = shard_of(id, shard_count);
         let scatter = Scatter {
             shared,
-            snapshot: &snapshot,
+            snapshot,
             entry,
             shards: Some(&[shard]),
             affinity: document_hash(id),
@@ -111,6 +127,16 @@ impl Engine {
         query: DocumentsQuery,
         wish: Option<PartialPolicy>,
     ) -> Result<ReadAnswer, EngineError> {
+        let read = || Box::pin(self.documents_once(uid, &query, wish));
+        self.read_anew(read).await
+    }
+
+    async fn documents_once(
+        &self,
+        uid: &IndexUid,
+        query: &DocumentsQuery,
+        wish: Option<PartialPolicy>,
+    ) -> Result<ReadAnswer, EngineError> {
         let snapshot = self.shared().snapshot.load_full();
         let entry = snapshot.index(uid)?;
         let criteria: Vec<Criterion> = query
@@ -119,7 +145,7 @@ impl Engine {
             .flatten()
             .filter_map(|text| Criterion::parse(text))
             .collect();
-        let shards = wanted_shards(entry, &query);
+        let shards = wanted_shards(entry, query);
         let scatter = Scatter {
             shared: self.shared(),
             snapshot: &snapshot,
@@ -129,7 +155,7 @@ impl Engine {
             kind: ReadKind::List,
             request: |part: &CoverPart| NodeRead::Documents {
                 index: entry.record.physical.clone(),
-                body: Bytes::from(node_body(&query, &criteria, part).to_string()),
+                body: Bytes::from(node_body(query, &criteria, part).to_string()),
             },
         };
         let is_partial = self.shared().config.reads.is_partial(uid.as_str(), wish);
@@ -147,7 +173,7 @@ impl Engine {
             }
         }
         found.sort_by(|a, b| a.0.compare(&b.0));
-        let added = added_fields(&query, &criteria);
+        let added = added_fields(query, &criteria);
         let mut body = Vec::from(&br#"{"results":["#[..]);
         for (position, (_, raw)) in found
             .iter()

@@ -1,5 +1,6 @@
 //! Several weighted queries into one list: each query is a search of its own, then they are merged.
 
+use crate::reread::READS_MAX;
 use crate::engine::{Engine, SearchSteps};
 use crate::error::EngineError;
 use crate::hybrid::{Asker, MixedAnswers, bodies_of};
@@ -63,6 +64,21 @@ impl Engine {
     /// # Errors
     /// As [`Engine::search`], with the query it is about.
     pub async fn federated_search(
+        &self,
+        request: FederatedRequest,
+        extras: &FederatedExtras<'_>,
+    ) -> Result<Bytes, FederatedError> {
+        for _ in 1..READS_MAX {
+            let result = Box::pin(self.federated_once(request.clone(), extras)).await;
+            let error = result.as_ref().err().map(|error| &error.error);
+            if !self.is_found_by_now(error) {
+                return result;
+            }
+        }
+        Box::pin(self.federated_once(request, extras)).await
+    }
+
+    async fn federated_once(
         &self,
         request: FederatedRequest,
         extras: &FederatedExtras<'_>,

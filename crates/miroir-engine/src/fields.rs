@@ -26,6 +26,14 @@ impl Engine {
         uid: &IndexUid,
         request: &FieldsRequest,
     ) -> Result<Bytes, EngineError> {
+        self.read_anew(|| self.fields_once(uid, request)).await
+    }
+
+    async fn fields_once(
+        &self,
+        uid: &IndexUid,
+        request: &FieldsRequest,
+    ) -> Result<Bytes, EngineError> {
         let shared = self.shared();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;

@@ -68,6 +68,7 @@ mod prober;
 pub mod reads;
 mod refusal;
 mod render;
+mod reread;
 pub mod reshard;
 mod restored;
 pub mod rewind;

@@ -27,6 +27,8 @@ use std::time::Duration;
 /// A node that has said nothing at all for this part of the time left is not waited for alone, even
 /// if no second request is left in the budget.
 const SILENCE_SHARE: u32 = 3;
+/// What a node says of an index that it does not have.
+const INDEX_NOT_FOUND: &str = "index_not_found";
 /// A failure after so short a time says nothing of the node's health.
 const IMPATIENCE: Duration = Duration::from_millis(500);
 
@@ -289,9 +291,13 @@ impl<F: Fn(&CoverPart) -> NodeRead + Sync> Round<'_, '_, F> {
                 self.scatter.shared.copy.suspect(&part.node);
                 error
             }
-            Err(NodeError::Refused { status, body, .. }) => {
+            Err(NodeError::Refused { status, body, code, .. }) => {
                 let shared = self.scatter.shared;
                 let record = &self.scatter.entry.record;
+                if code == INDEX_NOT_FOUND {
+                    // It was removed; its name may be another's by now.
+                    return Err(EngineError::IndexNotFound(record.uid.clone()));
+                }
                 let mut body = translate_error(body, &record.physical, &record.uid);
                 let hidden = hidden_rule_count(&record.settings, &shared.facts());
                 renumber_rules(&mut body, hidden);
@@ -380,7 +386,7 @@ impl<F: Fn(&CoverPart) -> NodeRead + Sync> Round<'_, '_, F> {
             indexes.any(|entry| entry.record.physical == *physical)
                 && !shared.removed.lock().contains(physical)
         };
-        matches!(error, NodeError::Refused { code, .. } if code == "index_not_found") && is_there()
+        matches!(error, NodeError::Refused { code, .. } if code == INDEX_NOT_FOUND) && is_there()
     }
 
     fn cover(&self, shards: &[ShardId], without: &[NodeId]) -> BestCover {

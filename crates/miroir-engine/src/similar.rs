@@ -27,12 +27,23 @@ impl Engine {
         uid: &IndexUid,
         request: SimilarRequest,
     ) -> Result<(Bytes, SearchSteps), EngineError> {
+        let read = || Box::pin(self.similar_once(uid, request.clone()));
+        self.read_anew(read).await
+    }
+
+    async fn similar_once(
+        &self,
+        uid: &IndexUid,
+        request: SimilarRequest,
+    ) -> Result<(Bytes, SearchSteps), EngineError> {
         let shared = self.shared();
         let clock = &shared.ports.clock;
         let started = clock.monotonic();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
-        let document = self.document(uid, &request.id, None, true).await?;
+        let document = self
+            .document_in(&snapshot, entry, &request.id, None, true)
+            .await?;
         let vector = vector_of(&document, &request.embedder)?;
         let shard_count = NonZeroU32::new(entry.record.shard_count).unwrap_or(NonZeroU32::MIN);
         let home = shard_of(&request.id, shard_count);

@@ -200,6 +200,16 @@ fn seed_8651_an_empty_index_that_an_old_copy_brought_back_is_removed() {
 }
 
 #[test]
+fn seed_1280_a_twin_that_an_old_copy_brought_back_is_removed() {
+    check(1280, with_reshards());
+}
+
+#[test]
+fn seed_1368_a_read_finds_the_index_that_has_the_name_when_the_one_it_began_with_is_gone() {
+    check(1368, with_reshards());
+}
+
+#[test]
 fn three_hundred_seeds_in_which_shards_move_keep_every_promise() {
     let options = Options {
         has_moves: true,

@@ -114,6 +114,14 @@ impl ProxyProcess {
         program.clone_into(&mut self.miroir);
     }
 
+    /// The id of its process.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn process_id(&self) -> Result<u32> {
+        Ok(self.process().context("no process")?.id())
+    }
+
     /// Kills it (SIGKILL); folder and port stay its own.
     pub fn kill(&mut self) {
         if let Some(process) = self.process.take() {

@@ -1,13 +1,19 @@
 //! Disks that are full: a small file system of their own in memory for the proxy and for a node,
 //! which is made larger when it was full. Where none can be mounted, the tests say so and do nothing.
+//!
+//! And a disk that fails under the proxy's database: no file of the process may be written any more,
+//! by a limit that is set and lifted while it runs. Any user may do that to his own processes; where
+//! there is no `prlimit`, the tests say so and do nothing.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
-use miroir_testkit::{Client, Cluster, ClusterOptions, Programs, poll};
+use miroir_testkit::{Client, Cluster, ClusterOptions, Programs, ProxyProcess, poll};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 const MIROIR: &str = env!("CARGO_BIN_EXE_miroir");
@@ -196,4 +202,209 @@ fn a_node_whose_disk_is_full_is_named_and_catches_up_when_there_is_room() {
     // The node is stopped before its disk is taken away.
     cluster.nodes[1].kill();
     drop(disk);
+}
+
+/// A program that runs the proxy so that a write beyond its limit is an error and not its end.
+fn heeding_limits(folder: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let script = folder.join("miroir");
+    let text = format!("#!/bin/sh\ntrap '' XFSZ\nexec {MIROIR} \"$@\"\n");
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    script
+}
+
+/// From now on every write of the process to a file fails, or none does.
+fn set_failing(proxy: &ProxyProcess, is_failing: bool) {
+    let pid = format!("--pid={}", proxy.process_id().unwrap());
+    let bytes = if is_failing { "0" } else { "unlimited" };
+    // The soft limit alone: the hard one could not be lifted again.
+    let limit = format!("--fsize={bytes}:");
+    let status = Command::new("prlimit").args([pid, limit]).status().unwrap();
+    assert!(status.success());
+}
+
+fn can_limit() -> bool {
+    let can = Command::new("prlimit").arg("--version").output();
+    let can = can.is_ok_and(|output| output.status.success());
+    if !can {
+        println!("SKIPPED: there is no prlimit here");
+    }
+    can
+}
+
+fn small(client: &Client, id: u64) -> anyhow::Result<miroir_testkit::Reply> {
+    client.post("/indexes/things/documents", &json!([{"id": id, "n": id}]))
+}
+
+#[test]
+fn a_database_that_fails_under_the_proxy_refuses_writes_serves_reads_and_goes_on_when_it_is_well() {
+    if !can_limit() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster =
+        Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(2, 2, 2)).unwrap();
+    cluster.proxy.run_as(&heeding_limits(folder.path()));
+    cluster.proxy.restart(&[]).unwrap();
+    cluster.proxy.wait_ready().unwrap();
+    let client = cluster.client().clone();
+    for id in 0..10 {
+        let task = small(&client, id).unwrap().accepted().unwrap();
+        client.wait_succeeded(task).unwrap();
+    }
+
+    set_failing(&cluster.proxy, true);
+    let refused = small(&client, 100).unwrap();
+    assert!(matches!(refused.status, 500 | 503), "{}", refused.body);
+    assert_eq!(refused.code(), Some("internal"));
+    let refused = small(&client, 101).unwrap();
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    let told = refused.body.to_string();
+    assert!(
+        told.contains("store cannot be written") && told.contains("miroir status"),
+        "{told}"
+    );
+    // Whom it is told to ask names the cause, and what to do.
+    let topology = client.get("/_miroir/topology").unwrap().ok().unwrap();
+    let cause = topology["storeFault"]["cause"].as_str().unwrap();
+    assert!(
+        cause.contains("miroir.db: disk I/O error") && cause.contains("the disk of data_dir fails"),
+        "{cause}"
+    );
+    let url = client.url();
+    let status = Command::new(MIROIR)
+        .args(["status", "--url", &url])
+        .output()
+        .unwrap();
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("writes are refused"), "{status}");
+    assert!(status.contains("the disk of data_dir fails"), "{status}");
+    for _ in 0..3 {
+        let found = client.search("things", &json!({"q": ""})).unwrap();
+        assert_eq!(found.ok().unwrap()["hits"].as_array().unwrap().len(), 10);
+        assert_eq!(client.get("/tasks?limit=1").unwrap().status, 200);
+        assert_eq!(client.get("/health").unwrap().status, 200);
+        assert_eq!(client.get("/indexes/things/documents/3").unwrap().status, 200);
+        thread::sleep(Duration::from_millis(700));
+    }
+
+    set_failing(&cluster.proxy, false);
+    let taken = poll("a write that is taken", Duration::from_secs(60), || {
+        let reply = small(&client, 102)?;
+        Ok((reply.status == 202).then_some(reply))
+    });
+    let task = taken.unwrap().accepted().unwrap();
+    client.wait_succeeded(task).unwrap();
+    let expected: Vec<u64> = (0..10).chain([102]).collect();
+    assert_eq!(ids(&client), expected, "what was refused was not done");
+    let topology = client.get("/_miroir/topology").unwrap().ok().unwrap();
+    assert!(topology["storeFault"].is_null(), "{topology}");
+
+    // What it has acknowledged outlives it.
+    cluster.proxy.kill();
+    cluster.proxy.restart(&[]).unwrap();
+    cluster.proxy.wait_ready().unwrap();
+    assert_eq!(ids(&client), expected);
+}
+
+/// What became of a write.
+enum Answer {
+    Accepted(u64),
+    /// It was not taken, for sure.
+    Refused,
+    Unknown,
+}
+
+#[test]
+fn what_was_accepted_between_failures_of_the_database_is_there_after_kills_in_the_midst_of_them() {
+    if !can_limit() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster =
+        Cluster::start(&Programs::new(MIROIR), &ClusterOptions::new(2, 2, 2)).unwrap();
+    cluster.proxy.run_as(&heeding_limits(folder.path()));
+    cluster.proxy.restart(&[]).unwrap();
+    cluster.proxy.wait_ready().unwrap();
+    let client = cluster.client().clone();
+    prepare(&client);
+    let is_over = AtomicBool::new(false);
+    let answers: Vec<(u64, Answer)> = thread::scope(|scope| {
+        let writers: Vec<_> = (0..3u64)
+            .map(|writer| {
+                let (client, is_over) = (&client, &is_over);
+                scope.spawn(move || {
+                    let mut answers = Vec::new();
+                    for id in (writer..3000).step_by(3) {
+                        if is_over.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let answer = match small(client, id) {
+                            Ok(reply) if reply.status == 202 => {
+                                Answer::Accepted(reply.accepted().unwrap())
+                            }
+                            Ok(reply) if reply.status == 503 => Answer::Refused,
+                            _ => Answer::Unknown,
+                        };
+                        if !matches!(answer, Answer::Accepted(_)) {
+                            thread::sleep(Duration::from_millis(20));
+                        }
+                        answers.push((id, answer));
+                    }
+                    answers
+                })
+            })
+            .collect();
+        for round in 0..6 {
+            thread::sleep(Duration::from_millis(400 + 170 * round));
+            set_failing(&cluster.proxy, true);
+            thread::sleep(Duration::from_millis(100 + 130 * (round % 4)));
+            if round % 2 == 0 {
+                set_failing(&cluster.proxy, false);
+                // It is tried once a second.
+                thread::sleep(Duration::from_millis(1500));
+            } else {
+                cluster.proxy.kill();
+                cluster.proxy.restart(&[]).unwrap();
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        let answers = writers.into_iter().map(|writer| writer.join().unwrap());
+        answers.flatten().collect()
+    });
+    cluster.proxy.wait_ready().unwrap();
+    let mut counts = [0; 3];
+    for (_, answer) in &answers {
+        match answer {
+            Answer::Accepted(task) => {
+                counts[0] += 1;
+                client.wait_succeeded(*task).unwrap();
+            }
+            Answer::Refused => counts[1] += 1,
+            Answer::Unknown => counts[2] += 1,
+        }
+    }
+    println!("accepted, refused, unknown: {counts:?}");
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    let last = poll("a write that is taken", Duration::from_secs(60), || {
+        let reply = small(&client, 5000)?;
+        Ok((reply.status == 202).then_some(reply))
+    });
+    client.wait_succeeded(last.unwrap().accepted().unwrap()).unwrap();
+    let path = "/indexes/things/documents?fields=id&limit=10000";
+    let found = client.get(path).unwrap().ok().unwrap();
+    let found: std::collections::BTreeSet<u64> = found["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|document| document["id"].as_u64().unwrap())
+        .collect();
+    for (id, answer) in &answers {
+        match answer {
+            Answer::Accepted(_) => assert!(found.contains(id), "{id} was accepted and is lost"),
+            Answer::Refused => assert!(!found.contains(id), "{id} was refused and is there"),
+            Answer::Unknown => {}
+        }
+    }
 }

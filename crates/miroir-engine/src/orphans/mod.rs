@@ -14,7 +14,8 @@ use crate::port::{NodeError, NodeRead};
 use crate::state::{IndexEntry, Shared};
 use bytes::Bytes;
 use miroir_api::admin;
-use miroir_core::id::{NodeId, PhysicalIndex, ShardId, TaskUid};
+use miroir_core::id::{NodeId, PhysicalIndex, ShardId};
+use miroir_core::recover::form_of;
 use miroir_core::reserved::shards_filter;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -165,21 +166,13 @@ fn place_of(shared: &Shared, node: &NodeId, index: &PhysicalIndex) -> Place {
     // In this order: what is no longer in flight is shown.
     // A twin of a re-shard that is being removed is no longer shown, and that re-shard's to remove.
     let is_busy = shared.is_indexing(index) || shared.reshards.is_void(index);
-    if made_by(index).is_none() || is_busy {
+    if form_of(index).is_none() || is_busy {
         return Place::Busy;
     }
     match shared.shown(index) {
         Some(entry) if !entry.placement.held_by(node).is_empty() => Place::Here(entry),
         _ => Place::Nowhere,
     }
-}
-
-/// The task that made an index of Miroir's: its physical name ends with the number. `None` for an
-/// index that is not Miroir's.
-fn made_by(index: &PhysicalIndex) -> Option<TaskUid> {
-    let (uid, number) = index.as_str().rsplit_once("__")?;
-    let number = number.parse().ok()?;
-    (!uid.is_empty()).then_some(TaskUid(number))
 }
 
 /// The indexes on a node, with their documents.

@@ -7,17 +7,19 @@
 //! - the node's task list: this cluster wrote into that index there, by the marker of a request; or,
 //!   of an index that never got a document there, that it is empty and has the field that Miroir
 //!   filters by: what made it bears no marker;
-//! - the log: it holds the task whose number the index bears, and knows the index no more.
+//! - the log: it holds the task whose number the index bears, and knows the index no more; of a twin,
+//!   that so many were made.
 //!
 //! Where one of them is silent (the node or the log has forgotten the task, an empty index never got
 //! settings) it stays, and is shown as an orphan. Documents of foreign shards are never touched here.
 
-use super::{Place, held_by, made_by, place_of};
+use super::{Place, held_by, place_of};
 use crate::error::EngineError;
 use crate::movement::turn::Turn;
 use crate::port::{NodeRead, NodeTaskQuery};
 use crate::state::Shared;
 use miroir_core::id::{NodeId, NodeTaskUid, PhysicalIndex};
+use miroir_core::recover::form_of;
 use miroir_core::reserved::SHARD_FIELD;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -47,7 +49,7 @@ pub(crate) async fn find(shared: &Shared, node: &NodeId) -> Result<Remains, Engi
         let is_nowhere = match place_of(shared, node, &index) {
             Place::Nowhere => true,
             Place::Here(_) => false,
-            Place::Busy if made_by(&index).is_none() || shared.reshards.is_void(&index) => false,
+            Place::Busy if form_of(&index).is_none() || shared.reshards.is_void(&index) => false,
             // Written to on other nodes; an index in the making is not shown.
             Place::Busy => match shared.shown(&index) {
                 Some(entry) => entry.placement.held_by(node).is_empty(),
@@ -82,9 +84,13 @@ pub(crate) async fn find(shared: &Shared, node: &NodeId) -> Result<Remains, Engi
 }
 
 async fn is_of_the_log(shared: &Shared, index: &PhysicalIndex) -> Result<bool, EngineError> {
-    let Some(task) = made_by(index) else {
+    let Some((_, task)) = form_of(index) else {
         return Ok(false);
     };
+    // The twins of re-shards bear the task of the index they were cut from, and a number of their own.
+    if !shared.reshards.has_named(index) {
+        return Ok(false);
+    }
     Ok(shared.ports.store.load_task(task).await?.is_some())
 }
 

@@ -368,6 +368,12 @@ impl Board {
         self.book.lock().cuts + 1
     }
 
+    /// So many indexes were cut anew in the cluster that one of them had this name, or it is no such
+    /// index.
+    pub(crate) fn has_named(&self, index: &PhysicalIndex) -> bool {
+        index.cut().is_some_and(|cut| cut <= self.book.lock().cuts)
+    }
+
     /// It is as it was then.
     fn is_at(&self, reshard: &Reshard) -> bool {
         let book = self.book.lock();

@@ -4,7 +4,7 @@
 use crate::node::{Fleet, Node};
 use crate::world::{
     World, add, add_by, add_file, create, delete_ids, drop_index, ended, pass, register, rename,
-    settings, succeed, until, write,
+    settings, succeed, uid, until, write,
 };
 use miroir_core::task::{AdditionMethod, Operation, TaskStatus};
 use miroir_engine::Engine;
@@ -229,6 +229,46 @@ fn an_index_that_an_old_copy_brought_back_is_removed_again_and_a_strangers_is_no
         expected.push("theirs__1".into());
         assert_eq!(held_on(&world, "b"), expected);
     }
+}
+
+#[test]
+fn a_twin_that_an_old_copy_brought_back_is_removed_again() {
+    let world = World::mirrored();
+    world.run(async |engine| {
+        populate(&engine).await;
+        let state = || engine.reshards()[0].state.clone();
+        let kept = async || until("a way back", || state() == "wayBackKept").await;
+        engine
+            .reshard(&uid("m"), 7, Duration::from_hours(1))
+            .await
+            .unwrap();
+        kept().await;
+        world.settled().await;
+        pass(Duration::from_secs(1)).await;
+        let backup = world.fleet.on("b", |b| b.back_up());
+        engine.steer_reshard(&uid("m"), "back").await.unwrap();
+        kept().await;
+        engine.steer_reshard(&uid("m"), "drop").await.unwrap();
+        until("the end", || state() == "done").await;
+        world.settled().await;
+        assert!(!held_on(&world, "b").iter().any(|index| is_cut(index)));
+
+        world.fleet.on("b", |b| b.restore(backup));
+        assert!(held_on(&world, "b").iter().any(|index| is_cut(index)));
+        world.in_sync_is("b", false).await;
+        is_whole(&world).await;
+        pass(Duration::from_secs(5)).await;
+        world.settled().await;
+        assert_eq!(held_on(&world, "b"), held_on(&world, "a"));
+        assert!(engine.orphans().await.unwrap().is_empty());
+    });
+}
+
+/// It was cut anew.
+fn is_cut(index: &str) -> bool {
+    miroir_core::id::PhysicalIndex::from_stored(index)
+        .cut()
+        .is_some_and(|cut| cut > 0)
 }
 
 #[test]

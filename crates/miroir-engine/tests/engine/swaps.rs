@@ -5,7 +5,8 @@ use crate::world::{
 };
 use miroir_core::id::IndexUid;
 use miroir_core::task::{TaskFilter, TaskStatus};
-use miroir_engine::Engine;
+use miroir_core::search::SearchRequest;
+use miroir_engine::{Engine, EngineError};
 use miroir_engine::engine::Write;
 use miroir_engine::port::TaskQuery;
 use serde_json::json;
@@ -120,6 +121,48 @@ fn a_swap_waits_for_what_came_before_and_holds_back_what_comes_behind() {
             [shown(&engine, "a").await, shown(&engine, "b").await],
             [1, 3]
         );
+    });
+}
+
+#[test]
+fn a_read_is_not_told_that_an_index_is_missing_because_its_name_went_to_another_under_it() {
+    let world = World::mirrored();
+    world.run(async |engine| {
+        succeed(&engine, add("a", &[json!({"id": 1})])).await;
+        succeed(&engine, add("b", &[json!({"id": 1, "n": 2}), json!({"id": 2})])).await;
+        world.settled().await;
+        // The nodes take their time for reads alone.
+        for node in ["a", "b"] {
+            let delay = Duration::from_millis(900);
+            world.fleet.set(node, |faults| faults.read_delay = delay);
+        }
+        let change = async {
+            pass(Duration::from_millis(100)).await;
+            succeed(&engine, swap(&[("a", "b", false)])).await;
+            succeed(&engine, drop_index("b")).await;
+            for node in ["a", "b"] {
+                let held = world.fleet.on(node, |node| node.indexes.len());
+                assert_eq!(held, 1, "what was a first is gone from {node}");
+            }
+        };
+        let (name, missing) = (uid("a"), uid("b"));
+        let search = engine.search(&name, SearchRequest::default());
+        let document = engine.document(&name, "1", None, false);
+        let (listed, found, got, stats, ()) = futures::join!(
+            shown(&engine, "a"),
+            Box::pin(search),
+            document,
+            engine.index_stats(&name),
+            change
+        );
+        assert_eq!(listed, 2);
+        let found: serde_json::Value = serde_json::from_slice(&found.unwrap().body).unwrap();
+        assert_eq!(found["estimatedTotalHits"], 2);
+        let got: serde_json::Value = serde_json::from_slice(&got.unwrap()).unwrap();
+        assert_eq!(got, json!({"id": 1, "n": 2}));
+        assert_eq!(stats.unwrap()["numberOfDocuments"], 2);
+        let gone = engine.document(&missing, "1", None, false).await;
+        assert!(matches!(gone, Err(EngineError::IndexNotFound(_))), "{gone:?}");
     });
 }
 

@@ -176,6 +176,39 @@ async fn a_full_disk_is_no_space_and_passes() {
 }
 
 #[tokio::test]
+async fn a_database_that_becomes_read_only_takes_nothing_says_what_to_do_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    append(&*store, entry("a")).await;
+    let set = async |is_read_only: bool| {
+        let work = move |tx: &mut Tx<'_>| Ok(tx.pragma_update(None, "query_only", is_read_only)?);
+        store.write(work).await.unwrap();
+    };
+    set(true).await;
+    let fact = Change::PutFact {
+        key: "k".into(),
+        value: 1.into(),
+    };
+    let refusals = [
+        store.append(vec![entry("b")]).await.unwrap_err(),
+        store.commit(vec![fact]).await.unwrap_err(),
+        store.check().await.unwrap_err(),
+    ];
+    for refusal in refusals {
+        let StoreError::Io(text) = &refusal else {
+            panic!("{refusal:?}")
+        };
+        assert!(text.contains("readonly") && text.contains("for writing"), "{text}");
+    }
+    let total = store.list_tasks(TaskQuery::default()).await.unwrap().total;
+    assert_eq!(total, 1, "reads go on, and show what was acknowledged");
+    set(false).await;
+    store.check().await.unwrap();
+    assert_eq!(append(&*store, entry("b")).await.uid, TaskUid(1));
+    assert_eq!(store.load_fact("k").await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_caller_that_goes_away_does_not_disturb_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).unwrap();
