@@ -41,6 +41,17 @@ impl Engine {
         fields: Option<&[String]>,
         retrieve_vectors: bool,
     ) -> Result<Bytes, EngineError> {
+        let read = || self.document_once(uid, id, fields, retrieve_vectors);
+        self.read_named(std::iter::once(uid), read).await
+    }
+
+    async fn document_once(
+        &self,
+        uid: &IndexUid,
+        id: &str,
+        fields: Option<&[String]>,
+        retrieve_vectors: bool,
+    ) -> Result<Bytes, EngineError> {
         let shared = self.shared();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
@@ -111,6 +122,16 @@ impl Engine {
         query: DocumentsQuery,
         wish: Option<PartialPolicy>,
     ) -> Result<ReadAnswer, EngineError> {
+        let read = || self.documents_once(uid, &query, wish);
+        self.read_named(std::iter::once(uid), read).await
+    }
+
+    async fn documents_once(
+        &self,
+        uid: &IndexUid,
+        query: &DocumentsQuery,
+        wish: Option<PartialPolicy>,
+    ) -> Result<ReadAnswer, EngineError> {
         let snapshot = self.shared().snapshot.load_full();
         let entry = snapshot.index(uid)?;
         let criteria: Vec<Criterion> = query
@@ -119,7 +140,7 @@ impl Engine {
             .flatten()
             .filter_map(|text| Criterion::parse(text))
             .collect();
-        let shards = wanted_shards(entry, &query);
+        let shards = wanted_shards(entry, query);
         let scatter = Scatter {
             shared: self.shared(),
             snapshot: &snapshot,
@@ -129,7 +150,7 @@ impl Engine {
             kind: ReadKind::List,
             request: |part: &CoverPart| NodeRead::Documents {
                 index: entry.record.physical.clone(),
-                body: Bytes::from(node_body(&query, &criteria, part).to_string()),
+                body: Bytes::from(node_body(query, &criteria, part).to_string()),
             },
         };
         let is_partial = self.shared().config.reads.is_partial(uid.as_str(), wish);

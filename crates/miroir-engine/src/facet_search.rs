@@ -31,12 +31,22 @@ impl Engine {
         request: FacetSearchRequest,
         wish: Option<PartialPolicy>,
     ) -> Result<ReadAnswer, EngineError> {
+        let read = || self.facet_search_once(uid, &request, wish);
+        self.read_named(std::iter::once(uid), read).await
+    }
+
+    async fn facet_search_once(
+        &self,
+        uid: &IndexUid,
+        request: &FacetSearchRequest,
+        wish: Option<PartialPolicy>,
+    ) -> Result<ReadAnswer, EngineError> {
         let shared = self.shared();
         let started = shared.ports.clock.monotonic();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
         let refusal = facet_search_refusal(&entry.record.settings, &request.facet);
-        let mut plan = FacetSearchPlan::new(&request, &entry.view);
+        let mut plan = FacetSearchPlan::new(request, &entry.view);
         let is_partial = shared.config.reads.is_partial(uid.as_str(), wish);
         // A search that mixes finds the documents that count by their words.
         if request.search.mixed_ratio().is_none() {
@@ -90,7 +100,7 @@ impl Engine {
         if !missing.is_empty() {
             shared.metrics.note_degraded();
         }
-        let body = body(hits, request.query, elapsed_ms(shared, started));
+        let body = body(hits, request.query.clone(), elapsed_ms(shared, started));
         Ok(ReadAnswer::new(body, entry, missing))
     }
 }

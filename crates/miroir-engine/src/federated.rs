@@ -22,7 +22,7 @@ use miroir_core::merge::{
 use miroir_core::search::SearchRequest;
 use miroir_core::settings::ranking_rules;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Queries of one request that are on their way at once: enough that several small ones overlap,
@@ -63,6 +63,19 @@ impl Engine {
     /// # Errors
     /// As [`Engine::search`], with the query it is about.
     pub async fn federated_search(
+        &self,
+        request: FederatedRequest,
+        extras: &FederatedExtras<'_>,
+    ) -> Result<Bytes, FederatedError> {
+        let queries = request.queries.iter();
+        let names: BTreeSet<IndexUid> = queries
+            .filter_map(|query| IndexUid::new(query.uid.as_str()).ok())
+            .collect();
+        let read = || self.federated_once(request.clone(), extras);
+        self.read_named(names.iter(), read).await
+    }
+
+    async fn federated_once(
         &self,
         request: FederatedRequest,
         extras: &FederatedExtras<'_>,

@@ -26,6 +26,15 @@ impl Engine {
         uid: &IndexUid,
         request: &FieldsRequest,
     ) -> Result<Bytes, EngineError> {
+        let read = || self.fields_once(uid, request);
+        self.read_named(std::iter::once(uid), read).await
+    }
+
+    async fn fields_once(
+        &self,
+        uid: &IndexUid,
+        request: &FieldsRequest,
+    ) -> Result<Bytes, EngineError> {
         let shared = self.shared();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;

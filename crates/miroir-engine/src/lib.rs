@@ -52,6 +52,7 @@ mod cache;
 mod document;
 mod edit;
 mod embedders;
+mod exchanged;
 mod facet_search;
 pub mod federated;
 mod fields;

@@ -46,17 +46,27 @@ impl Engine {
         request: SearchRequest,
         wish: Option<PartialPolicy>,
     ) -> Result<SearchAnswer, EngineError> {
+        let read = || self.search_once(uid, &request, wish);
+        self.read_named(std::iter::once(uid), read).await
+    }
+
+    async fn search_once(
+        &self,
+        uid: &IndexUid,
+        request: &SearchRequest,
+        wish: Option<PartialPolicy>,
+    ) -> Result<SearchAnswer, EngineError> {
         let shared = self.shared();
         let started = shared.ports.clock.monotonic();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
-        let plan = plan_of(&request, entry)?;
-        let key = CacheKey::new(entry, &request);
+        let plan = plan_of(request, entry)?;
+        let key = CacheKey::new(entry, request);
         let asker = Asker {
             shared,
             snapshot: &snapshot,
             entry,
-            affinity: affinity(uid, &request),
+            affinity: affinity(uid, request),
             is_partial: shared.config.reads.is_partial(uid.as_str(), wish),
         };
         let mut nodes = Duration::ZERO;
@@ -73,7 +83,7 @@ impl Engine {
                     template,
                     node_count,
                     missing,
-                } = ask_nodes(&asker, &request, plan, &mut nodes).await?;
+                } = ask_nodes(&asker, request, plan, &mut nodes).await?;
                 let template = Arc::new(template);
                 // What lacks shards is nobody else's answer.
                 if missing.is_empty() {

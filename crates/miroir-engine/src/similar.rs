@@ -27,6 +27,15 @@ impl Engine {
         uid: &IndexUid,
         request: SimilarRequest,
     ) -> Result<(Bytes, SearchSteps), EngineError> {
+        let read = || self.similar_once(uid, request.clone());
+        self.read_named(std::iter::once(uid), read).await
+    }
+
+    async fn similar_once(
+        &self,
+        uid: &IndexUid,
+        request: SimilarRequest,
+    ) -> Result<(Bytes, SearchSteps), EngineError> {
         let shared = self.shared();
         let clock = &shared.ports.clock;
         let started = clock.monotonic();

@@ -114,6 +114,15 @@ impl Engine {
         uid: &IndexUid,
         shows_databases: bool,
     ) -> Result<Map<String, Value>, EngineError> {
+        let read = || self.index_stats_once(uid, shows_databases);
+        self.read_named(std::iter::once(uid), read).await
+    }
+
+    async fn index_stats_once(
+        &self,
+        uid: &IndexUid,
+        shows_databases: bool,
+    ) -> Result<Map<String, Value>, EngineError> {
         let shared = self.shared();
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
