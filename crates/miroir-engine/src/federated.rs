@@ -1,12 +1,12 @@
 //! Several weighted queries into one list: each query is a search of its own, then they are merged.
 
-use crate::reread::READS_MAX;
 use crate::engine::{Engine, SearchSteps};
 use crate::error::EngineError;
 use crate::hybrid::{Asker, MixedAnswers, bodies_of};
 use crate::port::NodeRead;
 use crate::reads::ReadKind;
 use crate::refusal::plan_error;
+use crate::reread::READS_MAX;
 use crate::scatter::{PartAnswer, Scatter};
 use crate::search::elapsed_ms;
 use crate::state::{IndexEntry, Snapshot};

@@ -68,6 +68,8 @@ pub(crate) struct Lane {
     sent: VecDeque<Sent>,
     /// The first pending batch, while it waits for the end of one sent before.
     kept_back: Option<Arc<LiveBatch>>,
+    /// Ends were reported that may not be stored yet.
+    has_unnoted: bool,
     /// Node tasks found in the node's own list, by marker, that need not be made again, with the
     /// index they are of.
     adoptable: HashMap<String, (NodeTaskUid, Option<PhysicalIndex>)>,
@@ -140,6 +142,7 @@ impl Lane {
             pending,
             sent: VecDeque::new(),
             kept_back: None,
+            has_unnoted: false,
             adoptable: HashMap::new(),
             newest_task,
             newest_end: newest_task,

@@ -291,7 +291,9 @@ impl<F: Fn(&CoverPart) -> NodeRead + Sync> Round<'_, '_, F> {
                 self.scatter.shared.copy.suspect(&part.node);
                 error
             }
-            Err(NodeError::Refused { status, body, code, .. }) => {
+            Err(NodeError::Refused {
+                status, body, code, ..
+            }) => {
                 let shared = self.scatter.shared;
                 let record = &self.scatter.entry.record;
                 if code == INDEX_NOT_FOUND {

@@ -285,7 +285,10 @@ fn a_database_that_fails_under_the_proxy_refuses_writes_serves_reads_and_goes_on
         assert_eq!(found.ok().unwrap()["hits"].as_array().unwrap().len(), 10);
         assert_eq!(client.get("/tasks?limit=1").unwrap().status, 200);
         assert_eq!(client.get("/health").unwrap().status, 200);
-        assert_eq!(client.get("/indexes/things/documents/3").unwrap().status, 200);
+        assert_eq!(
+            client.get("/indexes/things/documents/3").unwrap().status,
+            200
+        );
         thread::sleep(Duration::from_millis(700));
     }
 
@@ -391,7 +394,9 @@ fn what_was_accepted_between_failures_of_the_database_is_there_after_kills_in_th
         let reply = small(&client, 5000)?;
         Ok((reply.status == 202).then_some(reply))
     });
-    client.wait_succeeded(last.unwrap().accepted().unwrap()).unwrap();
+    client
+        .wait_succeeded(last.unwrap().accepted().unwrap())
+        .unwrap();
     let path = "/indexes/things/documents?fields=id&limit=10000";
     let found = client.get(path).unwrap().ok().unwrap();
     let found: std::collections::BTreeSet<u64> = found["results"]

@@ -1,6 +1,6 @@
 //! What the reports of the nodes come to, for each entry of a batch.
 
-use super::Tally;
+use super::{NodeOutcome, Tally};
 use crate::ills::is_nodes_own;
 use miroir_core::id::{NodeId, ShardId};
 use miroir_core::rollup::{Verdict, judge};
@@ -83,6 +83,11 @@ pub(super) fn judge_batch(tally: &Tally, required: &BTreeSet<&NodeId>) -> Judged
         };
         judged.errors.push(error);
     }
+    for node in required.iter().filter(|node| tally.lacks_index(node)) {
+        // However the entries end, its replicas have the index.
+        let words = "it has not made the index".to_owned();
+        judged.ill.entry((*node).clone()).or_insert(words);
+    }
     if batch.plan.work.is_copy() {
         for node in required {
             let error = tally.outcomes.get(*node).and_then(|o| o.error.as_ref());
@@ -92,10 +97,8 @@ pub(super) fn judge_batch(tally: &Tally, required: &BTreeSet<&NodeId>) -> Judged
         }
     }
     let speaks_of_itself = |node: &NodeId| {
-        tally.outcomes.get(node).is_some_and(|outcome| {
-            let mut errors = outcome.task_errors.values().chain(&outcome.error);
-            errors.any(is_nodes_own)
-        })
+        let outcome = tally.outcomes.get(node);
+        outcome.is_some_and(NodeOutcome::is_nodes_own)
     };
     let waited_for = tally.replies.keys();
     judged.must_try_again = waited_for

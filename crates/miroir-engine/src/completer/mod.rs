@@ -62,6 +62,8 @@ pub(crate) enum Event {
         outcome: Box<NodeOutcome>,
         reply: Option<oneshot::Sender<Ruling>>,
     },
+    /// Who asks is answered when all that was reported before is stored.
+    Noted { reply: oneshot::Sender<()> },
     /// A node is sent again, over documents that have seen them, batches up to this one.
     Mixed { node: NodeId, last: BatchUid },
     /// A node is made anew from the others: it is owed no batch below this one.
@@ -111,6 +113,8 @@ pub(crate) struct Completer {
     /// Up to which batch a node is being sent what it was sent before: until then its documents are
     /// those of no moment.
     mixed: BTreeMap<NodeId, BatchUid>,
+    /// Lanes that go on when what they reported is stored.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// One round's decision: what to write, and what follows once it is written.
@@ -145,6 +149,7 @@ impl Completer {
             progressed_at: BTreeMap::new(),
             went_on_at: BTreeMap::new(),
             mixed: BTreeMap::new(),
+            waiting: Vec::new(),
         }
     }
 
@@ -174,6 +179,9 @@ impl Completer {
             self.bound_retention();
             if shutdown.is_cancelled() {
                 return;
+            }
+            for lane in self.waiting.drain(..) {
+                let _ = lane.send(());
             }
         }
     }
@@ -259,6 +267,7 @@ impl Completer {
                 }
                 tally.touched.insert(node);
             }
+            Event::Noted { reply } => self.waiting.push(reply),
             Event::Mixed { node, last } => {
                 let known = self.mixed.entry(node).or_insert(last);
                 *known = (*known).max(last);

@@ -1,6 +1,7 @@
 //! What is known of one batch: who has reported what, and who waits for a word.
 
 use crate::copy::witness::Witness;
+use crate::ills::is_nodes_own;
 use crate::port::{Delivery, Timestamp};
 use crate::state::LiveBatch;
 use miroir_core::id::{NodeId, TaskUid};
@@ -37,6 +38,12 @@ pub(crate) struct NodeOutcome {
 impl NodeOutcome {
     pub(crate) fn is_failure(&self) -> bool {
         self.error.is_some() || !self.task_errors.is_empty()
+    }
+
+    /// The node speaks of itself: what was asked says nothing of it.
+    pub(super) fn is_nodes_own(&self) -> bool {
+        let mut errors = self.task_errors.values().chain(&self.error);
+        errors.any(is_nodes_own)
     }
 
     pub(super) fn error_of(&self, task: TaskUid) -> Option<&Value> {
@@ -125,9 +132,16 @@ impl Tally {
         }
     }
 
+    /// The batch makes an index, and the node failed it for a reason of its own: it may not have got
+    /// so far as to make it. What its replicas failed was the work alone.
+    pub(super) fn lacks_index(&self, node: &NodeId) -> bool {
+        let outcome = self.outcomes.get(node);
+        self.batch.plan.creation.is_some() && outcome.is_some_and(NodeOutcome::is_nodes_own)
+    }
+
     /// What a node is to do about its failure, once the tasks are final: one that failed what was
-    /// not failed altogether is ill, whether it is in sync or not. `is_excused` if it is not, since
-    /// its replica is being copied.
+    /// not failed altogether is ill, whether it is in sync or not, and so is one that lacks the index.
+    /// `is_excused` if it is not, since its replica is being copied.
     pub(super) fn ruling(
         &self,
         node: &NodeId,
@@ -139,7 +153,7 @@ impl Tally {
             outcome.is_some_and(|outcome| outcome.error_of(entry.task).is_some())
                 && !failed_tasks.contains(&entry.task)
         });
-        if is_alone && !is_excused {
+        if (is_alone || self.lacks_index(node)) && !is_excused {
             Ruling::TryAgain
         } else {
             Ruling::Accepted

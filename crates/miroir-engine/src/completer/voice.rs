@@ -1,8 +1,7 @@
 //! Who has a say in what becomes of a batch, who may be done without, and who must not.
 
 use super::judge::Judged;
-use super::{Completer, Tally};
-use crate::ills::is_nodes_own;
+use super::{Completer, NodeOutcome, Tally};
 use crate::plan::Work;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::{BatchUid, NodeId};
@@ -188,12 +187,7 @@ impl Completer {
             return None;
         }
         let outcome = |node: &NodeId| tally.outcomes.get(node);
-        let is_own = |node: &NodeId| {
-            outcome(node).is_some_and(|outcome| {
-                let mut errors = outcome.task_errors.values().chain(&outcome.error);
-                errors.any(is_nodes_own)
-            })
-        };
+        let is_own = |node: &NodeId| outcome(node).is_some_and(NodeOutcome::is_nodes_own);
         let mut ill = judged.ill.keys();
         if ill.any(|node| is_own(node) || !self.may_leave(node, in_sync, coming)) {
             return None;

@@ -26,6 +26,7 @@ impl Lane {
         loop {
             let is_failure = outcome.is_failure();
             let (reply, ruling) = oneshot::channel();
+            self.has_unnoted = true;
             self.emit(Event::Applied {
                 node: self.node.clone(),
                 batch: batch.uid,

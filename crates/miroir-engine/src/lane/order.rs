@@ -10,7 +10,9 @@ use crate::state::LiveBatch;
 /// a request is never sent together with others that change documents of its index.
 ///
 /// An edit by function must not be done twice at all, and a failure has everything sent behind it
-/// sent again, of whatever index: it is sent alone, when all before it has ended.
+/// sent again, of whatever index: it is sent alone, when all before it has ended and that is stored.
+/// Of what is not stored as ended a later process looks for the traces on the node, and may find that
+/// of a request which somebody canceled, or which failed, and was made good behind it.
 ///
 /// A node compacts an index before older tasks that wait, which may be those that make it.
 ///

@@ -1,6 +1,6 @@
 //! Sending a batch: its requests one after the other, but for those that the node has already.
 
-use super::order::must_follow_the_end_of;
+use super::order::{is_edit, must_follow_the_end_of};
 use super::place::Doubt;
 use super::{Failure, Lane, Part, Sent, refused};
 use crate::completer::Event;
@@ -13,6 +13,7 @@ use crate::{features, prober};
 use miroir_core::id::{NodeTaskUid, PhysicalIndex, TaskUid};
 use miroir_core::mark;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 impl Lane {
     /// Sends the next batch, unless it has to wait for the end of one sent before.
@@ -37,6 +38,11 @@ impl Lane {
             self.kept_back = Some(batch);
             return Ok(false);
         }
+        if is_edit(&batch) && self.has_unnoted {
+            // What is not stored as ended is sent again after a crash, with all behind it.
+            self.kept_back = Some(batch);
+            return Ok(self.wait_until_noted().await);
+        }
         let is_moot = self.is_moot(&batch);
         let parts = if is_moot {
             Vec::new()
@@ -59,6 +65,14 @@ impl Lane {
             is_moot,
         });
         Ok(true)
+    }
+
+    /// Waits until the ends that were reported are stored; false if the engine shuts down first.
+    async fn wait_until_noted(&mut self) -> bool {
+        let (reply, noted) = oneshot::channel();
+        self.emit(Event::Noted { reply });
+        self.has_unnoted = noted.await.is_err();
+        !self.has_unnoted
     }
 
     /// The index is removed by a later batch: in flight, or done, when its placement is gone.

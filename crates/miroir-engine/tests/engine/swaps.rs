@@ -4,11 +4,11 @@ use crate::world::{
     World, add, create, drop_index, ended, pass, register, rename, settings, succeed, swap, uid,
 };
 use miroir_core::id::IndexUid;
-use miroir_core::task::{TaskFilter, TaskStatus};
 use miroir_core::search::SearchRequest;
-use miroir_engine::{Engine, EngineError};
+use miroir_core::task::{TaskFilter, TaskStatus};
 use miroir_engine::engine::Write;
 use miroir_engine::port::TaskQuery;
+use miroir_engine::{Engine, EngineError};
 use serde_json::json;
 use std::time::Duration;
 
@@ -129,7 +129,11 @@ fn a_read_is_not_told_that_an_index_is_missing_because_its_name_went_to_another_
     let world = World::mirrored();
     world.run(async |engine| {
         succeed(&engine, add("a", &[json!({"id": 1})])).await;
-        succeed(&engine, add("b", &[json!({"id": 1, "n": 2}), json!({"id": 2})])).await;
+        succeed(
+            &engine,
+            add("b", &[json!({"id": 1, "n": 2}), json!({"id": 2})]),
+        )
+        .await;
         world.settled().await;
         // The nodes take their time for reads alone.
         for node in ["a", "b"] {
@@ -162,7 +166,10 @@ fn a_read_is_not_told_that_an_index_is_missing_because_its_name_went_to_another_
         assert_eq!(got, json!({"id": 1, "n": 2}));
         assert_eq!(stats.unwrap()["numberOfDocuments"], 2);
         let gone = engine.document(&missing, "1", None, false).await;
-        assert!(matches!(gone, Err(EngineError::IndexNotFound(_))), "{gone:?}");
+        assert!(
+            matches!(gone, Err(EngineError::IndexNotFound(_))),
+            "{gone:?}"
+        );
     });
 }
 

@@ -31,12 +31,12 @@ impl From<rusqlite::Error> for SqlError {
                 what: DATABASE,
                 cause: text,
             },
-            Some(
-                ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied,
-            ) => StoreError::Io(format!(
-                "{text}; mount the file system of data_dir for writing, and give all in it to the \
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                StoreError::Io(format!(
+                    "{text}; mount the file system of data_dir for writing, and give all in it to the \
                  user that runs Miroir"
-            )),
+                ))
+            }
             Some(ErrorCode::SystemIoFailure) => StoreError::Io(format!(
                 "{text}; the disk of data_dir fails, or what it is mounted from: the system's own \
                  log says how"

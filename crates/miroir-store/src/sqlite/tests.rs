@@ -198,7 +198,10 @@ async fn a_database_that_becomes_read_only_takes_nothing_says_what_to_do_and_goe
         let StoreError::Io(text) = &refusal else {
             panic!("{refusal:?}")
         };
-        assert!(text.contains("readonly") && text.contains("for writing"), "{text}");
+        assert!(
+            text.contains("readonly") && text.contains("for writing"),
+            "{text}"
+        );
     }
     let total = store.list_tasks(TaskQuery::default()).await.unwrap().total;
     assert_eq!(total, 1, "reads go on, and show what was acknowledged");
