@@ -1,7 +1,7 @@
 //! One proxy as a process: `miroir serve` over a configuration file of its own.
 
-use crate::process::{Process, START_LIMIT, save_logs, truncate};
-use crate::{Client, Programs, free_port, poll};
+use crate::process::{Process, save_logs, truncate};
+use crate::{Client, PATIENCE, Programs, free_port, poll};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::fs;
@@ -9,6 +9,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
+
+/// What a search may take where a test does not say: it is a test of deadlines that is to fail by
+/// one, and no other, however busy the machine.
+const SEARCH_DEADLINE: &str = "search_deadline = \"120 s\"";
 
 /// How a proxy is configured.
 #[derive(Debug, Clone)]
@@ -68,7 +72,7 @@ impl ProxyProcess {
         self.spawn(environment)?;
         let client = &self.client;
         let process = self.process.as_mut().context("spawned above")?;
-        poll("the start of a proxy", START_LIMIT, || {
+        poll("the start of a proxy", PATIENCE, || {
             process.check_running().context("a proxy")?;
             Ok(client
                 .get("/health")
@@ -105,7 +109,7 @@ impl ProxyProcess {
         command
             .envs(environment.iter().copied())
             .current_dir(self.folder.path());
-        self.process = Some(Process::start(command, &log)?);
+        self.process = Some(Process::start(&command, &log)?);
         Ok(())
     }
 
@@ -159,7 +163,7 @@ impl ProxyProcess {
                 .map(Process::log_tail)
                 .unwrap_or_default()
         };
-        poll("the readiness of a proxy", START_LIMIT, || {
+        poll("the readiness of a proxy", PATIENCE, || {
             Ok(client
                 .get("/_miroir/ready")
                 .is_ok_and(|reply| reply.status == 200)
@@ -193,6 +197,10 @@ fn config(address: SocketAddr, options: &ProxyOptions) -> String {
          default_shards = {}\n",
         options.replication_factor, options.shards
     );
+    let mut lines = options.config.iter();
+    if !lines.any(|line| line.starts_with("search_deadline")) {
+        let _ = writeln!(text, "{SEARCH_DEADLINE}");
+    }
     for line in &options.config {
         let _ = writeln!(text, "{line}");
     }

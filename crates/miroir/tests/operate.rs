@@ -2,12 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
-use miroir_testkit::{Cluster, ClusterOptions, NodeOptions, NodeProcess, Programs, poll};
+use miroir_testkit::{Cluster, ClusterOptions, NodeOptions, NodeProcess, PATIENCE, Programs, poll};
 use serde_json::{Value, json};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(120);
 
 fn programs() -> Programs {
     Programs::new(env!("CARGO_BIN_EXE_miroir"))

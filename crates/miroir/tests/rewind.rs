@@ -2,11 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
-use miroir_testkit::{Client, Cluster, ClusterOptions, Programs, poll};
+use miroir_testkit::{Client, Cluster, ClusterOptions, PATIENCE, Programs, poll};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 const MIROIR: &str = env!("CARGO_BIN_EXE_miroir");
 
@@ -190,7 +189,7 @@ fn a_rewind_from_a_dump_goes_on_over_a_restart_of_the_proxy() {
             let begun = client.post("/_miroir/rewind", &request).unwrap();
             assert_eq!(begun.status, 202, "{}", begun.body);
         }
-        poll("the step of a rewind", Duration::from_secs(60), || {
+        poll("the step of a rewind", PATIENCE, || {
             Ok(reached.exists().then_some(()))
         })
         .unwrap();
@@ -198,7 +197,7 @@ fn a_rewind_from_a_dump_goes_on_over_a_restart_of_the_proxy() {
     }
     cluster.proxy.restart(&[]).unwrap();
     cluster.proxy.wait_ready().unwrap();
-    let report = poll("the end of a rewind", Duration::from_secs(60), || {
+    let report = poll("the end of a rewind", PATIENCE, || {
         let report = client.get("/_miroir/rewind/1")?.ok()?;
         Ok((report["state"] != "running").then_some(report))
     })
