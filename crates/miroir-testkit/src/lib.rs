@@ -62,7 +62,7 @@ pub use node::{NodeOptions, NodeProcess};
 pub use poll::{PATIENCE, poll};
 pub use port::free_port;
 pub use process::Process;
-pub use programs::{NodeProgram, Programs, scale};
+pub use programs::{NodeProgram, Programs, clean_command, scale};
 pub use proxy::{ProxyOptions, ProxyProcess};
 pub use queries::{Category, Query, QueryGenerator};
 pub use relay::Relay;

@@ -5,18 +5,14 @@
     reason = "a failed step of a test is a failed test"
 )]
 
-use miroir_testkit::{PATIENCE, poll};
+use miroir_testkit::{PATIENCE, clean_command, poll};
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 fn miroir() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_miroir"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MIROIR_")) {
-        command.env_remove(name);
-    }
-    command
+    clean_command(env!("CARGO_BIN_EXE_miroir"))
 }
 
 fn run(command: &mut Command) -> (Output, String) {

@@ -475,16 +475,10 @@ fn a_master_key_locks_as_on_one_meilisearch() {
     let nodes: Vec<NodeProcess> = (0..NODES)
         .map(|_| NodeProcess::start(&programs.node, NodeOptions::default()).unwrap())
         .collect();
-    let named = nodes.iter().enumerate();
     let options = ProxyOptions {
-        nodes: named
-            .map(|(at, node)| (format!("node-{}", at + 1), node.url()))
-            .collect(),
-        replication_factor: 2,
         shards: SHARDS,
-        config: vec!["probe_interval = \"100 ms\"".to_owned()],
         master_key: Some(MASTER_KEY.to_owned()),
-        node_key: None,
+        ..ProxyOptions::over(nodes.iter().map(NodeProcess::url))
     };
     let proxy = ProxyProcess::start(&programs, options).unwrap();
     proxy.wait_ready().unwrap();

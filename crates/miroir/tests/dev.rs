@@ -6,18 +6,14 @@
     reason = "a failed step of a test is a failed test"
 )]
 
-use miroir_testkit::{Client, PATIENCE, poll, spawn_bound};
+use miroir_testkit::{Client, PATIENCE, clean_command, poll, spawn_bound};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 fn miroir() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_miroir"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MIROIR_")) {
-        command.env_remove(name);
-    }
-    command
+    clean_command(env!("CARGO_BIN_EXE_miroir"))
 }
 
 fn quiet(streams: &mut Command) {

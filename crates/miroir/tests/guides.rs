@@ -20,8 +20,8 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
 use miroir_testkit::{
-    Client, NodeOptions, NodeProcess, PATIENCE, Programs, ProxyOptions, ProxyProcess, free_port,
-    poll, spawn_bound,
+    Client, NodeOptions, NodeProcess, PATIENCE, Programs, ProxyOptions, ProxyProcess,
+    clean_command, free_port, poll, spawn_bound,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -248,12 +248,7 @@ impl Reader {
     }
 
     fn shell(&self, line: &str) -> Command {
-        let mut command = Command::new("sh");
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("MIROIR_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = clean_command("sh");
         let programs = Path::new(MIROIR).parent().unwrap();
         let path = std::env::var("PATH").unwrap();
         command

@@ -3,22 +3,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
-use miroir_testkit::{Client, Cluster, ClusterOptions, NodeOptions, NodeProcess, Programs};
+use miroir_testkit::{
+    Client, Cluster, ClusterOptions, NodeOptions, NodeProcess, Programs, clean_command,
+};
 use serde_json::{Value, json};
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Output;
 
 const MIROIR: &str = env!("CARGO_BIN_EXE_miroir");
 
 /// Runs `miroir recover` with the configuration of the cluster's proxy.
 fn recover(cluster: &Cluster, args: &[&str]) -> Output {
-    let mut command = Command::new(MIROIR);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MIROIR_") {
-            command.env_remove(name);
-        }
-    }
-    command
+    clean_command(MIROIR)
         .args(["recover", "--config", "miroir.toml"])
         .args(args)
         .current_dir(cluster.proxy.folder())

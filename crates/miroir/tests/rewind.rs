@@ -2,18 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
-use miroir_testkit::{Client, Cluster, ClusterOptions, PATIENCE, Programs, poll};
+use miroir_testkit::{Client, Cluster, ClusterOptions, PATIENCE, Programs, clean_command, poll};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::process::{Command, Output};
+use std::process::Output;
 
 const MIROIR: &str = env!("CARGO_BIN_EXE_miroir");
 
 fn rewind(client: &Client, args: &[&str]) -> Output {
-    Command::new(MIROIR)
+    clean_command(MIROIR)
         .args(["rewind", "--url", &client.url()])
         .args(args)
-        .env_remove("MIROIR_MASTER_KEY")
         .output()
         .unwrap()
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
-use miroir_testkit::{Client, Cluster, ClusterOptions, PATIENCE, Programs, poll};
+use miroir_testkit::{Client, Cluster, ClusterOptions, PATIENCE, Programs, clean_command, poll};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -11,11 +11,7 @@ use std::process::{Command, Output};
 const MIROIR: &str = env!("CARGO_BIN_EXE_miroir");
 
 fn miroir(args: &[&str]) -> Output {
-    Command::new(MIROIR)
-        .args(args)
-        .env_remove("MIROIR_MASTER_KEY")
-        .output()
-        .unwrap()
+    clean_command(MIROIR).args(args).output().unwrap()
 }
 
 fn said(output: &Output) -> String {

@@ -181,24 +181,12 @@ impl Pair {
         let programs = Programs::new(env!("CARGO_BIN_EXE_miroir"));
         let start = |options: NodeOptions| NodeProcess::start(&programs.node, options).unwrap();
         let mut nodes: Vec<NodeProcess> = (0..3).map(|_| start(NodeOptions::default())).collect();
-        let named = nodes.iter().enumerate();
-        let proxy = ProxyProcess::start(
-            &programs,
-            ProxyOptions {
-                nodes: named
-                    .map(|(at, node)| (format!("node-{}", at + 1), node.url()))
-                    .collect(),
-                replication_factor: 2,
-                shards: 8,
-                config: vec![
-                    "probe_interval = \"100 ms\"".to_owned(),
-                    "allowed_ip_networks = \"127.0.0.0/8\"".to_owned(),
-                ],
-                master_key: Some(MASTER_KEY.to_owned()),
-                node_key: None,
-            },
-        )
-        .unwrap();
+        let options = ProxyOptions {
+            master_key: Some(MASTER_KEY.to_owned()),
+            ..ProxyOptions::over(nodes.iter().map(NodeProcess::url))
+                .with("allowed_ip_networks = \"127.0.0.0/8\"")
+        };
+        let proxy = ProxyProcess::start(&programs, options).unwrap();
         proxy.wait_ready().unwrap();
         let single = programs.has_real_nodes().then(|| {
             let node = start(NodeOptions {

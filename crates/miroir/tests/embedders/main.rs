@@ -49,26 +49,11 @@ impl Pair {
         let start = || NodeProcess::start(&programs.node, options.clone()).unwrap();
         let single = start();
         let nodes: Vec<NodeProcess> = (0..3).map(|_| start()).collect();
-        let named = nodes.iter().enumerate();
-        let proxy = ProxyProcess::start(
-            &programs,
-            ProxyOptions {
-                nodes: named
-                    .map(|(at, node)| (format!("node-{}", at + 1), node.url()))
-                    .collect(),
-                replication_factor: 2,
-                shards: 8,
-                config: vec![
-                    "probe_interval = \"100 ms\"".to_owned(),
-                    // A node that is slow is not asked what another is asked too: a text would be
-                    // embedded twice, and the tests count.
-                    "hedge_percent = 0".to_owned(),
-                ],
-                master_key: None,
-                node_key: None,
-            },
-        )
-        .unwrap();
+        // A node that is slow is not asked what another is asked too: a text would be embedded twice,
+        // and the tests count.
+        let options =
+            ProxyOptions::over(nodes.iter().map(NodeProcess::url)).with("hedge_percent = 0");
+        let proxy = ProxyProcess::start(&programs, options).unwrap();
         proxy.wait_ready().unwrap();
         Self {
             single,
