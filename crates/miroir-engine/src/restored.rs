@@ -7,9 +7,10 @@
 
 use crate::engine::CLUSTER_FACT;
 use crate::error::EngineError;
+use crate::job::snapshot::PART_FACT;
 use crate::port::{Change, NodeTask, NodeTaskQuery, RESTORED_FACT, StoreError, TaskQuery};
 use crate::state::{Config, Ports};
-use miroir_core::id::{BatchUid, NodeId, NodeTaskUid};
+use miroir_core::id::{BatchUid, NodeId, NodeTaskUid, TaskUid};
 use miroir_core::task::{TaskFilter, TaskKind, TaskStatus};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -77,7 +78,9 @@ async fn clear(ports: &Ports) -> Result<(), EngineError> {
         value: Value::Bool(false),
     }];
     // A copy of the store that is part of a snapshot was taken while its task ran. It is not run
-    // again: nobody here asked for it.
+    // again: it has done what it was for, or belongs to another copy and nobody here asked for it.
+    let snapshot = ports.store.load_fact(PART_FACT).await?;
+    let snapshot = snapshot.as_ref().and_then(Value::as_u64).map(TaskUid);
     let query = TaskQuery {
         filter: TaskFilter {
             types: Some(vec![TaskKind::SnapshotCreation]),
@@ -92,7 +95,10 @@ async fn clear(ports: &Ports) -> Result<(), EngineError> {
         if let Some(uid) = task.batch_uid {
             changes.push(Change::FinishBatch { uid, finished_at });
         }
-        task.status = TaskStatus::Canceled;
+        task.status = match snapshot == Some(task.uid) {
+            true => TaskStatus::Succeeded,
+            false => TaskStatus::Canceled,
+        };
         task.finished_at = Some(finished_at);
         changes.push(Change::UpdateTask(Box::new(task)));
     }

@@ -10,6 +10,7 @@ use crate::auth::{Asked, authorize};
 use crate::body::BodyReader;
 use crate::content_type::check_json;
 use crate::error::ApiError;
+use crate::gate::Place;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -151,10 +152,8 @@ impl FromRequest<AppState> for JsonBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        check_json(&parts.headers)?;
-        let reader = BodyReader::new(&parts.headers, body, app.options.http_payload_size_limit)?;
-        let (bytes, _place) = reader.collect(&app.large_bodies).await?;
+        // The place is kept until the body is read: what comes of it is larger still.
+        let (bytes, _place) = collect_json(request, app).await?;
         Ok(Self(parse_json(&bytes)?))
     }
 }
@@ -166,15 +165,23 @@ impl FromRequest<AppState> for JsonBytes {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        check_json(&parts.headers)?;
-        let reader = BodyReader::new(&parts.headers, body, app.options.http_payload_size_limit)?;
-        let (bytes, _place) = reader.collect(&app.large_bodies).await?;
+        let (bytes, _place) = collect_json(request, app).await?;
         if bytes.is_empty() {
             return Err(missing_payload("json").into());
         }
         Ok(Self(bytes))
     }
+}
+
+/// A body that says that it is JSON, and its place among the large ones if it is one.
+async fn collect_json(
+    request: Request,
+    app: &AppState,
+) -> Result<(Bytes, Option<Place>), ApiError> {
+    let (parts, body) = request.into_parts();
+    check_json(&parts.headers)?;
+    let reader = BodyReader::new(&parts.headers, body, app.options.http_payload_size_limit)?;
+    reader.collect(&app.large_bodies).await
 }
 
 /// Parses a whole JSON body.

@@ -1,46 +1,29 @@
 //! Calls webhooks: NDJSON, compressed, over HTTP or HTTPS.
 //!
-//! Who may make a webhook could otherwise make the proxy talk to what only it can reach, such as
-//! the metadata service of a cloud. So addresses that are not global are refused, as Meilisearch
-//! does, unless the operator named the address or allows them all.
+//! They are called where the policy allows it, as Meilisearch does, unless the operator named the
+//! address or allows them all (see [`outward`](crate::outward)).
 
 use crate::error::chain;
+use crate::outward::{Caller, Unfit, caller, target};
 use crate::policy::IpPolicy;
 use crate::roots::Roots;
 use ::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
-use ::http::{Method, Request, Uri};
+use ::http::{Method, Request};
 use async_trait::async_trait;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::Full;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use miroir_engine::port::{HookClient, HookError, HookRequest};
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use std::{io, vec};
-use tower::Service;
-
-/// A hook may stand far away.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Kept between deliveries that follow each other.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-
-type Sender = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
 
 /// Calls webhooks over connections that are kept for a while.
 #[derive(Debug, Clone)]
 pub struct HttpHookClient {
-    guarded: Sender,
-    free: Sender,
+    guarded: Caller,
+    free: Caller,
     policy: Arc<IpPolicy>,
 }
 
@@ -51,26 +34,11 @@ impl HttpHookClient {
     pub fn new(policy: IpPolicy, roots: &Roots) -> Self {
         let policy = Arc::new(policy);
         Self {
-            guarded: sender(Some(policy.clone()), roots),
-            free: sender(None, roots),
+            guarded: caller(Some(policy.clone()), roots),
+            free: caller(None, roots),
             policy,
         }
     }
-}
-
-fn sender(policy: Option<Arc<IpPolicy>>, roots: &Roots) -> Sender {
-    let resolver = Resolver {
-        system: GaiResolver::new(),
-        policy,
-    };
-    let mut connector = HttpConnector::new_with_resolver(resolver);
-    connector.enforce_http(false);
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(1)
-        .build(roots.connector(connector))
 }
 
 #[async_trait]
@@ -95,22 +63,13 @@ impl HookClient for HttpHookClient {
 }
 
 fn build(request: HookRequest, policy: Option<&IpPolicy>) -> Result<Request<Full<Bytes>>, String> {
-    let uri: Uri = request
-        .url
-        .parse()
-        .map_err(|error| format!("its address is none: {error}"))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err("its address does not begin with http:// or https://".to_owned());
-    }
-    let host = uri.host().unwrap_or_default();
-    let literal = host.trim_start_matches('[').trim_end_matches(']');
-    if let Some(policy) = policy
-        && let Ok(address) = literal.parse::<IpAddr>()
-        && !policy.allows(address)
-    {
-        // A literal address is not resolved, so the resolver would not see it.
-        return Err(format!("{address} is not a global address"));
-    }
+    let uri = target(&request.url, policy).map_err(|unfit| match unfit {
+        Unfit::Unreadable(cause) => format!("its address is none: {cause}"),
+        Unfit::NoHost => {
+            "its address does not begin with http:// or https:// and a host".to_owned()
+        }
+        Unfit::Rejected => "its address is not a global one".to_owned(),
+    })?;
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let body = encoder
         .write_all(&request.body)
@@ -136,78 +95,6 @@ fn build(request: HookRequest, policy: Option<&IpPolicy>) -> Result<Request<Full
     Ok(message)
 }
 
-/// Names as the system resolves them, without the addresses that may not be called.
-#[derive(Debug, Clone)]
-struct Resolver {
-    system: GaiResolver,
-    /// `None` allows all.
-    policy: Option<Arc<IpPolicy>>,
-}
-
-impl Service<Name> for Resolver {
-    type Response = vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::poll_ready(&mut self.system, context)
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let policy = self.policy.clone();
-        let asked = Service::call(&mut self.system, name);
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = asked.await?.collect();
-            let allowed: Vec<SocketAddr> = found
-                .into_iter()
-                .filter(|address| {
-                    policy
-                        .as_ref()
-                        .is_none_or(|policy| policy.allows(address.ip()))
-                })
-                .collect();
-            if allowed.is_empty() {
-                return Err(io::Error::other("its name has no global address"));
-            }
-            Ok(allowed.into_iter())
-        })
-    }
-}
-
-/// Whether an address can be that of a public server. The ranges are those of the registries of
-/// special-purpose addresses (RFC 6890); addresses that carry others are judged by what they carry.
-/// Whether an address is one of the whole internet's.
-pub(crate) fn is_global(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_global_v4(address),
-        IpAddr::V6(address) => {
-            let [a, b, ..] = address.segments();
-            if let Some(mapped) = address.to_ipv4_mapped() {
-                return is_global_v4(mapped);
-            }
-            // Only 2000::/3 is given out; of it, documentation, benchmarks, tunnels and the like.
-            (0x2000..0x4000).contains(&a)
-                && !(a == 0x2001 && (b < 0x0200 || b == 0x0db8))
-                && a != 0x2002
-                && !(a == 0x3fff && b < 0x1000)
-        }
-    }
-}
-
-fn is_global_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    !(a == 0
-        || a >= 224
-        || address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_documentation()
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 192 && b == 88 && c == 99)
-        || (a == 198 && (b == 18 || b == 19)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,43 +113,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn addresses_of_private_networks_are_not_global() {
-        for local in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "0.0.0.0",
-            "224.0.0.1",
-            "255.255.255.255",
-            "192.0.2.1",
-            "198.18.0.1",
-            "::",
-            "::1",
-            "fe80::1",
-            "fd00::1",
-            "ff02::1",
-            "::ffff:127.0.0.1",
-            "2001:db8::1",
-            "2002:7f00:1::",
-            "64:ff9b::7f00:1",
-        ] {
-            assert!(!is_global(local.parse().unwrap()), "{local}");
-        }
-        for public in [
-            "1.1.1.1",
-            "192.0.1.1",
-            "100.128.0.1",
-            "2606:4700::1",
-            "::ffff:8.8.8.8",
-        ] {
-            assert!(is_global(public.parse().unwrap()), "{public}");
-        }
-    }
-
     #[tokio::test]
     async fn tasks_are_posted_compressed_with_the_headers_of_the_hook() {
         let seen = Arc::new(Mutex::new(None));
@@ -278,7 +128,7 @@ mod tests {
         let url = format!("http://{address}/tasks");
 
         let client = HttpHookClient::new(IpPolicy::default(), &Roots::new(None).unwrap());
-        let second = Duration::from_secs(5);
+        let second = Duration::from_secs(60);
         let refused = client.post(request(&url, false), second).await;
         assert!(matches!(refused, Err(HookError::Refused(_))), "{refused:?}");
         let named = url.replace("127.0.0.1", "localhost");

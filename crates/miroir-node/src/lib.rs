@@ -5,7 +5,8 @@
 //! the node may have done what was asked.
 //!
 //! [`HttpHookClient`] calls webhooks, [`HttpRemoteClient`] other instances, the targets of exports,
-//! [`HttpLlmClient`] the LLMs of chats; [`IpPolicy`] says at which addresses those may be, [`Roots`] who may vouch for them.
+//! [`HttpLlmClient`] the LLMs of chats; [`IpPolicy`] says at which addresses those may be, [`Roots`]
+//! who may vouch for them.
 //!
 //! **Law:** a write is sent at most once for each call. What cannot be known to have stayed here is
 //! [`NodeError::UnknownOutcome`](miroir_engine::port::NodeError::UnknownOutcome); only reads are
@@ -19,6 +20,7 @@ mod http;
 mod kept;
 mod llm;
 mod nodes;
+mod outward;
 mod policy;
 mod remote;
 mod request;

@@ -1,35 +1,25 @@
-//! Talks to LLMs, whose addresses clients set: at those that the policy allows, as [`remote`] does.
-//!
-//! [`remote`]: crate::remote
+//! Talks to LLMs, whose addresses clients set: at those that the policy allows (see
+//! [`outward`](crate::outward)).
 
 use crate::error::chain;
+use crate::outward::{Caller, REJECTED, Unfit, caller, target};
 use crate::policy::IpPolicy;
-use crate::remote::{REJECTED, Resolver};
 use crate::roots::Roots;
 use ::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName};
-use ::http::{HeaderValue, Method, Request, Uri};
+use ::http::{HeaderValue, Method, Request};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use miroir_engine::chat::port::{LlmAnswer, LlmClient, LlmError, LlmRequest};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longer than the searches between two requests of one conversation.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Talks to LLMs over HTTP/1.1, with TLS where the address says so.
 #[derive(Debug)]
 pub struct HttpLlmClient {
-    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
+    caller: Caller,
     policy: Arc<IpPolicy>,
 }
 
@@ -38,36 +28,21 @@ impl HttpLlmClient {
     #[must_use]
     pub fn new(policy: IpPolicy, roots: &Roots) -> Self {
         let policy = Arc::new(policy);
-        let mut http = HttpConnector::new_with_resolver(Resolver::new(Arc::clone(&policy)));
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        http.enforce_http(false);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build(roots.connector(http));
-        Self { client, policy }
+        let caller = caller(Some(Arc::clone(&policy)), roots);
+        Self { caller, policy }
     }
 
     fn build(&self, request: LlmRequest) -> Result<Request<Full<Bytes>>, LlmError> {
         let wrong = |what: &str| LlmError(what.to_owned());
-        let uri: Uri = request
-            .url
-            .parse()
-            .map_err(|_| wrong("the address of the LLM is none"))?;
-        let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
-        let Some(host) = uri.host().filter(|_| is_http) else {
-            return Err(wrong(
-                "the address of the LLM does not begin with http:// or https:// and a host",
-            ));
-        };
-        // An address in digits is never resolved, so it is checked here.
-        let digits = host.trim_start_matches('[').trim_end_matches(']');
-        if let Ok(ip) = digits.parse::<IpAddr>()
-            && !self.policy.allows(ip)
-        {
-            return Err(wrong(REJECTED));
-        }
+        let uri = target(&request.url, Some(&self.policy)).map_err(|unfit| {
+            wrong(match unfit {
+                Unfit::Unreadable(_) => "the address of the LLM is none",
+                Unfit::NoHost => {
+                    "the address of the LLM does not begin with http:// or https:// and a host"
+                }
+                Unfit::Rejected => REJECTED,
+            })
+        })?;
         let mut message = Request::new(Full::new(request.body));
         *message.method_mut() = Method::POST;
         *message.uri_mut() = uri;
@@ -91,7 +66,7 @@ impl LlmClient for HttpLlmClient {
     async fn post(&self, request: LlmRequest) -> Result<LlmAnswer, LlmError> {
         let patience = request.patience;
         let message = self.build(request)?;
-        let sent = tokio::time::timeout(patience, self.client.request(message)).await;
+        let sent = tokio::time::timeout(patience, self.caller.request(message)).await;
         let response = sent
             .map_err(|_| too_slow(patience))?
             .map_err(|error| LlmError(chain(&error)))?;
@@ -147,7 +122,7 @@ mod tests {
             url: url.to_owned(),
             headers: vec![("authorization", "Bearer k".to_owned())],
             body: Bytes::from_static(b"{}"),
-            patience: Duration::from_secs(5),
+            patience: Duration::from_secs(60),
         }
     }
 
@@ -163,7 +138,10 @@ mod tests {
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = Router::new().route("/chat", post(echo));
+        let moved = async || axum::response::Redirect::temporary("/chat");
+        let router = Router::new()
+            .route("/chat", post(echo))
+            .route("/elsewhere", post(moved));
         let server = tokio::spawn(async move { axum::serve(listener, router).await });
         let url = format!("http://{address}/chat");
 
@@ -173,6 +151,11 @@ mod tests {
         assert!(client("").post(request(&named)).await.is_err());
         assert!(client("any").post(request("ftp://a/b")).await.is_err());
         assert!(client("any").post(request("no")).await.is_err());
+
+        // What answers with another address is not followed there: the key is not for that one.
+        let elsewhere = format!("http://{address}/elsewhere");
+        let moved = client("any").post(request(&elsewhere)).await.unwrap();
+        assert_eq!(moved.status, 307);
 
         let answer = client("127.0.0.0/8").post(request(&url)).await.unwrap();
         assert_eq!(answer.status, 200);

@@ -1,7 +1,6 @@
 //! Which addresses may be called that clients name.
 
-use crate::hook::is_global;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Global addresses, and the networks that the operator allows besides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,9 +75,79 @@ fn network(text: &str) -> Option<Network> {
     })
 }
 
+/// Whether an address can be that of a public server. The ranges are those of the registries of
+/// special-purpose addresses (RFC 6890); addresses that carry others are judged by what they carry.
+fn is_global(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_global_v4(address),
+        IpAddr::V6(address) => {
+            let [a, b, ..] = address.segments();
+            if let Some(mapped) = address.to_ipv4_mapped() {
+                return is_global_v4(mapped);
+            }
+            // Only 2000::/3 is given out; of it, documentation, benchmarks, tunnels and the like.
+            (0x2000..0x4000).contains(&a)
+                && !(a == 0x2001 && (b < 0x0200 || b == 0x0db8))
+                && a != 0x2002
+                && !(a == 0x3fff && b < 0x1000)
+        }
+    }
+}
+
+fn is_global_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    !(a == 0
+        || a >= 224
+        || address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_documentation()
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && (b == 18 || b == 19)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_private_networks_are_not_global() {
+        for local in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "192.0.2.1",
+            "198.18.0.1",
+            "::",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "64:ff9b::7f00:1",
+        ] {
+            assert!(!is_global(local.parse().unwrap()), "{local}");
+        }
+        for public in [
+            "1.1.1.1",
+            "192.0.1.1",
+            "100.128.0.1",
+            "2606:4700::1",
+            "::ffff:8.8.8.8",
+        ] {
+            assert!(is_global(public.parse().unwrap()), "{public}");
+        }
+    }
 
     fn allows(policy: &str, ip: &str) -> bool {
         IpPolicy::parse(policy).unwrap().allows(ip.parse().unwrap())

@@ -1,45 +1,32 @@
 //! Other instances, which are no nodes of ours: the targets of exports.
 //!
-//! Their addresses come from clients, so a client that may export could make Miroir call whatever
-//! it reaches and clients do not. Like a Meilisearch it calls global addresses only, unless the
-//! operator allows networks by name; what a name resolves to is checked at the moment of the
-//! connection, so that no second answer of a name server can differ from the one checked.
+//! Their addresses come from clients, so they are called where the policy allows it (see
+//! [`outward`](crate::outward)).
 
+use crate::outward::{Caller, REJECTED, Unfit, caller, is_rejected, target};
 use crate::policy::IpPolicy;
 use crate::roots::Roots;
 use ::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
-use ::http::{HeaderValue, Method, Request, Uri};
+use ::http::{HeaderValue, Method, Request};
 use async_trait::async_trait;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use miroir_engine::job::port::{
     RemoteAnswer, RemoteClient, RemoteFailure, RemoteMethod, RemoteRequest,
 };
-use std::future::Future;
 use std::io::{self, Write as _};
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tower::Service;
 
 /// An answer is a task, an index or an error.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Talks to other instances over HTTP/1.1, with TLS where the address says so.
 #[derive(Debug)]
 pub struct HttpRemoteClient {
-    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
+    caller: Caller,
     policy: Arc<IpPolicy>,
 }
 
@@ -48,38 +35,19 @@ impl HttpRemoteClient {
     #[must_use]
     pub fn new(policy: IpPolicy, roots: &Roots) -> Self {
         let policy = Arc::new(policy);
-        let mut http = HttpConnector::new_with_resolver(Resolver {
-            inner: GaiResolver::new(),
-            policy: Arc::clone(&policy),
-        });
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        http.enforce_http(false);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build(roots.connector(http));
-        Self { client, policy }
+        let caller = caller(Some(Arc::clone(&policy)), roots);
+        Self { caller, policy }
     }
 
     fn build(&self, request: RemoteRequest) -> Result<Request<Full<Bytes>>, RemoteFailure> {
         let url = &request.url;
-        let uri: Uri = url
-            .parse()
-            .map_err(|e| never(format!("`{url}` is not an address: {e}")))?;
-        let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
-        let Some(host) = uri.host().filter(|_| is_http) else {
-            return Err(never(format!(
+        let uri = target(url, Some(&self.policy)).map_err(|unfit| match unfit {
+            Unfit::Unreadable(cause) => never(format!("`{url}` is not an address: {cause}")),
+            Unfit::NoHost => never(format!(
                 "`{url}` does not begin with http:// or https:// and a host"
-            )));
-        };
-        // An address in digits is never resolved, so it is checked here.
-        let digits = host.trim_start_matches('[').trim_end_matches(']');
-        if let Ok(ip) = digits.parse::<IpAddr>()
-            && !self.policy.allows(ip)
-        {
-            return Err(never(REJECTED.to_owned()));
-        }
+            )),
+            Unfit::Rejected => never(REJECTED.to_owned()),
+        })?;
         let (method, content_type, body) = match request.method {
             RemoteMethod::Get => (Method::GET, None, Bytes::new()),
             RemoteMethod::Post(body) => (Method::POST, Some("application/json"), body),
@@ -114,7 +82,7 @@ impl HttpRemoteClient {
             message.headers_mut().insert(CONTENT_ENCODING, gzip);
         }
         let response = self
-            .client
+            .caller
             .request(message)
             .await
             .map_err(|e| RemoteFailure {
@@ -151,9 +119,6 @@ impl RemoteClient for HttpRemoteClient {
     }
 }
 
-/// What Meilisearch says of an address it may not call.
-pub(crate) const REJECTED: &str = "Rejected IP";
-
 fn never(cause: String) -> RemoteFailure {
     RemoteFailure {
         cause,
@@ -179,60 +144,6 @@ async fn compressed(body: Full<Bytes>) -> Result<Bytes, RemoteFailure> {
     }
 }
 
-fn is_rejected(error: &hyper_util::client::legacy::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if cause.to_string() == REJECTED {
-            return true;
-        }
-        source = cause.source();
-    }
-    false
-}
-
-/// The system's resolver, less the addresses that may not be called.
-#[derive(Debug, Clone)]
-pub(crate) struct Resolver {
-    inner: GaiResolver,
-    policy: Arc<IpPolicy>,
-}
-
-impl Resolver {
-    pub(crate) fn new(policy: Arc<IpPolicy>) -> Self {
-        Self {
-            inner: GaiResolver::new(),
-            policy,
-        }
-    }
-}
-
-impl Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, io::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let found = self.inner.call(name);
-        let policy = Arc::clone(&self.policy);
-        Box::pin(async move {
-            let all: Vec<SocketAddr> = found.await?.collect();
-            let had_any = !all.is_empty();
-            let allowed: Vec<SocketAddr> = all
-                .into_iter()
-                .filter(|address| policy.allows(address.ip()))
-                .collect();
-            if allowed.is_empty() && had_any {
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, REJECTED));
-            }
-            Ok(allowed.into_iter())
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,7 +154,7 @@ mod tests {
             url: url.to_owned(),
             api_key: None,
         };
-        client.send(request, Duration::from_secs(5)).await
+        client.send(request, Duration::from_secs(60)).await
     }
 
     #[tokio::test]

@@ -1,14 +1,10 @@
 //! The Meilisearch API as a test writes it: JSON in, JSON out, tasks waited for.
 
 use crate::http::{Answer, Body, Http, Request};
-use crate::poll;
+use crate::{PATIENCE, poll};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::net::SocketAddr;
-use std::time::Duration;
-
-/// The longest a task may take: a dev build of the engine on a busy machine.
-const TASK_LIMIT: Duration = Duration::from_secs(180);
 
 /// An answer, with its body as JSON.
 #[derive(Debug, Clone)]
@@ -190,7 +186,7 @@ impl Client {
         let path = format!("/tasks/{uid}");
         poll(
             &format!("the end of task {uid} at {}", self.url()),
-            TASK_LIMIT,
+            PATIENCE,
             || {
                 let task = self.get(&path)?.ok()?;
                 Ok(is_final(&task).then_some(task))

@@ -1,13 +1,11 @@
 //! Several nodes and one proxy over them.
 
-use crate::{Client, Link, NodeOptions, NodeProcess, Programs, ProxyOptions, ProxyProcess, poll};
+use crate::{
+    Client, Link, NodeOptions, NodeProcess, PATIENCE, Programs, ProxyOptions, ProxyProcess, poll,
+};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::thread;
-use std::time::Duration;
-
-/// How long a node may take to be taken back: its probe, its lag, a busy machine.
-const TOPOLOGY_LIMIT: Duration = Duration::from_secs(120);
 
 /// The shape of a cluster.
 #[derive(Debug, Clone)]
@@ -152,7 +150,7 @@ impl Cluster {
         let mut last = Value::Null;
         poll(
             &format!("node {} inSync={in_sync}", node_idx + 1),
-            TOPOLOGY_LIMIT,
+            PATIENCE,
             || {
                 last = self.node_state(node_idx)?;
                 Ok((last["inSync"] == in_sync).then(|| last.clone()))
@@ -169,7 +167,7 @@ impl Cluster {
         let mut last = Value::Null;
         poll(
             &format!("the return of node {}", node_idx + 1),
-            TOPOLOGY_LIMIT,
+            PATIENCE,
             || {
                 last = self.node_state(node_idx)?;
                 Ok((last["inSync"] == true && last["state"] == "up").then_some(()))

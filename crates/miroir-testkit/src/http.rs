@@ -4,6 +4,7 @@
 //! never again by itself (an unknown outcome must stay visible), and a body can be produced while
 //! it is sent, however large.
 
+use crate::PATIENCE;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,8 +13,6 @@ use std::time::{Duration, Instant};
 
 /// A chunk of a streamed body: large enough to make system calls rare.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Longer than any single answer of a dev build on a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(120);
 /// Servers close a connection that is idle for some seconds, Meilisearch after five. One that is
 /// used again just then meets the close half-way, and on a busy machine "just then" is long; so it
 /// is left alone well before.
@@ -150,10 +149,10 @@ impl Http {
                 return Ok(connection);
             }
         }
-        let stream = TcpStream::connect_timeout(&self.address, TIMEOUT)?;
+        let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
         Ok(BufReader::new(stream))
     }
 }

@@ -15,6 +15,7 @@
 //! configuration file and HTTP.
 
 // Processes, and how to talk to them.
+mod bound;
 mod client;
 mod cluster;
 mod disk;
@@ -46,6 +47,7 @@ mod explain;
 pub mod fuzz;
 mod report;
 
+pub use bound::spawn_bound;
 pub use client::{Client, Reply};
 pub use cluster::{Cluster, ClusterOptions};
 pub use compare::{Difference, Expectations, Kind, compare};
@@ -57,10 +59,10 @@ pub use lexicon::{lexicon_documents, lexicon_filter, words_of};
 pub use link::{Condition, Link};
 pub use mute::MuteNode;
 pub use node::{NodeOptions, NodeProcess};
-pub use poll::poll;
+pub use poll::{PATIENCE, poll};
 pub use port::free_port;
 pub use process::Process;
-pub use programs::{NodeProgram, Programs, scale};
+pub use programs::{NodeProgram, Programs, clean_command, scale};
 pub use proxy::{ProxyOptions, ProxyProcess};
 pub use queries::{Category, Query, QueryGenerator};
 pub use relay::Relay;

@@ -349,12 +349,11 @@ mod tests {
 
     fn connect(link: &Link) -> TcpStream {
         let stream = TcpStream::connect(link.address).unwrap();
-        let limit = Some(Duration::from_millis(300));
-        stream.set_read_timeout(limit).unwrap();
+        stream.set_read_timeout(Some(crate::PATIENCE)).unwrap();
         stream
     }
 
-    /// What comes back for a line: some of it, nothing in time, or the end.
+    /// What comes back for a line: some of it, or the end.
     fn ask(stream: &mut TcpStream, line: &str) -> io::Result<String> {
         stream.write_all(line.as_bytes())?;
         let mut answer = vec![0; 100];
@@ -362,19 +361,24 @@ mod tests {
         Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
     }
 
-    fn is_silence(result: &io::Result<String>) -> bool {
-        result.as_ref().is_err_and(|error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-            )
-        })
+    fn is_out_of_time(error: &io::Error) -> bool {
+        use io::ErrorKind::{TimedOut, WouldBlock};
+        matches!(error.kind(), TimedOut | WouldBlock)
+    }
+
+    /// Whether a line is met by nothing for a while.
+    fn is_silent(stream: &mut TcpStream, line: &str) -> bool {
+        let moment = Some(Duration::from_millis(300));
+        stream.set_read_timeout(moment).unwrap();
+        let answer = ask(stream, line);
+        stream.set_read_timeout(Some(crate::PATIENCE)).unwrap();
+        answer.is_err_and(|error| is_out_of_time(&error))
     }
 
     fn is_end(result: &io::Result<String>) -> bool {
         match result {
             Ok(text) => text.is_empty(),
-            Err(_) => !is_silence(result),
+            Err(error) => !is_out_of_time(error),
         }
     }
 
@@ -409,8 +413,8 @@ mod tests {
             assert_eq!(ask(&mut old, "one\n").unwrap(), "one\n");
             link.set(condition);
             let mut new = connect(&link);
-            assert!(is_silence(&ask(&mut old, "two\n")), "{condition:?}");
-            assert!(is_silence(&ask(&mut new, "two\n")), "{condition:?}");
+            assert!(is_silent(&mut old, "two\n"), "{condition:?}");
+            assert!(is_silent(&mut new, "two\n"), "{condition:?}");
             link.set(Condition::Passing);
             // The reset may need a moment; what never comes is an answer.
             assert!(is_end(&ask(&mut old, "three\n")), "{condition:?}");
@@ -436,7 +440,7 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(ask(&mut connect(&link), "one\n").unwrap(), "one\n");
         }
-        crate::poll("the end of the connections", CONNECT_LIMIT, || {
+        crate::poll("the end of the connections", crate::PATIENCE, || {
             Ok(link.shared.state().pairs.is_empty().then_some(()))
         })
         .unwrap();

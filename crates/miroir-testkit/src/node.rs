@@ -1,8 +1,8 @@
 //! One Meilisearch node as a process with a folder and a port of its own.
 
 use crate::disk::SmallDisk;
-use crate::process::{Process, START_LIMIT, save_logs, truncate};
-use crate::{Client, NodeProgram, free_port, poll};
+use crate::process::{Process, save_logs, truncate};
+use crate::{Client, NodeProgram, PATIENCE, free_port, poll};
 use anyhow::{Context, Result};
 use std::fs;
 use std::net::SocketAddr;
@@ -80,9 +80,9 @@ impl NodeProcess {
         self.kill();
         let log = self.log();
         truncate(&log)?;
-        let process = self.process.insert(Process::start(self.command(), &log)?);
+        let process = self.process.insert(Process::start(&self.command(), &log)?);
         let client = &self.client;
-        poll("the start of a node", START_LIMIT, || {
+        poll("the start of a node", PATIENCE, || {
             process.check_running().context("a node")?;
             Ok(client
                 .get("/health")

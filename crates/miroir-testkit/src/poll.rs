@@ -8,6 +8,11 @@ use std::time::{Duration, Instant};
 /// processes that are waited for.
 const INTERVAL: Duration = Duration::from_millis(5);
 
+/// Longer than anything here takes on a machine that does much else; reached only when something is
+/// broken. A test that waits for something waits so long, and no test asserts that something was
+/// quick.
+pub const PATIENCE: Duration = Duration::from_secs(240);
+
 /// Returns the first answer of `attempt` that is not `None`, asking every few milliseconds.
 ///
 /// # Errors

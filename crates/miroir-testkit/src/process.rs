@@ -1,23 +1,24 @@
 //! One child process: started, watched, killed by its id.
 
+use crate::bound::spawn_bound;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::Duration;
 
 /// The unit of processor time in `/proc`, fixed by the kernel's interface to programs.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// As much of a log as a failing test should print.
 const TAIL_LINES: usize = 30;
 
-/// A running child process. Dropping it kills it and waits for its end.
+/// A running child process. Dropping it kills it and waits for its end; it ends with the test's own
+/// process, too (see [`spawn_bound`]).
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    /// Held open: the bundled node ends when this closes, so it cannot outlive the test even if
-    /// the test itself is killed.
+    /// Held open: the bundled node ends when this closes, also where a system knows no other way
+    /// to end it with the test.
     _stdin: Option<ChildStdin>,
     log: PathBuf,
 }
@@ -27,16 +28,14 @@ impl Process {
     ///
     /// # Errors
     /// When the log cannot be opened or the program cannot be started.
-    pub fn start(mut command: Command, log: &Path) -> Result<Self> {
+    pub fn start(command: &Command, log: &Path) -> Result<Self> {
         let output = OpenOptions::new().create(true).append(true).open(log)?;
-        command
-            .stdin(Stdio::piped())
-            .stdout(output.try_clone()?)
-            .stderr(output);
-        let program = command.get_program().to_owned();
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
+        let errors = output.try_clone()?;
+        let child = spawn_bound(command, |streams| {
+            streams.stdin(Stdio::piped()).stdout(output).stderr(errors);
+        });
+        let program = command.get_program().display();
+        let mut child = child.with_context(|| format!("start {program}"))?;
         let stdin = child.stdin.take();
         Ok(Self {
             child,
@@ -134,9 +133,6 @@ impl Drop for Process {
         self.end();
     }
 }
-
-/// How long a process may take to answer for the first time: a dev build on a busy machine.
-pub(crate) const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Empties a log, so that the tail of a new run is its own; what it held is kept beside it.
 pub(crate) fn truncate(log: &Path) -> Result<()> {

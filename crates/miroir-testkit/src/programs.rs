@@ -1,7 +1,9 @@
 //! Which executables a test runs, from its environment.
 
 use std::env;
+use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// A server binary to use as node instead of the bundled one.
 const NODE_VARIABLE: &str = "MIROIR_TEST_NODE";
@@ -45,6 +47,17 @@ impl Programs {
     pub fn has_real_nodes(&self) -> bool {
         matches!(self.node, NodeProgram::Server(_))
     }
+}
+
+/// A command without the variables that whoever runs the tests has set for a Miroir of his own.
+pub fn clean_command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("MIROIR_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// How many times larger than usual generated data shall be: `MIROIR_TEST_SCALE`, at least 1.

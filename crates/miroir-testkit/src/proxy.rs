@@ -1,14 +1,18 @@
 //! One proxy as a process: `miroir serve` over a configuration file of its own.
 
-use crate::process::{Process, START_LIMIT, save_logs, truncate};
-use crate::{Client, Programs, free_port, poll};
+use crate::process::{Process, save_logs, truncate};
+use crate::{Client, PATIENCE, Programs, clean_command, free_port, poll};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Output, Stdio};
 use tempfile::TempDir;
+
+/// What a search may take where a test does not say: it is a test of deadlines that is to fail by
+/// one, and no other, however busy the machine.
+const SEARCH_DEADLINE: &str = "search_deadline = \"120 s\"";
 
 /// How a proxy is configured.
 #[derive(Debug, Clone)]
@@ -25,6 +29,30 @@ pub struct ProxyOptions {
     pub master_key: Option<String>,
     /// The key of its nodes.
     pub node_key: Option<String>,
+}
+
+impl ProxyOptions {
+    /// Over these nodes, named `node-1`, `node-2`, …: two copies of eight shards, no keys, and a node's
+    /// death is noticed quickly.
+    #[must_use]
+    pub fn over(urls: impl IntoIterator<Item = String>) -> Self {
+        let names = (1..).map(|number| format!("node-{number}"));
+        Self {
+            nodes: names.zip(urls).collect(),
+            replication_factor: 2,
+            shards: 8,
+            config: vec!["probe_interval = \"100 ms\"".to_owned()],
+            master_key: None,
+            node_key: None,
+        }
+    }
+
+    /// With a further line of configuration.
+    #[must_use]
+    pub fn with(mut self, line: impl Into<String>) -> Self {
+        self.config.push(line.into());
+        self
+    }
 }
 
 /// A proxy. Dropping it stops the process and removes the folder.
@@ -68,7 +96,7 @@ impl ProxyProcess {
         self.spawn(environment)?;
         let client = &self.client;
         let process = self.process.as_mut().context("spawned above")?;
-        poll("the start of a proxy", START_LIMIT, || {
+        poll("the start of a proxy", PATIENCE, || {
             process.check_running().context("a proxy")?;
             Ok(client
                 .get("/health")
@@ -85,17 +113,11 @@ impl ProxyProcess {
         self.kill();
         let log = self.folder.path().join("log");
         truncate(&log)?;
-        let mut command = Command::new(&self.miroir);
+        let mut command = clean_command(&self.miroir);
         command
             .arg("serve")
             .arg("--config")
             .arg(self.folder.path().join("miroir.toml"));
-        // What the one who runs the tests has set for another proxy is not for this one.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("MIROIR_") {
-                command.env_remove(name);
-            }
-        }
         if let Some(key) = &self.options.master_key {
             command.env("MIROIR_MASTER_KEY", key);
         }
@@ -105,8 +127,18 @@ impl ProxyProcess {
         command
             .envs(environment.iter().copied())
             .current_dir(self.folder.path());
-        self.process = Some(Process::start(command, &log)?);
+        self.process = Some(Process::start(&command, &log)?);
         Ok(())
+    }
+
+    /// What a command of the program says when it is pointed to this proxy.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn command(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = clean_command(&self.miroir);
+        command.args(arguments).args(["--url", &self.client.url()]);
+        Ok(command.stdin(Stdio::null()).output()?)
     }
 
     /// From the next start on this program is run in its place.
@@ -159,7 +191,7 @@ impl ProxyProcess {
                 .map(Process::log_tail)
                 .unwrap_or_default()
         };
-        poll("the readiness of a proxy", START_LIMIT, || {
+        poll("the readiness of a proxy", PATIENCE, || {
             Ok(client
                 .get("/_miroir/ready")
                 .is_ok_and(|reply| reply.status == 200)
@@ -193,6 +225,10 @@ fn config(address: SocketAddr, options: &ProxyOptions) -> String {
          default_shards = {}\n",
         options.replication_factor, options.shards
     );
+    let mut lines = options.config.iter();
+    if !lines.any(|line| line.starts_with("search_deadline")) {
+        let _ = writeln!(text, "{SEARCH_DEADLINE}");
+    }
     for line in &options.config {
         let _ = writeln!(text, "{line}");
     }

@@ -23,13 +23,15 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// The server answered, and the answer is an error.
 #[derive(Debug, thiserror::Error)]
-#[error("{method} {path} answered {status}: {message}")]
+#[error("{method} {path} answered {status}: {message}{remedy}")]
 pub(crate) struct Refused {
     method: Method,
     path: String,
     /// The HTTP status.
     pub(crate) status: StatusCode,
     message: String,
+    /// What the person at the terminal may do about it; empty or in parentheses.
+    remedy: &'static str,
     /// The body, `null` if it was not JSON.
     pub(crate) body: Value,
 }
@@ -62,6 +64,8 @@ pub(crate) struct HttpClient {
     url: String,
     key: Option<String>,
     timeout: Duration,
+    /// It asks what a person named by flags: these are told of when they may be wrong.
+    is_by_flags: bool,
 }
 
 impl HttpClient {
@@ -70,14 +74,17 @@ impl HttpClient {
     /// # Errors
     /// If the URL is none of a server.
     pub(crate) fn new(url: &str, key: Option<&str>, timeout: Duration) -> anyhow::Result<Self> {
-        Self::trusting(url, key, timeout, None)
+        let mut client = Self::by_flags(url, key, timeout, None)?;
+        client.is_by_flags = false;
+        Ok(client)
     }
 
-    /// The same, with a file of the authorities that a server's certificate must be from.
+    /// The client of a command whose flags `--url` and `--key` name server and key, with a file of the
+    /// authorities that the server's certificate must be from.
     ///
     /// # Errors
     /// If the URL is none of a server, or the file holds no certificate.
-    pub(crate) fn trusting(
+    pub(crate) fn by_flags(
         url: &str,
         key: Option<&str>,
         timeout: Duration,
@@ -100,6 +107,7 @@ impl HttpClient {
             url,
             key: key.map(str::to_owned),
             timeout,
+            is_by_flags: true,
         })
     }
 
@@ -169,7 +177,7 @@ impl HttpClient {
         let (status, body) = tokio::time::timeout(self.timeout, answer)
             .await
             .with_context(|| format!("{} did not answer within {:?}", self.url, self.timeout))?
-            .with_context(|| format!("{} cannot be reached", self.url))?;
+            .with_context(|| self.unreached())?;
         let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         if status.is_success() {
             return Ok(value);
@@ -184,8 +192,28 @@ impl HttpClient {
             path,
             status,
             message,
+            remedy: self.remedy(status, value.is_null()),
             body: value,
         }
         .into())
+    }
+
+    fn unreached(&self) -> String {
+        let remedy = match self.is_by_flags {
+            true => " (does a Miroir run there? `--url` or MIROIR_URL names another address)",
+            false => "",
+        };
+        format!("{} cannot be reached{remedy}", self.url)
+    }
+
+    fn remedy(&self, status: StatusCode, is_no_json: bool) -> &'static str {
+        match status {
+            _ if !self.is_by_flags => "",
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                " (`--key` or MIROIR_MASTER_KEY names a key that may do this)"
+            }
+            _ if is_no_json => " (is it a Miroir? `--url` or MIROIR_URL names another address)",
+            _ => "",
+        }
     }
 }

@@ -5,21 +5,14 @@
     reason = "a failed step of a test is a failed test"
 )]
 
+use miroir_testkit::{PATIENCE, clean_command, poll};
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
-
-/// Longer than anything here takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn miroir() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_miroir"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MIROIR_")) {
-        command.env_remove(name);
-    }
-    command
+    clean_command(env!("CARGO_BIN_EXE_miroir"))
 }
 
 fn run(command: &mut Command) -> (Output, String) {
@@ -191,15 +184,22 @@ fn dev_shows_the_end_of_the_log_of_a_node_that_does_not_start() {
 }
 
 #[test]
-fn status_says_where_it_looked() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let url = format!("http://{free}");
-    let (output, told) = run(miroir().args(["status", "--url", &url]));
-    assert_eq!(output.status.code(), Some(1));
-    assert!(told.contains(&format!("no status from {url}")), "{told}");
+fn a_command_says_where_it_looked_and_how_to_name_another_address() {
+    // Port 1 is nobody's.
+    let url = "http://127.0.0.1:1";
+    for args in [
+        &["status"][..],
+        &["node", "list"],
+        &["topology", "plan"],
+        &["verify"],
+        &["index", "advise"],
+    ] {
+        let (output, told) = run(miroir().args(args).args(["--url", url]));
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {told}");
+        for needed in [url, "cannot be reached", "--url", "MIROIR_URL"] {
+            assert!(told.contains(needed), "{args:?}: {told}");
+        }
+    }
 }
 
 /// Starts a guard over a program that outlives any test, and returns when the program runs.
@@ -211,11 +211,11 @@ fn guarded_sleep(pid_file: &Path) -> Child {
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    let begun = Instant::now();
-    while !std::fs::read_to_string(pid_file).is_ok_and(|text| text.ends_with('\n')) {
-        assert!(begun.elapsed() < PATIENCE, "the guard starts its program");
-        std::thread::yield_now();
-    }
+    poll("the program of a guard", PATIENCE, || {
+        let noted = std::fs::read_to_string(pid_file);
+        Ok(noted.is_ok_and(|text| text.ends_with('\n')).then_some(()))
+    })
+    .unwrap();
     guard
 }
 

@@ -25,8 +25,8 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
 use miroir_testkit::{
-    Answer, Body, Client, Cluster, ClusterOptions, Http, NodeOptions, NodeProcess, Programs,
-    ProxyOptions, ProxyProcess, Request, poll,
+    Answer, Body, Client, Cluster, ClusterOptions, Http, NodeOptions, NodeProcess, PATIENCE,
+    Programs, ProxyOptions, ProxyProcess, Request, poll,
 };
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -34,13 +34,10 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Duration;
 
 const NODES: u32 = 3;
 const SHARDS: u32 = 8;
 const MASTER_KEY: &str = "MASTER_KEY_OF_TESTS";
-/// Longer than any task of the scenarios takes on a busy machine.
-const TASK_LIMIT: Duration = Duration::from_secs(120);
 /// More differences than this would not be read.
 const SHOWN_MAX: usize = 60;
 
@@ -156,7 +153,7 @@ impl Side {
         if let Some(key) = step["headers"].get("authorization") {
             ask["headers"] = json!({ "authorization": key });
         }
-        poll("the end of a task", TASK_LIMIT, || {
+        poll("the end of a task", PATIENCE, || {
             let task = to_json(&self.send(&ask));
             let status = task["status"].as_str().unwrap_or_default();
             Ok(matches!(status, "succeeded" | "failed" | "canceled").then_some(task))
@@ -478,16 +475,10 @@ fn a_master_key_locks_as_on_one_meilisearch() {
     let nodes: Vec<NodeProcess> = (0..NODES)
         .map(|_| NodeProcess::start(&programs.node, NodeOptions::default()).unwrap())
         .collect();
-    let named = nodes.iter().enumerate();
     let options = ProxyOptions {
-        nodes: named
-            .map(|(at, node)| (format!("node-{}", at + 1), node.url()))
-            .collect(),
-        replication_factor: 2,
         shards: SHARDS,
-        config: vec!["probe_interval = \"100 ms\"".to_owned()],
         master_key: Some(MASTER_KEY.to_owned()),
-        node_key: None,
+        ..ProxyOptions::over(nodes.iter().map(NodeProcess::url))
     };
     let proxy = ProxyProcess::start(&programs, options).unwrap();
     proxy.wait_ready().unwrap();

@@ -6,23 +6,18 @@
     reason = "a failed step of a test is a failed test"
 )]
 
-use miroir_testkit::{Client, poll};
+use miroir_testkit::{Client, PATIENCE, clean_command, poll, spawn_bound};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
-
-/// Longer than anything here takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn miroir() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_miroir"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MIROIR_")) {
-        command.env_remove(name);
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    command
+    clean_command(env!("CARGO_BIN_EXE_miroir"))
+}
+
+fn quiet(streams: &mut Command) {
+    streams.stdin(Stdio::null()).stdout(Stdio::null());
 }
 
 /// A running `miroir dev`. Dropping it kills it, which ends its nodes.
@@ -35,12 +30,12 @@ struct Dev {
 impl Dev {
     /// Starts it on any free port and returns when it serves.
     fn start(folder: &Path, args: &[&str]) -> Self {
-        let process = miroir()
+        let mut command = miroir();
+        command
             .args(["dev", "--http-addr=127.0.0.1:0", "--data"])
             .arg(folder)
-            .args(args)
-            .spawn()
-            .unwrap();
+            .args(args);
+        let process = spawn_bound(&command, quiet).unwrap();
         let pid = u64::from(process.id());
         let record = poll("the record of `miroir dev`", PATIENCE, || {
             let text = std::fs::read_to_string(folder.join("dev.json")).unwrap_or_default();
@@ -133,6 +128,28 @@ fn dev_stops_its_nodes_when_asked_to_end_and_keeps_the_data() {
 }
 
 #[test]
+fn a_command_without_the_right_key_says_how_to_name_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(dir.path(), &["--nodes=1", "--master-key=a-key-of-tests"]);
+    let list = |key: &[&str]| {
+        let mut command = miroir();
+        command.args(["node", "list", "--url", &dev.client.url()]);
+        let output = command.args(key).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), told)
+    };
+    for key in [&[][..], &["--key", "another"]] {
+        let (code, told) = list(key);
+        assert_eq!(code, Some(1), "{told}");
+        for needed in ["--key", "MIROIR_MASTER_KEY"] {
+            assert!(told.contains(needed), "{told}");
+        }
+    }
+    let (code, told) = list(&["--key", "a-key-of-tests"]);
+    assert_eq!(code, Some(0), "{told}");
+}
+
+#[test]
 fn a_node_that_dies_is_started_again_on_its_port() {
     let dir = tempfile::tempdir().unwrap();
     let dev = Dev::start(dir.path(), &["--nodes=2"]);
@@ -161,7 +178,8 @@ fn a_node_that_dies_is_started_again_on_its_port() {
 fn the_demo_loads_its_data_set_once() {
     let dir = tempfile::tempdir().unwrap();
     let demo = || {
-        let output = miroir()
+        let mut command = miroir();
+        command
             .args([
                 "dev",
                 "--nodes=2",
@@ -170,11 +188,12 @@ fn the_demo_loads_its_data_set_once() {
                 "--http-addr=127.0.0.1:0",
             ])
             .args(["--demo", "--exit-after-demo", "--data"])
-            .arg(dir.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
+            .arg(dir.path());
+        let child = spawn_bound(&command, |streams| {
+            quiet(streams);
+            streams.stdout(Stdio::piped()).stderr(Stdio::piped());
+        });
+        let output = child.unwrap().wait_with_output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{said}\n{told}");

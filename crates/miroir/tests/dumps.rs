@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 const NODES: u32 = 3;
-const SHARDS: u32 = 8;
 const KEY: &str = "MASTER_KEY_OF_TESTS";
 
 /// A proxy with a master key over nodes of its own, and the folder of its dumps. The proxy is
@@ -25,19 +24,12 @@ impl Fleet {
         let nodes: Vec<NodeProcess> = (0..NODES)
             .map(|_| NodeProcess::start(&programs.node, NodeOptions::default()).unwrap())
             .collect();
-        let named = nodes.iter().enumerate();
+        let options = ProxyOptions::over(nodes.iter().map(NodeProcess::url))
+            .with(format!("dump_dir = {:?}", dumps.path().join("d")))
+            .with("allowed_ip_networks = \"127.0.0.0/8\"");
         let options = ProxyOptions {
-            nodes: named
-                .map(|(idx, node)| (format!("node-{}", idx + 1), node.url()))
-                .collect(),
-            replication_factor: 2,
-            shards: SHARDS,
-            config: vec![
-                format!("dump_dir = {:?}", dumps.path().join("d")),
-                "allowed_ip_networks = \"127.0.0.0/8\"".to_owned(),
-            ],
             master_key: Some(KEY.to_owned()),
-            node_key: None,
+            ..options
         };
         let proxy = ProxyProcess::start(programs, options).unwrap();
         proxy.wait_ready().unwrap();

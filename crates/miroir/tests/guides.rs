@@ -10,8 +10,9 @@
 //!   has made before.
 //!
 //! What a reader does between commands is done too: the machine that is told to be lost is switched
-//! off, a change or a re-shard is waited for before the next is begun, proxies are stopped before their folder is
-//! replaced, and `serve` goes on in the background.
+//! off, a change or a re-shard is waited for before the next is begun, proxies are stopped before
+//! their folder is replaced, and `serve` goes on in the background. While a page steers what it has
+//! begun, documents are copied slowly.
 //!
 //! Besides, every command that any page names exists, with the flags that the page gives it.
 
@@ -19,7 +20,8 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
 use miroir_testkit::{
-    Client, NodeOptions, NodeProcess, Programs, ProxyOptions, ProxyProcess, free_port, poll,
+    Client, NodeOptions, NodeProcess, PATIENCE, Programs, ProxyOptions, ProxyProcess,
+    clean_command, free_port, poll, spawn_bound,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,13 +30,13 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 use tempfile::TempDir;
 
 const MIROIR: &str = env!("CARGO_BIN_EXE_miroir");
 const MASTER_KEY: &str = "a-master-key-for-the-guide";
 const DOCUMENTS: u64 = 120;
-const LIMIT: Duration = Duration::from_secs(120);
+/// Copies so slow that a reader who pauses them or takes them back always comes in time.
+const SLOW: &str = "copy_documents_per_second = 1\n";
 
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
@@ -70,6 +72,24 @@ struct Reader {
     folder: PathBuf,
     _folder: TempDir,
     dump: Option<PathBuf>,
+    is_slow: bool,
+}
+
+/// Whether a command begins something without waiting for its end.
+fn begins(line: &str) -> bool {
+    let is_begun = line.starts_with("miroir topology apply ")
+        || (line.starts_with("miroir index reshard ") && line.contains("--shards"));
+    is_begun
+        && !["--wait", "--plan", "--dry-run"]
+            .iter()
+            .any(|flag| line.contains(flag))
+}
+
+/// Whether a command shows or steers what was begun before.
+fn steers(line: &str) -> bool {
+    let words = ["status", "pause", "resume", "cancel"];
+    let last = line.rsplit(' ').next().unwrap_or_default();
+    words.contains(&last.trim_start_matches("--")) || line == "miroir index reshard movies"
 }
 
 impl Reader {
@@ -89,8 +109,6 @@ impl Reader {
             shards: 8,
             config: vec![
                 "probe_interval = \"100 ms\"".to_owned(),
-                // So that a reader is quick enough to pause or cancel what was begun.
-                "copy_documents_per_second = 60".to_owned(),
                 "log_retention = \"7 d\"".to_owned(),
             ],
             master_key: Some(MASTER_KEY.to_owned()),
@@ -109,6 +127,7 @@ impl Reader {
             nodes,
             backups: TempDir::new().unwrap(),
             dump: None,
+            is_slow: false,
         };
         for document in 0..DOCUMENTS {
             let document = json!([{ "id": document, "title": format!("movie {document}") }]);
@@ -120,7 +139,7 @@ impl Reader {
     }
 
     fn wait_tasks(&self) {
-        poll("the end of all tasks", LIMIT, || {
+        poll("the end of all tasks", PATIENCE, || {
             let open = self.client.get("/tasks?statuses=enqueued,processing")?;
             Ok((open.ok()?["total"] == 0).then_some(()))
         })
@@ -138,10 +157,31 @@ impl Reader {
             }
             self.note(&line);
         }
+        self.set_slow(false);
+    }
+
+    /// Has documents copied slowly, or as fast as usual.
+    fn set_slow(&mut self, is_slow: bool) {
+        if is_slow == std::mem::replace(&mut self.is_slow, is_slow) {
+            return;
+        }
+        let proxy = self.proxy.as_mut().unwrap();
+        let file = proxy.folder().join("miroir.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let text = match is_slow {
+            true => format!("{SLOW}{text}"),
+            false => text.replacen(SLOW, "", 1),
+        };
+        fs::write(file, text).unwrap();
+        proxy.restart(&[]).unwrap();
+        proxy.wait_ready().unwrap();
     }
 
     /// What a reader does before a command.
     fn prepare(&mut self, line: &str) {
+        if !steers(line) {
+            self.set_slow(false);
+        }
         if line.starts_with("miroir topology apply ") {
             self.wait_change();
         }
@@ -155,6 +195,9 @@ impl Reader {
             if line.contains("--back") || line.contains("--drop") {
                 self.wait_reshard(&["wayBackKept"]);
             }
+        }
+        if begins(line) {
+            self.set_slow(true);
         }
         if line.starts_with("miroir import-dump ") {
             self.begin_anew(true);
@@ -205,12 +248,7 @@ impl Reader {
     }
 
     fn shell(&self, line: &str) -> Command {
-        let mut command = Command::new("sh");
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("MIROIR_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = clean_command("sh");
         let programs = Path::new(MIROIR).parent().unwrap();
         let path = std::env::var("PATH").unwrap();
         command
@@ -255,7 +293,7 @@ impl Reader {
     }
 
     fn wait_change(&self) {
-        poll("the end of a change", LIMIT, || {
+        poll("the end of a change", PATIENCE, || {
             let staged = self.client.get("/_miroir/topology/staged")?.ok()?;
             Ok(staged
                 .get("underway")
@@ -267,7 +305,7 @@ impl Reader {
 
     /// Waits until the newest re-shard, if there is one, stands so.
     fn wait_reshard(&self, states: &[&str]) {
-        poll("a re-shard", LIMIT, || {
+        poll("a re-shard", PATIENCE, || {
             let shown = self.client.get("/_miroir/reshards")?.ok()?;
             let newest = shown["results"].as_array().and_then(|all| all.last());
             let state = newest.and_then(|newest| newest["state"].as_str());
@@ -320,9 +358,12 @@ impl Reader {
     fn serve(&mut self, arguments: &str) {
         println!("$ miroir serve {arguments}");
         self.stop();
-        let mut command = self.shell(&format!("exec miroir serve {arguments}"));
-        self.served = Some(command.spawn().unwrap());
-        poll("a proxy that serves", LIMIT, || {
+        let command = self.shell(&format!("exec miroir serve {arguments}"));
+        let served = spawn_bound(&command, |streams| {
+            streams.stdin(Stdio::null());
+        });
+        self.served = Some(served.unwrap());
+        poll("a proxy that serves", PATIENCE, || {
             let ready = self.client.get("/_miroir/ready");
             Ok(ready.is_ok_and(|ready| ready.status == 200).then_some(()))
         })

@@ -18,16 +18,12 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
 use miroir_testkit::{
-    Client, Cluster, ClusterOptions, Model, Outcome, Programs, Rng, Write, poll, scale, send_write,
-    write_script,
+    Client, Cluster, ClusterOptions, Model, Outcome, PATIENCE, Programs, Rng, Write, poll, scale,
+    send_write, write_script,
 };
 use serde_json::Value;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use std::{fs, thread};
-
-/// A step is reached within this, on a busy machine too.
-const STEP_LIMIT: Duration = Duration::from_secs(60);
 
 fn cluster() -> Cluster {
     let programs = Programs::new(env!("CARGO_BIN_EXE_miroir"));
@@ -164,7 +160,7 @@ fn wait_for_step(cluster: &Cluster, step: &str) {
             .is_ok_and(|text| text.contains(step))
             .then_some(()))
     };
-    if let Err(error) = poll(&format!("the step {step}"), STEP_LIMIT, reached) {
+    if let Err(error) = poll(&format!("the step {step}"), PATIENCE, reached) {
         let tail = cluster
             .proxy
             .process()
@@ -190,7 +186,7 @@ fn restart_to_stop(cluster: &mut Cluster, step: &str, nth: usize) {
 }
 
 fn wait_for_health(client: &Client) {
-    poll("the health of the proxy", STEP_LIMIT, || {
+    poll("the health of the proxy", PATIENCE, || {
         Ok(client
             .get("/health")
             .is_ok_and(|reply| reply.status == 200)
@@ -348,7 +344,7 @@ fn a_death_at_each_step_of_a_nodes_refill_is_recovered_from() {
 /// Waits until the proxy stands still at the step, or has no need to come to it any more.
 fn wait_for_step_or_level(cluster: &Cluster, step: &str) {
     let file = cluster.proxy.folder().join("stopped");
-    poll(&format!("the step {step}"), STEP_LIMIT, || {
+    poll(&format!("the step {step}"), PATIENCE, || {
         let is_reached = fs::read_to_string(&file).is_ok_and(|text| text.contains(step));
         let is_level = cluster
             .node_state(1)
@@ -366,7 +362,7 @@ fn write_over_deaths(writer: &mut Writer, client: &Client, accepted: &AtomicUsiz
         });
         if writer.in_doubt {
             // The proxy may die again while it is asked.
-            let tasks = poll("the proxy's return", STEP_LIMIT, || Ok(client.tasks().ok()));
+            let tasks = poll("the proxy's return", PATIENCE, || Ok(client.tasks().ok()));
             writer.resolve_doubt(&tasks.unwrap());
         }
     }
@@ -392,7 +388,7 @@ fn deaths_at_any_moment_lose_nothing_while_several_clients_write() {
             .collect();
         for _ in 0..5 * scale() {
             let goal = accepted.load(Ordering::Relaxed) + rng.between(1, 10);
-            poll("the next accepted writes", STEP_LIMIT, || {
+            poll("the next accepted writes", PATIENCE, || {
                 let reached = accepted.load(Ordering::Relaxed) >= goal;
                 let all_done = writers.iter().all(thread::ScopedJoinHandle::is_finished);
                 Ok((reached || all_done).then_some(()))

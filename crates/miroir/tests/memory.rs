@@ -20,16 +20,11 @@ const DOCUMENT_BYTES: u64 = 192 * 1024;
 
 fn start(nodes: &[MuteNode]) -> ProxyProcess {
     let programs = Programs::new(env!("CARGO_BIN_EXE_miroir"));
-    let nodes = nodes.iter().enumerate();
     let options = ProxyOptions {
-        nodes: nodes
-            .map(|(idx, node)| (format!("node-{}", idx + 1), node.url()))
-            .collect(),
         replication_factor: 1,
         shards: 4,
-        config: vec!["http_payload_size_limit = \"8 GB\"".to_owned()],
-        master_key: None,
-        node_key: None,
+        ..ProxyOptions::over(nodes.iter().map(MuteNode::url))
+            .with("http_payload_size_limit = \"8 GB\"")
     };
     let proxy = ProxyProcess::start(&programs, options).unwrap();
     proxy.wait_ready().unwrap();

@@ -4,9 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
 use miroir_testkit::{
-    Client, Cluster, ClusterOptions, Corpus, Expectations, KeyStyle, Kind, Model, Outcome, Pace,
-    Programs, Query, QueryGenerator, Reply, Write, compare, load, send_write, variants,
-    write_script,
+    Client, Cluster, ClusterOptions, Corpus, Expectations, KeyStyle, Kind, Model, Outcome,
+    PATIENCE, Pace, Programs, Query, QueryGenerator, Reply, Write, compare, load, poll, send_write,
+    variants, write_script,
 };
 use serde_json::json;
 
@@ -252,14 +252,10 @@ fn a_node_whose_folder_was_wiped_is_filled_again_while_writes_go_on() {
         .ok()
         .unwrap();
     let path = format!("/_miroir/verify/{}", job["job"]);
-    let report = miroir_testkit::poll(
-        "the comparison",
-        std::time::Duration::from_secs(120),
-        || {
-            let report = cluster.client().get(&path)?.ok()?;
-            Ok((report["state"] != "running").then_some(report))
-        },
-    )
+    let report = poll("the comparison", PATIENCE, || {
+        let report = cluster.client().get(&path)?.ok()?;
+        Ok((report["state"] != "running").then_some(report))
+    })
     .unwrap();
     assert_eq!(report["state"], "succeeded", "{report}");
     assert_eq!(report["differenceCount"], 0, "{report}");

@@ -2,24 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
-use miroir_testkit::{Cluster, ClusterOptions, NodeOptions, NodeProcess, Programs, poll};
+use miroir_testkit::{Cluster, ClusterOptions, NodeOptions, NodeProcess, PATIENCE, Programs, poll};
 use serde_json::{Value, json};
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(120);
+use std::process::Output;
 
 fn programs() -> Programs {
     Programs::new(env!("CARGO_BIN_EXE_miroir"))
 }
 
 fn miroir(cluster: &Cluster, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_miroir"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MIROIR_")) {
-        command.env_remove(name);
-    }
-    command.args(args).arg("--url").arg(cluster.client().url());
-    command.stdin(Stdio::null()).output().unwrap()
+    cluster.proxy.command(args).unwrap()
 }
 
 /// The exit code of a command, and what it prints.
@@ -165,14 +157,7 @@ fn a_declared_topology_is_followed_when_the_file_is_read_again() {
     let cluster = cluster(2, 1, &["[topology]", "apply = \"auto\""]);
     let file = cluster.proxy.folder().join("miroir.toml");
     let source = std::fs::read_to_string(&file).unwrap();
-    let newcomer = NodeProcess::start(
-        &programs().node,
-        NodeOptions {
-            master_key: None,
-            arguments: Vec::new(),
-        },
-    )
-    .unwrap();
+    let newcomer = NodeProcess::start(&programs().node, NodeOptions::default()).unwrap();
     let url = newcomer.url();
     let table = format!("\n[[nodes]]\nname = \"node-3\"\nurl = \"{url}\"\nweight = 2\n");
 

@@ -3,23 +3,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
-use miroir_testkit::{Client, Cluster, ClusterOptions, NodeOptions, NodeProcess, Programs, poll};
+use miroir_testkit::{
+    Client, Cluster, ClusterOptions, NodeOptions, NodeProcess, Programs, clean_command,
+};
 use serde_json::{Value, json};
 use std::fs;
-use std::process::{Command, Output};
-use std::time::Duration;
+use std::process::Output;
 
 const MIROIR: &str = env!("CARGO_BIN_EXE_miroir");
 
 /// Runs `miroir recover` with the configuration of the cluster's proxy.
 fn recover(cluster: &Cluster, args: &[&str]) -> Output {
-    let mut command = Command::new(MIROIR);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MIROIR_") {
-            command.env_remove(name);
-        }
-    }
-    command
+    clean_command(MIROIR)
         .args(["recover", "--config", "miroir.toml"])
         .args(args)
         .current_dir(cluster.proxy.folder())
@@ -294,10 +289,7 @@ fn a_node_that_was_away_when_the_store_was_lost_is_made_anew() {
         .collect();
     assert_eq!(refills, ["node-2"], "{report}");
     cluster.proxy.restart(&[]).unwrap();
-    poll("the refilled node", Duration::from_secs(120), || {
-        Ok((cluster.node_state(1)?["inSync"] == true).then_some(()))
-    })
-    .unwrap();
+    cluster.wait_healthy(1).unwrap();
     assert_eq!(shown_documents(cluster.client()), expected);
     // The others go, and what it was given is enough.
     cluster.nodes[0].kill();

@@ -7,7 +7,7 @@
 use miroir_testkit::{Client, Cluster, ClusterOptions, NodeOptions, NodeProcess, Programs};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,12 +24,7 @@ fn programs() -> Programs {
 }
 
 fn miroir(cluster: &Cluster, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_miroir"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MIROIR_")) {
-        command.env_remove(name);
-    }
-    command.args(args).arg("--url").arg(cluster.client().url());
-    command.stdin(Stdio::null()).output().unwrap()
+    cluster.proxy.command(args).unwrap()
 }
 
 /// What a command that succeeds prints, as JSON.
@@ -272,11 +267,7 @@ fn dropped(cluster: &Cluster) {
 #[test]
 fn an_index_is_cut_from_8_into_32_shards_and_back_under_writers_and_readers() {
     let cluster = Cluster::start(&programs(), &ClusterOptions::new(3, 2, 8)).unwrap();
-    let options = NodeOptions {
-        master_key: None,
-        arguments: Vec::new(),
-    };
-    let reference = NodeProcess::start(&programs().node, options).unwrap();
+    let reference = NodeProcess::start(&programs().node, NodeOptions::default()).unwrap();
     let model = Model::default();
     let clients = [cluster.client(), reference.client()];
     let settings = json!({

@@ -2,19 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
-use miroir_testkit::{Client, Cluster, ClusterOptions, Programs, poll};
+use miroir_testkit::{Client, Cluster, ClusterOptions, PATIENCE, Programs, clean_command, poll};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::process::{Command, Output};
-use std::time::Duration;
+use std::process::Output;
 
 const MIROIR: &str = env!("CARGO_BIN_EXE_miroir");
 
 fn rewind(client: &Client, args: &[&str]) -> Output {
-    Command::new(MIROIR)
+    clean_command(MIROIR)
         .args(["rewind", "--url", &client.url()])
         .args(args)
-        .env_remove("MIROIR_MASTER_KEY")
         .output()
         .unwrap()
 }
@@ -190,7 +188,7 @@ fn a_rewind_from_a_dump_goes_on_over_a_restart_of_the_proxy() {
             let begun = client.post("/_miroir/rewind", &request).unwrap();
             assert_eq!(begun.status, 202, "{}", begun.body);
         }
-        poll("the step of a rewind", Duration::from_secs(60), || {
+        poll("the step of a rewind", PATIENCE, || {
             Ok(reached.exists().then_some(()))
         })
         .unwrap();
@@ -198,7 +196,7 @@ fn a_rewind_from_a_dump_goes_on_over_a_restart_of_the_proxy() {
     }
     cluster.proxy.restart(&[]).unwrap();
     cluster.proxy.wait_ready().unwrap();
-    let report = poll("the end of a rewind", Duration::from_secs(60), || {
+    let report = poll("the end of a rewind", PATIENCE, || {
         let report = client.get("/_miroir/rewind/1")?.ok()?;
         Ok((report["state"] != "running").then_some(report))
     })

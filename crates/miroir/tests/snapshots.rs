@@ -4,14 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
 use miroir_testkit::{
-    Client, Cluster, ClusterOptions, NodeOptions, NodeProcess, Programs, ProxyOptions,
+    Client, Cluster, ClusterOptions, NodeOptions, NodeProcess, PATIENCE, Programs, ProxyOptions,
     ProxyProcess, poll,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
 const MIROIR: &str = env!("CARGO_BIN_EXE_miroir");
 
@@ -44,7 +43,7 @@ fn verify(client: &Client) {
     let request = json!({"indexUid": "things"});
     let job = client.post("/_miroir/verify", &request).unwrap();
     let job = job.ok().unwrap()["job"].as_u64().unwrap();
-    let report = poll("a comparison", Duration::from_secs(60), || {
+    let report = poll("a comparison", PATIENCE, || {
         let report = client.get(&format!("/_miroir/verify/{job}"))?.ok()?;
         Ok((report["state"] != "running").then_some(report))
     })

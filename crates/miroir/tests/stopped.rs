@@ -13,7 +13,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const DOCUMENTS: usize = 300;
-const DEADLINE: Duration = Duration::from_secs(6);
+/// So long that no search comes near it, whatever else the machine does, unless it waits for the
+/// node that stands still.
+const DEADLINE: Duration = Duration::from_secs(45);
+/// Of a test that waits for it: what the other node takes to answer, on a busy machine.
+const SHORT_DEADLINE: Duration = Duration::from_secs(12);
+/// How long searches are sent, with all nodes and with one that stands still.
+const SPELL: Duration = Duration::from_secs(6);
 
 /// Standing still until dropped.
 struct Stopped(u32);
@@ -38,11 +44,11 @@ impl Drop for Stopped {
     }
 }
 
-fn start(nodes: u32, replication_factor: u32) -> Cluster {
+fn start(nodes: u32, replication_factor: u32, deadline: Duration) -> Cluster {
     let programs = Programs::new(env!("CARGO_BIN_EXE_miroir"));
     let mut options = ClusterOptions::new(nodes, replication_factor, 6);
     options.config = vec![
-        format!("search_deadline = \"{} s\"", DEADLINE.as_secs()),
+        format!("search_deadline = \"{} s\"", deadline.as_secs()),
         "search_cache = \"0 B\"".to_owned(),
     ];
     let cluster = Cluster::start(&programs, &options).unwrap();
@@ -67,22 +73,16 @@ fn search(client: &Client, number: usize) -> Duration {
     elapsed
 }
 
-#[test]
-fn searches_go_on_in_time_while_a_node_stands_still() {
-    let cluster = start(3, 2);
-    let client = cluster.client();
-    for number in 0..60 {
-        search(client, number);
-    }
-    let stopped = Stopped::new(&cluster, 1);
+/// The times of searches by several clients at once.
+fn search_for_a_spell(client: &Client) -> Vec<Duration> {
     let next = AtomicUsize::new(0);
-    let until = Instant::now() + Duration::from_secs(10);
-    let times: Vec<Duration> = thread::scope(|scope| {
+    let until = Instant::now() + SPELL;
+    thread::scope(|scope| {
         let askers: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
                     let mut times = Vec::new();
-                    while Instant::now() < until {
+                    while times.is_empty() || Instant::now() < until {
                         times.push(search(client, next.fetch_add(1, Ordering::Relaxed)));
                     }
                     times
@@ -91,12 +91,25 @@ fn searches_go_on_in_time_while_a_node_stands_still() {
             .collect();
         let times = askers.into_iter().map(|asker| asker.join().unwrap());
         times.flatten().collect()
-    });
+    })
+}
+
+#[test]
+fn searches_go_on_in_time_while_a_node_stands_still() {
+    let cluster = start(3, 2, DEADLINE);
+    let client = cluster.client();
+    // What a search takes here and now, with all nodes.
+    let usual = search_for_a_spell(client);
+    let usual = *usual.iter().max().unwrap();
+    let stopped = Stopped::new(&cluster, 1);
+    let times = search_for_a_spell(client);
     let slowest = *times.iter().max().unwrap();
     assert!(slowest < DEADLINE, "{slowest:?}");
-    let slow = times.iter().filter(|time| **time > Duration::from_secs(1));
-    let (slow, all) = (slow.count(), times.len());
-    assert!(slow * 20 <= all, "{slow} of {all} took over a second");
+    // Who waited for the node would wait for a third of the deadline.
+    let limit = Duration::from_secs(1).max(usual * 3).min(DEADLINE / 4);
+    let slow = times.iter().filter(|time| **time > limit).count();
+    let all = times.len();
+    assert!(slow * 20 <= all, "{slow} of {all} took over {limit:?}");
     let node = cluster.node_state(1).unwrap();
     assert!(
         node["reads"]["hedgesWon"].as_u64().unwrap() > 0,
@@ -128,7 +141,7 @@ fn ask(client: &Client, path: &str, partial: &str, body: &Value) -> Answer {
 
 #[test]
 fn without_any_replica_an_answer_is_partial_where_allowed() {
-    let cluster = start(2, 1);
+    let cluster = start(2, 1, SHORT_DEADLINE);
     let client = cluster.client();
     let stopped = Stopped::new(&cluster, 0);
     let searches = json!({"queries": [{"indexUid": "things", "q": "thing", "limit": 1000}]});

@@ -2,21 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails shall fail its test")]
 
-use miroir_testkit::{Client, Cluster, ClusterOptions, Programs, poll};
+use miroir_testkit::{Client, Cluster, ClusterOptions, PATIENCE, Programs, clean_command, poll};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 const MIROIR: &str = env!("CARGO_BIN_EXE_miroir");
 
 fn miroir(args: &[&str]) -> Output {
-    Command::new(MIROIR)
-        .args(args)
-        .env_remove("MIROIR_MASTER_KEY")
-        .output()
-        .unwrap()
+    clean_command(MIROIR).args(args).output().unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -50,7 +45,7 @@ fn refusal(cluster: &mut Cluster, data: &Path) -> String {
     let data = data.display().to_string();
     cluster.proxy.spawn(&[("MIROIR_DATA_DIR", &data)]).unwrap();
     let mut before = String::new();
-    poll("the end of a proxy", Duration::from_secs(90), || {
+    poll("the end of a proxy", PATIENCE, || {
         let log = fs::read_to_string(cluster.proxy.folder().join("log"))?;
         // It is written piece by piece.
         let is_whole = log.contains("rror") && log.ends_with('\n') && log == before;
@@ -211,7 +206,7 @@ fn a_store_that_becomes_read_only_refuses_writes_serves_reads_and_goes_on_when_i
 
     // Writable again: it goes on by itself.
     permit(&payloads, 0o755);
-    let taken = poll("a write that is taken", Duration::from_secs(60), || {
+    let taken = poll("a write that is taken", PATIENCE, || {
         let reply = client.post(path, &large(102))?;
         Ok((reply.status == 202).then_some(reply))
     });
@@ -276,18 +271,14 @@ fn a_start_on_a_read_only_file_system_is_refused_with_the_way_out() {
     add(cluster.client(), 0..100);
     cluster.proxy.kill();
     let remount = |how: &str| {
-        poll(
-            "a file system mounted anew",
-            Duration::from_secs(20),
-            || {
-                let options = format!("remount,{how}");
-                let status = Command::new("mount")
-                    .args(["-o", &options])
-                    .arg(&disk)
-                    .status();
-                Ok(status?.success().then_some(()))
-            },
-        )
+        poll("a file system mounted anew", PATIENCE, || {
+            let options = format!("remount,{how}");
+            let status = Command::new("mount")
+                .args(["-o", &options])
+                .arg(&disk)
+                .status();
+            Ok(status?.success().then_some(()))
+        })
         .unwrap();
     };
     remount("ro");

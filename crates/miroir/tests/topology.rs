@@ -4,27 +4,18 @@
 
 use miroir_testkit::{Cluster, ClusterOptions, NodeOptions, NodeProcess, Programs};
 use serde_json::{Value, json};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 fn programs() -> Programs {
     Programs::new(env!("CARGO_BIN_EXE_miroir"))
 }
 
 fn node() -> NodeProcess {
-    let options = NodeOptions {
-        master_key: None,
-        arguments: Vec::new(),
-    };
-    NodeProcess::start(&programs().node, options).unwrap()
+    NodeProcess::start(&programs().node, NodeOptions::default()).unwrap()
 }
 
 fn miroir(cluster: &Cluster, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_miroir"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MIROIR_")) {
-        command.env_remove(name);
-    }
-    command.args(args).arg("--url").arg(cluster.client().url());
-    command.stdin(Stdio::null()).output().unwrap()
+    cluster.proxy.command(args).unwrap()
 }
 
 /// What a command that succeeds prints.

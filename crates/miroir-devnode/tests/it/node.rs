@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 /// Between two looks at a task.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// Far beyond what any task takes, so that a hung node fails its test instead of the whole run.
-const TASK_TIMEOUT: Duration = Duration::from_secs(60);
+const TASK_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A node in this process; it ends with the test.
 pub(crate) struct Node {

@@ -14,7 +14,7 @@ mod export;
 mod patience;
 pub mod port;
 mod settings;
-mod snapshot;
+pub(crate) mod snapshot;
 
 pub(crate) use dump::{INSTANCE_FACT, instance_uid, uid_of};
 

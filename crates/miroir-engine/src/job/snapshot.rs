@@ -9,7 +9,7 @@
 //! it is filled anew from them like any node that lost its data. Else the snapshot fails.
 
 use super::{Failure, instance_uid};
-use crate::port::{NodeError, NodeRead, NodeTaskQuery, TaskRecord};
+use crate::port::{Change, NodeError, NodeRead, NodeTaskQuery, TaskRecord};
 use crate::prepare::error_value;
 use crate::state::{NodeView, Shared, Snapshot};
 use bytes::Bytes;
@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
 /// The form of the manifest.
 const FORMAT: u32 = 1;
+/// The task of the snapshot that a copy of the store is a part of: it ran when the copy was taken, and
+/// that the copy is whole says that it has succeeded. Older copies do not tell.
+pub(crate) const PART_FACT: &str = "partOfSnapshot";
 
 /// Takes the snapshot; its task shows nothing, as Meilisearch's.
 pub(super) async fn run(shared: &Shared, task: &TaskRecord) -> Result<Value, Failure> {
@@ -66,6 +69,11 @@ pub(super) async fn run(shared: &Shared, task: &TaskRecord) -> Result<Value, Fai
         tracing::warn!(%node, why, "a node is not in the snapshot; its shards are on others");
     }
     let folder = shared.ports.snapshots.begin().await?;
+    let told = Change::PutFact {
+        key: PART_FACT.to_owned(),
+        value: json!(task.uid),
+    };
+    shared.noted(shared.ports.store.commit(vec![told]).await)?;
     shared.noted(shared.ports.store.backup(folder).await)?;
     let node = |view: &NodeView| {
         let id = &view.record.id;

@@ -50,7 +50,8 @@ async fn check_restored(world: &World, engine: &Engine, taken: TaskUid) {
     }
     world.assert_mirrored("m");
     let task = engine.task(taken).await.unwrap();
-    assert_eq!(task.status, TaskStatus::Canceled, "its end is not in it");
+    assert_eq!(task.status, TaskStatus::Succeeded, "what is put back is it");
+    assert!(task.finished_at.is_some());
     succeed(engine, add("m", &[doc(5000)])).await;
     world.assert_mirrored("m");
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 mod connection;
 
 /// Long enough for any answer on the loopback.
-const PATIENT: Duration = Duration::from_secs(30);
+const PATIENT: Duration = Duration::from_secs(120);
 
 /// What a server saw of one request.
 #[derive(Debug, Clone)]

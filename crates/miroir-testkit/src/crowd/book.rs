@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// A run that has gone wrong so often is stopped.
 const VIOLATIONS_MAX: usize = 20;
 /// Past the deadline of a search: a busy machine, and the way to the client and back.
-const SLACK: Duration = Duration::from_secs(8);
+const SLACK: Duration = Duration::from_secs(30);
 
 /// A lock that does not mind a panic elsewhere: the run fails anyway.
 #[derive(Debug, Default)]

@@ -5,14 +5,10 @@
 //! ended when `to` of them had been begun, may show of each document what write `from` left, or what
 //! any write up to `to` made of it: shards are written one by one.
 
-use crate::{Client, Model, Outcome, Write, poll, send_write};
+use crate::{Client, Model, Outcome, PATIENCE, Write, poll, send_write};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-/// By which all writes of a run have been carried out by a node alone.
-const REPLAY_LIMIT: Duration = Duration::from_secs(120);
 
 /// What there is of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -365,7 +361,7 @@ impl Ledger {
             }
         }
         let Some(last) = last else { return Ok(()) };
-        poll("the end of what is written again", REPLAY_LIMIT, || {
+        poll("the end of what is written again", PATIENCE, || {
             let task = client.get(&format!("/tasks/{last}"))?.ok()?;
             let is_open = matches!(task["status"].as_str(), Some("enqueued" | "processing"));
             Ok((!is_open).then_some(()))

@@ -17,14 +17,10 @@ mod writer;
 pub use book::{Book, BookOptions, Part, Shared};
 pub use ledger::Ledger;
 
-use crate::{Client, poll};
+use crate::{Client, PATIENCE, poll};
 use anyhow::{Context, Result};
 use std::net::SocketAddr;
 use std::thread::Scope;
-use std::time::Duration;
-
-/// By which everything accepted must have ended once nothing is broken any more.
-const END_LIMIT: Duration = Duration::from_secs(180);
 
 /// Starts a writer for each index, so many readers, and the watch. They end when the book says so.
 pub fn gather<'scope>(
@@ -48,7 +44,7 @@ pub fn gather<'scope>(
 /// # Errors
 /// What is not so.
 pub fn check_tasks(book: &Book, proxy: &Client) -> Result<()> {
-    poll("the end of all tasks", END_LIMIT, || {
+    poll("the end of all tasks", PATIENCE, || {
         let open = proxy.get("/tasks?statuses=enqueued,processing&limit=1")?;
         Ok((open.ok()?["total"] == 0).then_some(()))
     })?;

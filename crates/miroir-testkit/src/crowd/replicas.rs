@@ -2,19 +2,15 @@
 //! to the last byte of what Miroir adds, and nowhere else.
 
 use super::ledger::Ledger;
-use crate::{Client, poll, stored_documents};
+use crate::{Client, PATIENCE, poll, stored_documents};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// The digits of a shard's tag.
 const TAG_DIGITS: [char; 4] = ['⊰', '⊱', '⋔', '⋕'];
 const SHARD_FIELD: &str = "_miroir_shard";
 const RESERVED_PREFIX: &str = "_miroir_";
-const COMPARISON_LIMIT: Duration = Duration::from_secs(120);
-/// A node removes an index that is gone a moment after its task has ended for clients.
-const REMOVAL_LIMIT: Duration = Duration::from_secs(60);
 
 /// What is asked: the proxy, and the nodes by their names.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +39,8 @@ pub(super) fn check(asked: Asked<'_>, ledgers: &[&Ledger], replication_factor: u
     for (name, client) in asked.nodes {
         let living = living.remove(&**name).unwrap_or_default();
         let mut held = BTreeSet::new();
-        poll("the removal of dead indexes", REMOVAL_LIMIT, || {
+        // A node removes an index that is gone a moment after its task has ended for clients.
+        poll("the removal of dead indexes", PATIENCE, || {
             let list = client.get("/indexes?limit=1000")?.ok()?;
             let results = list["results"].as_array().context("no list")?;
             let uids = results.iter().filter_map(|index| index["uid"].as_str());
@@ -168,7 +165,7 @@ fn check_by_proxy(client: &Client) -> Result<()> {
         .post("/_miroir/verify", &json!({ "repair": false }))?
         .ok()?;
     let path = format!("/_miroir/verify/{}", job["job"]);
-    let report = poll("the comparison", COMPARISON_LIMIT, || {
+    let report = poll("the comparison", PATIENCE, || {
         let report = client.get(&path)?.ok()?;
         Ok((report["state"] != "running").then_some(report))
     })?;

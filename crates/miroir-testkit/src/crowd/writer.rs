@@ -2,7 +2,7 @@
 
 use super::book::Book;
 use super::ledger::State;
-use crate::{Client, Outcome, Rng, Write, poll, send_write};
+use crate::{Client, Outcome, PATIENCE, Rng, Write, poll, send_write};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
@@ -14,8 +14,6 @@ use std::time::{Duration, Instant};
 const UNFINISHED_MAX: u64 = 25;
 /// Between two writes while the nemesis waits for such a node.
 const CALM_MS: usize = 1_000;
-/// How long the proxy may be away.
-const RETURN_LIMIT: Duration = Duration::from_secs(120);
 /// Ids of small documents, and of those that come many at a time.
 const SMALL_IDS: usize = 80;
 const LARGE_IDS: u64 = 100;
@@ -78,7 +76,7 @@ fn send(book: &Book, client: &Client, index: usize, write: &Write) -> Result<()>
             );
             // The proxy is gone; once it is back its list tells whether it had taken the write.
             let path = format!("/tasks?indexUids={name}&limit=1");
-            let list = poll("the proxy's return", RETURN_LIMIT, || {
+            let list = poll("the proxy's return", PATIENCE, || {
                 Ok(client.get(&path).ok().filter(|reply| reply.status == 200))
             })?;
             let newest = list.body["results"][0]["uid"].as_u64();

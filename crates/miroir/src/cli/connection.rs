@@ -35,6 +35,6 @@ impl Connection {
     /// The URL or the file cannot be used.
     pub(super) fn client(&self, timeout: Duration) -> anyhow::Result<HttpClient> {
         let key = self.key.as_deref().filter(|key| !key.is_empty());
-        HttpClient::trusting(&self.url, key, timeout, self.ca_file.as_deref())
+        HttpClient::by_flags(&self.url, key, timeout, self.ca_file.as_deref())
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long the proxy may take from listening to seeing its nodes.
-const READY_MAX: Duration = Duration::from_secs(30);
+const READY_MAX: Duration = Duration::from_secs(120);
 const READY_POLL: Duration = Duration::from_millis(5);
 /// How long running requests are finished before the nodes are stopped under them.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(10);

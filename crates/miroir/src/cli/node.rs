@@ -184,7 +184,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn list(proxy: &Connection, json: bool) -> anyhow::Result<ExitCode> {
-    let client = proxy.client(Duration::from_secs(10))?;
+    let client = proxy.client(Duration::from_secs(30))?;
     let answer = client.get("/_miroir/topology").await?;
     let topology: Topology =
         serde_json::from_value(answer).context("the answer is not understood (is it a Miroir?)")?;

@@ -51,13 +51,10 @@ struct IndexStatus {
 
 /// Asks, prints, ends.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let client = args.proxy.client(Duration::from_secs(10))?;
-    let status = fetch_status(&client).await.with_context(|| {
-        format!(
-            "no status from {} (is it a Miroir? another address: --url)",
-            args.proxy.url
-        )
-    })?;
+    let client = args.proxy.client(Duration::from_secs(30))?;
+    let status = fetch_status(&client)
+        .await
+        .with_context(|| format!("no status from {}", args.proxy.url))?;
     screen::say(if args.json {
         serde_json::to_string_pretty(&status.to_json())?
     } else {

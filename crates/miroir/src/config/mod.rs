@@ -4,6 +4,8 @@
 //! from the environment only. Every mistake is found before anything starts, and all are told at
 //! once.
 
+mod access;
+mod bounds;
 mod nodes;
 mod raw;
 mod reads;
@@ -20,12 +22,9 @@ pub(crate) use topology::DiscoverConfig;
 pub(crate) use transport::{TlsOverrides, TransportConfig};
 
 use crate::import::Wish;
-use crate::screen;
 use miroir_api::admin::Declaration;
-use miroir_engine::convoy::SHARES;
 use miroir_engine::copy::CopyConfig;
 use miroir_engine::gate::Limits;
-use miroir_engine::kept::LogRetention;
 use miroir_engine::reads::ReadConfig;
 use miroir_node::IpPolicy;
 use raw::{At, Mistake, RawConfig};
@@ -42,8 +41,6 @@ pub(crate) const NODE_KEY_ENV: &str = "MIROIR_NODE_KEY";
 pub(crate) const WEBHOOK_AUTHORIZATION_ENV: &str = "MIROIR_TASK_WEBHOOK_AUTHORIZATION_HEADER";
 /// The least length of a production master key, as a Meilisearch asks for.
 pub(crate) const MASTER_KEY_BYTES_MIN: usize = 16;
-/// Past this many shards of one index a search spends its time on joining answers.
-const SHARDS_MAX: u32 = 4096;
 
 pub(crate) const DEFAULT_HTTP_ADDR: &str = "127.0.0.1:7700";
 pub(crate) const DEFAULT_DATA_DIR: &str = "./data.miroir";
@@ -55,8 +52,6 @@ pub(crate) const DEFAULT_SHARDS: u32 = 32;
 pub(crate) const DEFAULT_SEARCH_DEADLINE: Duration = Duration::from_secs(10);
 /// Some ten thousand first pages.
 pub(crate) const DEFAULT_SEARCH_CACHE_BYTES: u64 = 64 << 20;
-/// What the documents of finished tasks may take, where they are kept.
-const DEFAULT_LOG_RETENTION_BYTES: u64 = 16 << 30;
 /// A node's death is noticed within about this time when nobody asks it anything.
 pub(crate) const DEFAULT_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -410,238 +405,6 @@ impl Check {
             self.add(line, text);
         }
         value
-    }
-
-    fn master_key(&mut self, env: Environment, key: Option<Secret>) -> Option<Secret> {
-        if env == Environment::Production {
-            let length = key.as_ref().map(|key| key.reveal().len());
-            match length {
-                None => self.add(
-                    None,
-                    format!(
-                        "env is \"production\" and {MASTER_KEY_ENV} is not set: put a key of at \
-                         least {MASTER_KEY_BYTES_MIN} bytes into that environment variable"
-                    ),
-                ),
-                Some(length) if length < MASTER_KEY_BYTES_MIN => self.add(
-                    None,
-                    format!(
-                        "{MASTER_KEY_ENV} has {length} bytes: production asks for at least \
-                         {MASTER_KEY_BYTES_MIN}"
-                    ),
-                ),
-                Some(_) => {}
-            }
-        }
-        key
-    }
-
-    fn webhook(
-        &mut self,
-        url: Option<At<String>>,
-        authorization: Option<Secret>,
-    ) -> Option<WebhookConfig> {
-        let At { value: url, line } = url?;
-        let uri: Option<http::Uri> = url.parse().ok();
-        let is_called = uri.as_ref().is_some_and(|uri| {
-            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
-        });
-        if !is_called {
-            let text = format!(
-                "`task_webhook_url` cannot be \"{url}\": write an address that begins with \
-                 http:// or https://"
-            );
-            self.add(line, text);
-        }
-        Some(WebhookConfig { url, authorization })
-    }
-
-    fn payload_limit(&mut self, raw: Option<At<String>>) -> u64 {
-        let Some(At { value, line }) = raw else {
-            return DEFAULT_PAYLOAD_BYTES_MAX;
-        };
-        match unit::parse_bytes(&value) {
-            Ok(0) => self.add(line, "`http_payload_size_limit` must be above 0"),
-            Ok(bytes) => return bytes,
-            Err(text) => self.add(line, format!("`http_payload_size_limit`: {text}")),
-        }
-        DEFAULT_PAYLOAD_BYTES_MAX
-    }
-
-    fn search_cache(&mut self, raw: Option<At<String>>) -> u64 {
-        self.bytes(raw, "search_cache", DEFAULT_SEARCH_CACHE_BYTES)
-    }
-
-    fn bytes(&mut self, raw: Option<At<String>>, key: &str, default: u64) -> u64 {
-        let Some(At { value, line }) = raw else {
-            return default;
-        };
-        match unit::parse_bytes(&value) {
-            Ok(bytes) => return bytes,
-            Err(text) => self.add(line, format!("`{key}`: {text}")),
-        }
-        default
-    }
-
-    fn catch_up_share(&mut self, raw: Option<At<i64>>) -> u32 {
-        let default = CopyConfig::default().catch_up_share;
-        let Some(At { value, line }) = raw else {
-            return default;
-        };
-        let share = u32::try_from(value).ok();
-        share
-            .filter(|share| SHARES.contains(share))
-            .unwrap_or_else(|| {
-                let text = format!(
-                    "`catch_up_share` must be a number from {} to {}, not {value}",
-                    SHARES.start(),
-                    SHARES.end()
-                );
-                self.add(line, text);
-                default
-            })
-    }
-
-    fn copy_documents(&mut self, raw: Option<At<i64>>) -> u64 {
-        let default = CopyConfig::default().documents_per_second;
-        let Some(At { value, line }) = raw else {
-            return default;
-        };
-        u64::try_from(value).unwrap_or_else(|_| {
-            let text = format!("`copy_documents_per_second` must be at least 0, not {value}");
-            self.add(line, text);
-            default
-        })
-    }
-
-    /// For what is off by default, since it costs much. Nothing of it is off too.
-    fn optional_duration(&mut self, raw: Option<At<String>>, key: &str) -> Option<Duration> {
-        let At { value, line } = raw?;
-        match unit::parse_duration(&value) {
-            Ok(interval) => return (!interval.is_zero()).then_some(interval),
-            Err(text) => self.add(line, format!("`{key}`: {text}")),
-        }
-        None
-    }
-
-    /// Off by default: it takes as much disk as the writes of that time.
-    fn log_retention(
-        &mut self,
-        age: Option<At<String>>,
-        size: Option<At<String>>,
-    ) -> Option<LogRetention> {
-        let bytes = self.bytes(size, "log_retention_size", DEFAULT_LOG_RETENTION_BYTES);
-        let age = self.optional_duration(age, "log_retention")?;
-        Some(LogRetention { age, bytes })
-    }
-
-    /// Where webhooks may lead that are made over the API. The former key of their own still counts
-    /// for them alone.
-    fn webhook_ips(&mut self, raw: Option<At<String>>, allowed: &IpPolicy) -> IpPolicy {
-        let Some(At { value, line }) = raw else {
-            return allowed.clone();
-        };
-        match value.as_str() {
-            "any" | "global" => {
-                screen::note(
-                    "`webhook_addresses` still counts, for webhooks; `allowed_ip_networks` is for \
-                     webhooks and exports, and can name networks",
-                );
-                let any = IpPolicy::parse(&value).ok();
-                any.filter(|_| value == "any").unwrap_or_default()
-            }
-            other => {
-                let text = format!(
-                    "`webhook_addresses` cannot be \"{other}\": write `allowed_ip_networks` in its \
-                     place"
-                );
-                self.add(line, text);
-                IpPolicy::default()
-            }
-        }
-    }
-
-    fn allowed_ips(&mut self, raw: Option<At<String>>) -> IpPolicy {
-        let Some(At { value, line }) = raw else {
-            return IpPolicy::default();
-        };
-        IpPolicy::parse(&value).unwrap_or_else(|part| {
-            let text = format!(
-                "`allowed_ip_networks` cannot hold \"{part}\": write networks such as \
-                 \"10.0.0.0/8, 192.168.1.7\", or \"any\""
-            );
-            self.add(line, text);
-            IpPolicy::default()
-        })
-    }
-
-    fn limits(&mut self, tasks: Option<At<i64>>, payload_disk: Option<At<String>>) -> Limits {
-        let mut limits = Limits::default();
-        if let Some(At { value, line }) = payload_disk {
-            match unit::parse_bytes(&value) {
-                Ok(0) => self.add(line, "`payload_disk_max` must be above 0"),
-                Ok(bytes) => limits.payload_bytes_max = bytes,
-                Err(text) => self.add(line, format!("`payload_disk_max`: {text}")),
-            }
-        }
-        if let Some(At { value, line }) = tasks {
-            match u64::try_from(value) {
-                Ok(count) if count > 0 => limits.unfinished_tasks_max = count,
-                _ => {
-                    let text = format!("`unfinished_tasks_max` must be at least 1, not {value}");
-                    self.add(line, text);
-                }
-            }
-        }
-        limits
-    }
-
-    /// Those that are named, or else as many as the rule gives on these nodes.
-    fn shards(
-        &mut self,
-        raw: Option<At<i64>>,
-        node_count: usize,
-        replication_factor: Option<&At<i64>>,
-    ) -> u32 {
-        let Some(At { value, line }) = raw else {
-            let named = replication_factor.and_then(|at| u32::try_from(at.value).ok());
-            let factor = named
-                .unwrap_or(2)
-                .clamp(1, node_count.clamp(1, 1000) as u32);
-            return miroir_core::capacity::shards_for(node_count as u64, factor);
-        };
-        match u32::try_from(value) {
-            Ok(count) if (1..=SHARDS_MAX).contains(&count) => return count,
-            _ => {
-                let text = format!("`default_shards` must be from 1 to {SHARDS_MAX}, not {value}");
-                self.add(line, text);
-            }
-        }
-        DEFAULT_SHARDS
-    }
-
-    fn replication_factor(&mut self, raw: Option<At<i64>>, node_count: usize) -> u32 {
-        // Two replicas survive the loss of a node; one node cannot hold two.
-        let Some(At { value, line }) = raw else {
-            return node_count.clamp(1, 2) as u32;
-        };
-        match u32::try_from(value) {
-            Ok(factor) if factor >= 1 && factor as usize <= node_count.max(1) => return factor,
-            Ok(factor) if factor >= 1 && node_count > 0 => self.add(
-                line,
-                format!(
-                    "`replication_factor` is {factor} but there are {node_count} nodes, and one \
-                     node holds at most one replica of a shard: write at most {node_count}, or \
-                     add a [[nodes]] table"
-                ),
-            ),
-            Ok(factor) if factor >= 1 => return factor,
-            _ => self.add(
-                line,
-                format!("`replication_factor` must be at least 1, not {value}"),
-            ),
-        }
-        1
     }
 
     fn log_level(&mut self, raw: &At<String>) -> String {

@@ -16,8 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A node that answers nothing for this long will not.
-const START_MAX: Duration = Duration::from_secs(30);
+/// A node that answers nothing for this long will not, on a machine that does much else too. (One that
+/// ends is told of at once.)
+const START_MAX: Duration = Duration::from_secs(120);
 /// The step of waiting for a node's first answer.
 const POLL: Duration = Duration::from_millis(5);
 /// Ports tried for one node, each lost to another program in the instant before the node bound it.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a predecessor, which is already ending, is waited for.
-const WAIT_MAX: Duration = Duration::from_secs(10);
+const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Short enough that a restart does not feel it.
 const WAIT_STEP: Duration = Duration::from_millis(5);
 
@@ -27,7 +27,7 @@ impl PidFile {
     /// Locks the file, which is created if absent, as soon as its present owner is gone.
     ///
     /// # Errors
-    /// If the owner is still there after ten seconds, or the file cannot be opened.
+    /// If the owner is still there after half a minute, or the file cannot be opened.
     pub(crate) async fn lock(path: &Path) -> anyhow::Result<Self> {
         let deadline = Instant::now() + WAIT_MAX;
         loop {

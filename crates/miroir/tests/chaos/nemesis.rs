@@ -5,17 +5,18 @@
 
 use anyhow::{Context, Result};
 use miroir_testkit::crowd::{Book, Part};
-use miroir_testkit::{Cluster, Condition, Rng, poll};
+use miroir_testkit::{Cluster, Condition, PATIENCE, Rng, poll};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// By which everything must be in sync again after a fault: a node copied anew on a busy machine.
-const RETURN_LIMIT: Duration = Duration::from_secs(150);
+const RETURN_LIMIT: Duration = Duration::from_secs(300);
 /// A node that was away is not helped by the others: where all are at their limit it catches up only
 /// when writers leave it room.
 const CALM_LIMIT: Duration = Duration::from_secs(40);
-/// Replacing a data folder takes longer than it takes the proxy to see that the node is down.
+/// Replacing a data folder takes so long, and longer than it takes the proxy to see that the node is
+/// down.
 const ABSENCE: Duration = Duration::from_millis(1_500);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,11 +145,11 @@ impl Nemesis<'_> {
             Fault::FillDisk => node.fill_disk()?,
             Fault::Wipe => {
                 node.kill_and_wipe()?;
-                thread::sleep(ABSENCE);
+                self.be_missed(node_idx)?;
             }
             Fault::OldCopy if node.has_backup() => {
                 node.kill_and_restore()?;
-                thread::sleep(ABSENCE);
+                self.be_missed(node_idx)?;
             }
             // The copy is not old yet; another time it will be.
             Fault::OldCopy => node.kill_and_back_up()?,
@@ -156,6 +157,16 @@ impl Nemesis<'_> {
             Fault::SuspendProxy => self.cluster.proxy.set_suspended(true)?,
         }
         Ok(())
+    }
+
+    /// Waits until a node that is away has been missed. The proxy is well: nothing else is broken where
+    /// data is lost.
+    fn be_missed(&self, node_idx: usize) -> Result<()> {
+        thread::sleep(ABSENCE);
+        poll("the proxy's seeing a node away", PATIENCE, || {
+            let state = self.cluster.node_state(node_idx)?;
+            Ok((state["state"] != "up").then_some(()))
+        })
     }
 
     fn end(&mut self, fault: Fault, node_idx: usize) -> Result<()> {

@@ -10,14 +10,13 @@ mod llm;
 
 use llm::Llm;
 use miroir_testkit::{
-    Answer, Body, Http, NodeOptions, NodeProcess, Programs, ProxyOptions, ProxyProcess, Request,
-    poll,
+    Answer, Body, Http, NodeOptions, NodeProcess, PATIENCE, Programs, ProxyOptions, ProxyProcess,
+    Request, poll,
 };
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 const MASTER_KEY: &str = "MASTER_KEY_OF_TESTS";
 const KEY_UID: &str = "6062abda-a5aa-4414-ac91-ecd7944c0f8d";
@@ -25,7 +24,6 @@ const KEY_UID: &str = "6062abda-a5aa-4414-ac91-ecd7944c0f8d";
 const KEY: &str = "55cd525aa27a94dc227b81aefb702e62c049d5d981c04e78a5e54387600659b8";
 /// A token signed with it: of `movies` those after 1980.
 const TENANT: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzZWFyY2hSdWxlcyI6eyJtb3ZpZXMiOnsiZmlsdGVyIjoieWVhciA-IDE5ODAifX0sImFwaUtleVVpZCI6IjYwNjJhYmRhLWE1YWEtNDQxNC1hYzkxLWVjZDc5NDRjMGY4ZCJ9.gUhtrXWcc6_4UIJxA4V4z2HdlyT9ax9fwHomv-d79-w";
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// One server and the LLM that it talks to.
 struct Side {
@@ -60,7 +58,7 @@ impl Side {
     /// Sends a write and waits for its task, which is returned.
     fn write(&self, method: &str, path: &str, body: &Value) -> Value {
         let uid = self.json(method, path, body)["taskUid"].clone();
-        poll("the end of a task", LIMIT, || {
+        poll("the end of a task", PATIENCE, || {
             let task = self.json("GET", &format!("/tasks/{uid}"), &Value::Null);
             let is_over = !matches!(task["status"].as_str(), Some("enqueued" | "processing"));
             Ok(is_over.then_some(task))
@@ -183,24 +181,12 @@ impl Pair {
         let programs = Programs::new(env!("CARGO_BIN_EXE_miroir"));
         let start = |options: NodeOptions| NodeProcess::start(&programs.node, options).unwrap();
         let mut nodes: Vec<NodeProcess> = (0..3).map(|_| start(NodeOptions::default())).collect();
-        let named = nodes.iter().enumerate();
-        let proxy = ProxyProcess::start(
-            &programs,
-            ProxyOptions {
-                nodes: named
-                    .map(|(at, node)| (format!("node-{}", at + 1), node.url()))
-                    .collect(),
-                replication_factor: 2,
-                shards: 8,
-                config: vec![
-                    "probe_interval = \"100 ms\"".to_owned(),
-                    "allowed_ip_networks = \"127.0.0.0/8\"".to_owned(),
-                ],
-                master_key: Some(MASTER_KEY.to_owned()),
-                node_key: None,
-            },
-        )
-        .unwrap();
+        let options = ProxyOptions {
+            master_key: Some(MASTER_KEY.to_owned()),
+            ..ProxyOptions::over(nodes.iter().map(NodeProcess::url))
+                .with("allowed_ip_networks = \"127.0.0.0/8\"")
+        };
+        let proxy = ProxyProcess::start(&programs, options).unwrap();
         proxy.wait_ready().unwrap();
         let single = programs.has_real_nodes().then(|| {
             let node = start(NodeOptions {
@@ -517,7 +503,7 @@ fn check_a_client_that_goes(pair: &Pair) {
     })
     .to_string();
     let mut client = TcpStream::connect(side.address).unwrap();
-    client.set_read_timeout(Some(LIMIT)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(
         client,
         "POST /chats/w/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {MASTER_KEY}\r\n\
@@ -535,5 +521,5 @@ fn check_a_client_that_goes(pair: &Pair) {
     drop(client);
     side.llm.take();
     let ended = || Ok(side.llm.has_ended().then_some(()));
-    poll("the end of the conversation", LIMIT, ended).unwrap();
+    poll("the end of the conversation", PATIENCE, ended).unwrap();
 }
