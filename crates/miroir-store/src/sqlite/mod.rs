@@ -18,6 +18,7 @@ mod instance;
 mod jobs;
 mod list;
 mod list_batches;
+mod place;
 mod reader;
 mod row;
 mod schema;
@@ -29,6 +30,7 @@ use crate::files::{FilePayloads, FolderLock, check_writable};
 pub use backup::restore;
 use error::Sql;
 use miroir_engine::port::StoreError;
+use place::Place;
 use reader::Readers;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -69,9 +71,10 @@ pub fn open(path: &Path) -> Result<Arc<SqliteStore>, StoreError> {
     check_writable(path, &database)?;
     let payloads = FilePayloads::open_locked(&path.join("payloads"), Some(Arc::clone(&lock)))?;
     let connection = open_writer(&database, path).map_err(|e| e.0)?;
-    let writer = Writer::start(connection).map_err(|e| e.0)?;
+    let place = Arc::new(Place::new(database));
+    let writer = Writer::start(connection, Arc::clone(&place)).map_err(|e| e.0)?;
     Ok(Arc::new(SqliteStore {
-        readers: Readers::new(database),
+        readers: Readers::new(place),
         writer,
         payloads,
         folder: path.to_owned(),

@@ -1,12 +1,12 @@
 //! A few connections that only read.
 
 use super::error::Sql;
+use super::place::Place;
 use super::{BUSY_TIMEOUT, STATEMENTS_CACHED};
 use crate::files::blocking;
 use miroir_engine::port::StoreError;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -21,18 +21,18 @@ pub(super) struct Readers {
 
 #[derive(Debug)]
 struct Shared {
-    database: PathBuf,
+    place: Arc<Place>,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
 }
 
 impl Readers {
     /// No connection yet: each is opened when it is first needed.
-    pub(super) fn new(database: PathBuf) -> Self {
+    pub(super) fn new(place: Arc<Place>) -> Self {
         let permits = Arc::new(Semaphore::new(READERS_MAX));
         Self {
             shared: Arc::new(Shared {
-                database,
+                place,
                 idle: Mutex::default(),
                 permits,
             }),
@@ -78,7 +78,8 @@ impl Shared {
 
     fn open(&self) -> Sql<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.database, flags)?;
+        self.place.check()?;
+        let connection = Connection::open_with_flags(self.place.path(), flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
         Ok(connection)

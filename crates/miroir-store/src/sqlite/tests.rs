@@ -176,15 +176,13 @@ async fn a_full_disk_is_no_space_and_passes() {
 }
 
 #[tokio::test]
-async fn a_database_that_becomes_read_only_takes_nothing_says_what_to_do_and_goes_on() {
+async fn a_database_that_becomes_read_only_takes_nothing_and_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).unwrap();
     append(&*store, entry("a")).await;
-    let set = async |is_read_only: bool| {
-        let work = move |tx: &mut Tx<'_>| Ok(tx.pragma_update(None, "query_only", is_read_only)?);
-        store.write(work).await.unwrap();
-    };
-    set(true).await;
+    // For the writer's connection, and as long as it lives.
+    let work = |tx: &mut Tx<'_>| Ok(tx.pragma_update(None, "query_only", true)?);
+    store.write(work).await.unwrap();
     let fact = Change::PutFact {
         key: "k".into(),
         value: 1.into(),
@@ -205,10 +203,44 @@ async fn a_database_that_becomes_read_only_takes_nothing_says_what_to_do_and_goe
     }
     let total = store.list_tasks(TaskQuery::default()).await.unwrap().total;
     assert_eq!(total, 1, "reads go on, and show what was acknowledged");
-    set(false).await;
-    store.check().await.unwrap();
+    drop(store);
+    let store = open(folder.path()).unwrap();
     assert_eq!(append(&*store, entry("b")).await.uid, TaskUid(1));
     assert_eq!(store.load_fact("k").await.unwrap(), None);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_database_that_is_moved_or_replaced_under_the_process_takes_nothing_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    append(&*store, entry("a")).await;
+    let database = folder.path().join("miroir.db");
+    let aside = folder.path().join("aside.db");
+    store.count_tasks().await.unwrap();
+    let refused = async || {
+        let refusal = store.append(vec![entry("b")]).await.unwrap_err();
+        let StoreError::Io(text) = &refusal else {
+            panic!("{refusal:?}")
+        };
+        assert!(text.contains("miroir.db: it was moved"), "{text}");
+        assert!(text.contains("put it back"), "{text}");
+        assert!(store.check().await.is_err());
+        let total = store.list_tasks(TaskQuery::default()).await.unwrap().total;
+        assert_eq!(total, 1, "reads go on");
+    };
+    std::fs::rename(&database, &aside).unwrap();
+    refused().await;
+    // Another file in its place, as of a backup put back under the running process.
+    std::fs::write(&database, "another").unwrap();
+    refused().await;
+    std::fs::rename(&aside, &database).unwrap();
+    store.check().await.unwrap();
+    assert_eq!(append(&*store, entry("b")).await.uid, TaskUid(1));
+    drop(store);
+    let store = open(folder.path()).unwrap();
+    let total = store.list_tasks(TaskQuery::default()).await.unwrap().total;
+    assert_eq!(total, 2, "what was acknowledged is there");
 }
 
 #[tokio::test]

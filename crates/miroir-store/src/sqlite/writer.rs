@@ -13,11 +13,16 @@
 //! connection that recovered the log from the file could take the failed frames for good ones; none
 //! is opened for writing.) A page of the database itself is written anew by the next checkpoint,
 //! since one that failed counts for nothing. A database found damaged takes no writes any more.
+//!
+//! **A file that was moved, removed or replaced** under the process is written no more: it would take
+//! everything, and the next start would find another file or none.
 
 use super::error::{DATABASE, Sql, SqlError};
+use super::place::Place;
 use miroir_engine::port::StoreError;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::ops::Deref;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -107,7 +112,7 @@ fn stopped() -> StoreError {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(connection: Connection) -> Sql<Self> {
+    pub(super) fn start(connection: Connection, place: Arc<Place>) -> Sql<Self> {
         let next_task_uid: Option<i64> = connection
             .query_row(
                 "SELECT value FROM counters WHERE name = ?1",
@@ -119,7 +124,7 @@ impl Writer {
         let (ops, waiting) = mpsc::channel(GROUP_OPS_MAX);
         let thread = std::thread::Builder::new()
             .name("miroir-store".to_owned())
-            .spawn(move || run(&connection, waiting, next_task_uid))
+            .spawn(move || run(&connection, &place, waiting, next_task_uid))
             .map_err(|e| StoreError::Io(format!("the writing thread cannot start: {e}")))?;
         Ok(Self {
             ops: Some(ops),
@@ -156,7 +161,12 @@ impl Drop for Writer {
     }
 }
 
-fn run(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Op>>, mut next_task_uid: u64) {
+fn run(
+    connection: &Connection,
+    place: &Place,
+    mut waiting: mpsc::Receiver<Box<dyn Op>>,
+    mut next_task_uid: u64,
+) {
     let mut group = Vec::with_capacity(GROUP_OPS_MAX);
     let mut damage: Option<StoreError> = None;
     while let Some(first) = waiting.blocking_recv() {
@@ -168,6 +178,12 @@ fn run(connection: &Connection, mut waiting: mpsc::Receiver<Box<dyn Op>>, mut ne
         if let Some(damage) = &damage {
             for op in group.drain(..) {
                 op.reply(Err(damage.clone()));
+            }
+            continue;
+        }
+        if let Err(error) = place.check() {
+            for op in group.drain(..) {
+                op.reply(Err(error.clone()));
             }
             continue;
         }
