@@ -195,6 +195,32 @@ fn seeds_in_which_a_write_that_a_removal_overtook_was_taken_for_done_after_a_res
 }
 
 #[test]
+fn seed_26_an_index_that_moved_away_is_dropped_when_all_before_it_has_ended_on_the_node() {
+    let options = Options {
+        has_moves: true,
+        ..with_ills()
+    };
+    check(26, options);
+}
+
+#[test]
+fn seed_1983_an_edit_waits_until_what_was_redone_before_it_is_stored() {
+    check(1983, with_ills());
+}
+
+#[test]
+fn seeds_in_which_a_node_without_room_lacked_an_index_whose_first_write_failed() {
+    for seed in [1427, 1607] {
+        check(seed, with_ills());
+    }
+}
+
+#[test]
+fn seed_1899_a_read_follows_its_name_when_it_is_exchanged_meanwhile() {
+    check(1899, with_ills());
+}
+
+#[test]
 fn seed_8651_an_empty_index_that_an_old_copy_brought_back_is_removed() {
     check(8651, with_moves());
 }

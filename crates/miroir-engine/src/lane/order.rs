@@ -14,12 +14,16 @@ use crate::state::LiveBatch;
 /// Of what is not stored as ended a later process looks for the traces on the node, and may find that
 /// of a request which somebody canceled, or which failed, and was made good behind it.
 ///
+/// The same holds for an index that is dropped on one node alone, since its shards have moved away:
+/// what came before is owed to that node still, and sent again it would find no index, for ever. (The
+/// removal of an index everywhere makes all before it needless.)
+///
 /// A node compacts an index before older tasks that wait, which may be those that make it.
 ///
 /// A node carries out settings that wait together as one, and where one fails all do. Those that may
 /// fail there are kept from others: the settings that every index begins with must not fail.
 pub(super) fn must_follow_the_end_of(earlier: &LiveBatch, later: &LiveBatch) -> bool {
-    if is_edit(later) {
+    if comes_alone(later) {
         return true;
     }
     let is_filter = |batch: &LiveBatch| {
@@ -63,6 +67,12 @@ fn has_settings(batch: &LiveBatch) -> bool {
             batch.plan.work,
             Work::UpdateSettings { .. } | Work::RecreateIndex { .. }
         )
+}
+
+/// It is sent when all before it has ended on the node and that is stored, so that nothing before it
+/// is ever sent again.
+pub(super) fn comes_alone(batch: &LiveBatch) -> bool {
+    is_edit(batch) || batch.plan.work == Work::DropIndex
 }
 
 /// An edit by function.

@@ -1,6 +1,6 @@
 //! Sending a batch: its requests one after the other, but for those that the node has already.
 
-use super::order::{is_edit, must_follow_the_end_of};
+use super::order::{comes_alone, must_follow_the_end_of};
 use super::place::Doubt;
 use super::{Failure, Lane, Part, Sent, refused};
 use crate::completer::Event;
@@ -38,7 +38,7 @@ impl Lane {
             self.kept_back = Some(batch);
             return Ok(false);
         }
-        if is_edit(&batch) && self.has_unnoted {
+        if comes_alone(&batch) && self.has_unnoted {
             // What is not stored as ended is sent again after a crash, with all behind it.
             self.kept_back = Some(batch);
             return Ok(self.wait_until_noted().await);

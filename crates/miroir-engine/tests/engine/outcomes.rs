@@ -218,6 +218,39 @@ fn an_edit_deleted_on_a_node_before_we_saw_its_end_is_not_done_twice() {
 }
 
 #[test]
+fn a_node_without_room_for_an_index_makes_it_later_also_where_its_first_write_failed() {
+    for is_refusing in [true, false] {
+        let world = World::mirrored();
+        let fill = |is_full: bool| {
+            world.fleet.set("b", |faults| {
+                faults.is_full = is_full && is_refusing;
+                faults.is_disk_full = is_full && !is_refusing;
+            });
+        };
+        world.run(async |engine| {
+            fill(true);
+            let poison = json!({"id": 1, "poison": true});
+            let task = register(&engine, add("m", &[poison])).await;
+            let task = ended(&engine, task).await;
+            assert_eq!(task.status, TaskStatus::Failed);
+            assert_eq!(task.error.unwrap()["code"], "internal");
+            assert!(!world.node("b").await.is_in_sync, "it lacks the index");
+            fill(false);
+            world.in_sync_is("b", true).await;
+            world.settled().await;
+            succeed(&engine, add("m", &[doc(2)])).await;
+        });
+        world.assert_mirrored("m");
+        let settings = |node: &str| {
+            world.fleet.on(node, |node| {
+                node.indexes.values().next().unwrap().settings.clone()
+            })
+        };
+        assert_eq!(settings("a"), settings("b"));
+    }
+}
+
+#[test]
 fn a_node_without_room_is_done_without_and_returns_when_there_is_room() {
     for is_refusing in [true, false] {
         let world = World::mirrored();
