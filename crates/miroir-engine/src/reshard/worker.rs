@@ -81,7 +81,11 @@ impl Worker {
         let litter = self.shared.reshards.take_litter();
         self.shared.discard(&litter).await;
         let mut wait = IDLE;
-        for reshard in self.shared.reshards.open() {
+        let open = self.shared.reshards.open();
+        if !open.iter().any(|reshard| reshard.is_copying() && !reshard.is_paused) {
+            self.copier.pace.pause();
+        }
+        for reshard in open {
             wait = wait.min(self.step(reshard).await?);
         }
         Ok(wait)
@@ -190,6 +194,21 @@ impl Worker {
         Ok((!wait.is_zero()).then_some(wait))
     }
 
+    /// How long to wait until the next piece of work is fair to those who search meanwhile, if not now.
+    async fn hold(
+        &mut self,
+        reshard: &Reshard,
+        entry: &IndexEntry,
+    ) -> Result<Option<Duration>, EngineError> {
+        let nodes = nodes_of(entry);
+        let wait = self.copier.hold(entry, reshard.twin(), &nodes).await?;
+        if wait.is_some() && self.copier.pace.is_resting() {
+            let text = "too many searches were slow beside the copy (`copy_share`)";
+            self.shared.reshards.wait_for(reshard.id, text);
+        }
+        Ok(wait)
+    }
+
     async fn copy(&mut self, reshard: Reshard) -> Result<Duration, EngineError> {
         let board = &self.shared.clone().reshards;
         let Some(entry) = self.entry(&reshard) else {
@@ -205,6 +224,9 @@ impl Worker {
             return self.verify(reshard, &entry).await;
         };
         board.see(reshard.id, |seen| seen.is_verifying = false);
+        if let Some(wait) = self.hold(&reshard, &entry).await? {
+            return Ok(wait);
+        }
         match reshard.list.clone() {
             None => self.list(reshard, &entry, shard).await,
             Some(list) => {

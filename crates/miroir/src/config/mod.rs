@@ -348,7 +348,16 @@ impl Check {
                     "retention_age",
                     CopyConfig::default().retention_age,
                 ),
-                catch_up_share: self.catch_up_share(raw.catch_up_share),
+                copy_share: self.share(
+                    raw.copy_share,
+                    "copy_share",
+                    CopyConfig::default().copy_share,
+                ),
+                catch_up_share: self.share(
+                    raw.catch_up_share,
+                    "catch_up_share",
+                    CopyConfig::default().catch_up_share,
+                ),
                 audit_interval: self.optional_duration(raw.audit_interval, "audit_interval"),
                 log: self.log_retention(raw.log_retention, raw.log_retention_size),
             },
@@ -483,8 +492,8 @@ impl Check {
         default
     }
 
-    fn catch_up_share(&mut self, raw: Option<At<i64>>) -> u32 {
-        let default = CopyConfig::default().catch_up_share;
+    /// A number of hundredths.
+    fn share(&mut self, raw: Option<At<i64>>, key: &str, default: u32) -> u32 {
         let Some(At { value, line }) = raw else {
             return default;
         };
@@ -493,7 +502,7 @@ impl Check {
             .filter(|share| SHARES.contains(share))
             .unwrap_or_else(|| {
                 let text = format!(
-                    "`catch_up_share` must be a number from {} to {}, not {value}",
+                    "`{key}` must be a number from {} to {}, not {value}",
                     SHARES.start(),
                     SHARES.end()
                 );
