@@ -8,12 +8,12 @@ use bytes::Bytes;
 use miroir_api::admin;
 use miroir_core::health::NodeHealth;
 use miroir_core::id::NodeId;
-use miroir_core::rebalance::duty::Mood;
 use miroir_core::reads::choice::SPARED_COST;
 use miroir_core::reads::{
-    Admission, Gate, GateEvent, HedgeBudget, Latency, NodeLoad, Strain, expected_us,
-    is_tried_out, load_cost, slow_start_cost,
+    Admission, Gate, GateEvent, HedgeBudget, Latency, NodeLoad, Strain, expected_us, is_tried_out,
+    load_cost, slow_start_cost,
 };
+use miroir_core::rebalance::duty::Mood;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;

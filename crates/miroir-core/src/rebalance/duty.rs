@@ -105,7 +105,10 @@ impl Duty {
                 if due.is_zero() {
                     return begun;
                 }
-                (Self::Resting { since: now, worked }, Next::Wait(due.min(LOOK)))
+                (
+                    Self::Resting { since: now, worked },
+                    Next::Wait(due.min(LOOK)),
+                )
             }
             Self::Resting { since, worked } => {
                 let due = rest_after(worked, mood, share);
@@ -174,13 +177,19 @@ mod tests {
     #[test]
     fn beside_contented_searches_one_piece_follows_the_other() {
         let took = run(&[700; 11], 10, |_| Mood::Content);
-        assert!(took >= Duration::from_secs(7) && took < Duration::from_secs(8), "{took:?}");
+        assert!(
+            took >= Duration::from_secs(7) && took < Duration::from_secs(8),
+            "{took:?}"
+        );
     }
 
     #[test]
     fn beside_strained_searches_it_works_for_its_share() {
         let took = run(&[500; 11], 10, |_| Mood::Strained);
-        assert!(took >= Duration::from_secs(49) && took < Duration::from_secs(56), "{took:?}");
+        assert!(
+            took >= Duration::from_secs(49) && took < Duration::from_secs(56),
+            "{took:?}"
+        );
     }
 
     #[test]

@@ -188,7 +188,8 @@ impl Copier {
         targets: &BTreeSet<NodeId>,
     ) -> Result<Option<Duration>, EngineError> {
         let shared = self.shared.clone();
-        self.pace.watch(entry.placement.nodes().iter().chain(targets));
+        self.pace
+            .watch(entry.placement.nodes().iter().chain(targets));
         let mut is_level = true;
         if self.pace.asks_level(&shared) {
             for node in targets {

@@ -141,7 +141,11 @@ impl Pace {
             Duty::Working { .. } => false,
             Duty::Resting { .. } => true,
         };
-        if self.shift.as_ref().is_none_or(|shift| shift.is_rest != is_rest) {
+        if self
+            .shift
+            .as_ref()
+            .is_none_or(|shift| shift.is_rest != is_rest)
+        {
             self.shift = None;
             self.shift = Some(Shift::begin(&shared.toil, is_rest));
         }
@@ -163,7 +167,10 @@ impl Pace {
 
     fn mood(&self, shared: &Shared) -> Mood {
         let now = shared.ports.clock.monotonic();
-        let moods = self.nodes.iter().map(|node| shared.reads.node(node).mood(now));
+        let moods = self
+            .nodes
+            .iter()
+            .map(|node| shared.reads.node(node).mood(now));
         moods.max().unwrap_or(Mood::Alone)
     }
 }

@@ -82,7 +82,10 @@ impl Worker {
         self.shared.discard(&litter).await;
         let mut wait = IDLE;
         let open = self.shared.reshards.open();
-        if !open.iter().any(|reshard| reshard.is_copying() && !reshard.is_paused) {
+        if !open
+            .iter()
+            .any(|reshard| reshard.is_copying() && !reshard.is_paused)
+        {
             self.copier.pace.pause();
         }
         for reshard in open {
