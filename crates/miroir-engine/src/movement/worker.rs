@@ -432,6 +432,7 @@ impl Worker {
             return self.turn(turn).await.map(|_| WORK_DELAY);
         };
         if self.is_blocked(&group) {
+            self.copier.pace.pause();
             return Ok(RETRY_DELAY);
         }
         if let Some(wait) = self.settle(&header, &group).await? {

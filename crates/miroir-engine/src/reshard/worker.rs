@@ -220,6 +220,7 @@ impl Worker {
         };
         if let Some(node) = self.missing(&entry) {
             let text = format!("node {node} does not answer or is not in sync");
+            self.copier.pace.pause();
             board.wait_for(reshard.id, text);
             return Ok(RETRY_DELAY);
         }
