@@ -43,7 +43,9 @@ fn moved_beside(share: u32, beside: Duration) -> (Duration, bool) {
         over(&engine).await;
         set_delay(&world, USUAL);
         // What a copy does takes time.
-        world.fleet.set("b", |faults| faults.delay = Duration::from_millis(20));
+        world
+            .fleet
+            .set("b", |faults| faults.delay = Duration::from_millis(20));
         for number in 0..QUIET {
             search(&engine, number).await;
         }
@@ -55,7 +57,9 @@ fn moved_beside(share: u32, beside: Duration) -> (Duration, bool) {
             if movement.state.is_final() {
                 break;
             }
-            let is_resting = movement.waits_for.is_some_and(|wait| wait.what == "searches");
+            let is_resting = movement
+                .waits_for
+                .is_some_and(|wait| wait.what == "searches");
             found.1 |= is_resting;
             set_delay(&world, if is_resting { USUAL } else { beside });
             search(&engine, number).await;
