@@ -38,8 +38,6 @@ pub(super) struct Args {
         conflicts_with = "documents"
     )]
     times: Option<f64>,
-    #[command(flatten)]
-    proxy: Connection,
     /// A node's memory, such as 16GiB
     #[arg(long, value_name = "SIZE", value_parser = read_size_arg)]
     node_ram: u64,
@@ -65,6 +63,8 @@ pub(super) struct Args {
     /// The shards, instead of the rule
     #[arg(long, value_name = "COUNT")]
     shards: Option<u32>,
+    #[command(flatten)]
+    proxy: Connection,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
