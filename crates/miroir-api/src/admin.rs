@@ -99,6 +99,9 @@ pub struct Node {
     /// The age of the oldest of them.
     #[serde(default)]
     pub lag_seconds: f64,
+    /// It takes no shards: it was drained, or leaves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drained: bool,
     /// New writes to its indexes are slowed, so that it gets level.
     #[serde(default)]
     pub slows_writes: bool,

@@ -360,7 +360,7 @@ pub enum Advice {
     /// More shards would come out more even.
     #[error(
         "index `{index}` has {shards} shards, {replicas:.1} replicas for each node: {better} shards would \
-         come out even"
+         come out even (`miroir index reshard {index} --shards {better}`)"
     )]
     Reshard {
         /// The index.
@@ -373,7 +373,10 @@ pub enum Advice {
         better: u32,
     },
     /// Its shards are large.
-    #[error("a shard of index `{index}` has {bytes} bytes: {better} shards would be moved faster")]
+    #[error(
+        "a shard of index `{index}` has {bytes} bytes: {better} shards would be moved faster (`miroir \
+         index reshard {index} --shards {better}`)"
+    )]
     SmallerShards {
         /// The index.
         index: String,
@@ -385,7 +388,7 @@ pub enum Advice {
     /// An index with one copy although there are nodes for two.
     #[error(
         "index `{0}` has one copy of each shard: a node that is away takes its documents away with \
-         it, and there are nodes for a second copy"
+         it, and there are nodes for a second copy: `miroir topology copies 2 --index {0}`"
     )]
     SecondCopy(String),
     /// The nodes are not evenly full.

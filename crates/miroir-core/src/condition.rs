@@ -114,7 +114,8 @@ impl Condition {
                          where each of its shards has another replica in sync, and wait where not.",
                 cause: "Its process is down or hangs, or the network between is cut.",
                 remedy: "Start the node, or mend the way to it. It catches up by itself and is \
-                         read again when it is level.",
+                         read again when it is level. If it is gone for good: miroir node lost \
+                         NAME.",
             },
             Self::BrokenAnswers => Explanation {
                 symptom: "The node answers, but not as a healthy Meilisearch does.",

@@ -481,6 +481,13 @@ impl Engine {
 
     fn read_reads(&self, reading: &Reading, snapshot: &Snapshot) {
         let shared = self.shared();
+        let (working, resting) = shared.toil.counts();
+        reading.put(
+            "miroir_copies",
+            "Copies and comparisons under way: working, or resting because searches felt them",
+            &["state"],
+            [(vec!["working"], working), (vec!["resting"], resting)],
+        );
         let now = shared.ports.clock.monotonic();
         let shown: Vec<_> = snapshot
             .nodes

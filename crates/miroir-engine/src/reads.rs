@@ -10,9 +10,11 @@ use miroir_core::health::NodeHealth;
 use miroir_core::id::NodeId;
 use miroir_core::reads::choice::SPARED_COST;
 use miroir_core::reads::{
-    Admission, Gate, GateEvent, HedgeBudget, Latency, NodeLoad, expected_us, is_tried_out,
+    Admission, Gate, GateEvent, HedgeBudget, Latency, NodeLoad, Strain, expected_us, is_tried_out,
     load_cost, slow_start_cost,
 };
+use miroir_core::rebalance::duty::Mood;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -20,6 +22,8 @@ use std::time::Duration;
 
 /// Before a node's first answer nothing is usual; it is given this long.
 const UNKNOWN_USUAL: Duration = Duration::from_millis(500);
+/// Nobody searches at a node at which no search ended for so long.
+const ALONE_AFTER: Duration = Duration::from_secs(2);
 /// Each outcome moves the share of failures by this part of the distance.
 const ERROR_SHARE: u32 = 8;
 
@@ -103,6 +107,10 @@ pub(crate) struct NodeReads {
     returned_at: AtomicU64,
     /// Whether reads could go there when it was last looked at: 0 for never.
     was_readable: AtomicU8,
+    /// When a search that it took part in last ended, in microseconds; 0 for never.
+    searched_at: AtomicU64,
+    /// What searches feel of copies. No word holds it; it is locked for a count.
+    strain: Mutex<Strain>,
     hedged: AtomicU64,
     hedges_won: AtomicU64,
 }
@@ -222,6 +230,31 @@ impl NodeReads {
         self.hedges_won.fetch_add(1, Relaxed);
         if !self.has_answered_after(started) {
             self.step_gate(now, GateEvent::Failed);
+        }
+    }
+
+    /// It took part in a search that took so long as a whole. A quiet one is one beside no copy.
+    pub(crate) fn searched(&self, elapsed: Duration, now: Duration, is_quiet: bool) {
+        self.searched_at.store(micros(now), Relaxed);
+        self.strain.lock().searched(elapsed, is_quiet);
+    }
+
+    /// How those who search there fare beside a copy.
+    pub(crate) fn mood(&self, now: Duration) -> Mood {
+        let is_alone = match self.searched_at.load(Relaxed) {
+            0 => true,
+            at => now.saturating_sub(Duration::from_micros(at)) > ALONE_AFTER,
+        };
+        if is_alone {
+            return Mood::Alone;
+        }
+        let strain = self.strain.lock();
+        if strain.slow_from().is_none() {
+            Mood::Unknown
+        } else if strain.is_felt() {
+            Mood::Strained
+        } else {
+            Mood::Content
         }
     }
 

@@ -5,6 +5,7 @@
 //! An answer counts for the part it was asked for or not at all: of a part and its second asking one
 //! is taken and the other dropped, so no shard is counted twice.
 
+use crate::copy::pace::ToilMark;
 use crate::error::EngineError;
 use crate::partial::whole;
 use crate::port::{NodeError, NodeRead};
@@ -101,6 +102,7 @@ impl<F: Fn(&CoverPart) -> NodeRead + Sync> Scatter<'_, F> {
             }
         };
         let now = shared.ports.clock.monotonic();
+        let toil = shared.toil.mark();
         let standing = shared.reads.standing(
             self.entry.placement.nodes(),
             self.snapshot,
@@ -132,7 +134,21 @@ impl<F: Fn(&CoverPart) -> NodeRead + Sync> Scatter<'_, F> {
         }
         let node_of = |answer: &PartAnswer| answer.part.node.clone();
         gathered.answers.sort_by_cached_key(node_of);
+        if self.kind == ReadKind::Search {
+            self.note_search(&gathered, now, toil);
+        }
         Ok(gathered)
+    }
+
+    /// What a search took as a whole is what its client feels of any of its nodes.
+    fn note_search(&self, gathered: &Gathered, started: Duration, toil: ToilMark) {
+        let now = self.shared.ports.clock.monotonic();
+        let elapsed = now.saturating_sub(started);
+        let is_quiet = self.shared.toil.is_quiet_since(toil);
+        for answer in &gathered.answers {
+            let node = self.shared.reads.node(&answer.part.node);
+            node.searched(elapsed, now, is_quiet);
+        }
     }
 }
 

@@ -178,6 +178,8 @@ pub struct Shared {
     pub(crate) gate: Gate,
     /// Answers that may be given again.
     pub(crate) cache: SearchCache,
+    /// What copies do at the moment, to be told apart by searches.
+    pub(crate) toil: Arc<crate::copy::pace::Toil>,
     /// What reads learn of the nodes.
     pub(crate) reads: ReadBoard,
     /// Experimental features.
@@ -235,6 +237,7 @@ impl Shared {
             reshards: crate::reshard::Board::default(),
             gate,
             cache,
+            toil: Arc::default(),
             reads: ReadBoard::default(),
             features: FeatureBoard::default(),
             rewinds: RewindBoard::default(),

@@ -6,10 +6,11 @@
 //!
 //! [`declare`] finds what a declared topology changes, [`stage`] applies what an operator asked for to a topology, [`plan`](mod@plan) finds the moves that
 //! lead from the replica sets [`observed`] to it, [`check`] looks at a plan without trusting the
-//! planner.
+//! planner. [`duty`] says how much of its time a copy works while others search.
 
 pub mod check;
 pub mod declare;
+pub mod duty;
 pub mod observed;
 pub mod plan;
 pub mod stage;

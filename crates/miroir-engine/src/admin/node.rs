@@ -96,6 +96,7 @@ fn one(
         lag_seconds: lag.since.map_or(0.0, |since| {
             ((now - since).as_seconds_f64().max(0.0) * 1000.0).round() / 1000.0
         }),
+        drained: shared.closed.lock().contains(id),
         slows_writes: shared.convoy.is_slowing(id, shared.ports.clock.monotonic()),
         shard_count,
         in_sync_shards: if is_level { shard_count } else { 0 },

@@ -5,9 +5,9 @@
 //! asks the dispatcher to compare the suspects at one position of the log: what differs there, does.
 //! Memory is bounded by buckets and by [`SUSPECTS_MAX`], not by documents.
 
-use super::Pace;
 use super::barrier::{Answer, Ask, Unlike};
 use super::copier::{HOLD_MAX, HOLD_MIN};
+use super::pace::{Pace, rest};
 use super::read::{ReadFailure, Replica, Walk};
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -167,18 +167,6 @@ impl Comparison<'_> {
                 _ => hold = (hold * 2).min(HOLD_MAX),
             }
             self.shared.ports.clock.sleep(RETRY_DELAY).await;
-        }
-    }
-}
-
-pub(crate) async fn rest(shared: &Shared, pace: &mut Pace, documents: u64, bytes: u64) {
-    let now = shared.ports.clock.monotonic();
-    let wait = pace.note(&shared.config.copy, now, documents, bytes);
-    if !wait.is_zero() {
-        tokio::select! {
-            biased;
-            () = shared.shutdown.cancelled() => {}
-            () = shared.ports.clock.sleep(wait) => {}
         }
     }
 }
@@ -428,7 +416,10 @@ async fn audit_with_patience(
         let Some(entry) = entry else {
             return Err(Failure::Gone);
         };
-        match audit_shard(shared, &entry, shard, is_repairing, pace).await {
+        pace.watch(entry.placement.nodes());
+        let audited = audit_shard(shared, &entry, shard, is_repairing, pace).await;
+        pace.pause();
+        match audited {
             Err(Failure::NotNow(why)) => cause = why,
             result => return result,
         }

@@ -1,14 +1,15 @@
 //! What refills and moves have in common: lists of ids, pieces, their size and their pace.
 
-use super::Pace;
 use super::barrier::{Answer, Ask};
+use super::pace::Pace;
 use super::read::{IDS_PAGE, Replica, fitted};
 use crate::deliver::{LineReader, PayloadReader};
 use crate::error::EngineError;
 use crate::port::PayloadRef;
 use crate::state::{IndexEntry, NodeView, Shared};
 use bytes::Bytes;
-use miroir_core::id::{NodeId, ShardId};
+use miroir_core::id::{NodeId, PhysicalIndex, ShardId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -173,6 +174,32 @@ impl Copier {
             ids.push(id);
         }
         Ok((ids, lines.position()))
+    }
+
+    /// Asked before each piece of work on an index for these nodes: how long to wait before it is asked
+    /// again, if now is not the time. Searches on the index feel it, and whoever else asks those nodes.
+    ///
+    /// # Errors
+    /// [`EngineError::ShuttingDown`].
+    pub(crate) async fn hold(
+        &mut self,
+        entry: &IndexEntry,
+        index: &PhysicalIndex,
+        targets: &BTreeSet<NodeId>,
+    ) -> Result<Option<Duration>, EngineError> {
+        let shared = self.shared.clone();
+        self.pace
+            .watch(entry.placement.nodes().iter().chain(targets));
+        let mut is_level = true;
+        if self.pace.asks_level(&shared) {
+            for node in targets {
+                match shared.copy.owed(&shared, node, index).await {
+                    Some(owed) => is_level &= owed == 0,
+                    None => return Err(EngineError::ShuttingDown),
+                }
+            }
+        }
+        Ok(self.pace.hold(&shared, is_level))
     }
 
     /// Notes what was copied; returns how long to wait before the next piece.

@@ -36,6 +36,7 @@
 pub(crate) mod audit;
 pub(crate) mod barrier;
 pub(crate) mod copier;
+pub(crate) mod pace;
 pub(crate) mod read;
 pub(crate) mod refill;
 pub(crate) mod witness;
@@ -67,6 +68,9 @@ pub struct CopyConfig {
     pub documents_per_second: u64,
     /// Bytes copied or compared in a second, on average; 0 is no bound.
     pub bytes_per_second: u64,
+    /// While searches feel a copy it works for so many hundredths of its time, and rests for the others;
+    /// 100 is no rest. See [`miroir_core::rebalance::duty`].
+    pub copy_share: u32,
     /// Payloads kept for a node that is away, in bytes. Beyond it the node is refilled instead.
     pub retention_bytes: u64,
     /// The age up to which they are kept.
@@ -86,6 +90,7 @@ impl Default for CopyConfig {
         Self {
             documents_per_second: 0,
             bytes_per_second: 32 * 1024 * 1024,
+            copy_share: 10,
             retention_bytes: 16 * 1024 * 1024 * 1024,
             retention_age: Duration::from_hours(72),
             catch_up_share: 50,
@@ -216,6 +221,8 @@ struct Book {
     /// The same of replicas that are joining, which are in sync for the rest.
     spoilt_joins: BTreeSet<(NodeId, PhysicalIndex)>,
     witnesses: BTreeMap<NodeId, Witness>,
+    /// Nodes being refilled that do not get near enough to take more of this index while writes come.
+    behind: BTreeMap<NodeId, PhysicalIndex>,
     /// Nodes that answered as if their data were lost.
     suspects: BTreeSet<NodeId>,
     /// Nodes whose address leads to another node: nothing may be copied to them.
@@ -422,10 +429,22 @@ impl Desk {
         book.refills.contains_key(node) || book.wanted.contains_key(node)
     }
 
-    /// Of a node being refilled: the copy of this index is done but for the look whether it is right,
-    /// for which the node has to be level.
-    pub(crate) fn is_being_verified(&self, node: &NodeId, index: &PhysicalIndex) -> bool {
+    /// Of a node being refilled: writes to this index come faster than it takes in what is copied.
+    pub(crate) fn note_behind(&self, node: &NodeId, index: Option<&PhysicalIndex>) {
+        let mut book = self.book.lock();
+        match index {
+            Some(index) => drop(book.behind.insert(node.clone(), index.clone())),
+            None => drop(book.behind.remove(node)),
+        }
+    }
+
+    /// Of a node being refilled: the copy of this index cannot go on before the node gets nearer, or is
+    /// done but for the look whether it is right, for which the node has to be level.
+    pub(crate) fn has_to_get_level(&self, node: &NodeId, index: &PhysicalIndex) -> bool {
         let book = self.book.lock();
+        if book.behind.get(node) == Some(index) {
+            return true;
+        }
         let first = book.refills.get(node).map(|refill| refill.indexes.first());
         first.is_some_and(|first| {
             first.is_none_or(|copy| copy.index == *index && copy.is_begun && copy.shards.is_empty())
@@ -644,32 +663,6 @@ pub(crate) fn refill_change(node: &NodeId, refill: Option<&Refill>) -> Change {
     Change::PutFact {
         key: refill_key(node),
         value: serde_json::to_value(refill).unwrap_or(Value::Null),
-    }
-}
-
-/// Keeps the average below the configured rates.
-#[derive(Debug, Default)]
-pub(crate) struct Pace {
-    /// No sooner than this does the next piece go.
-    free_at: Duration,
-}
-
-impl Pace {
-    /// Notes what was moved at `now`, and returns how long to wait before more is.
-    fn note(&mut self, config: &CopyConfig, now: Duration, documents: u64, bytes: u64) -> Duration {
-        let seconds = |amount: u64, rate: u64| match rate {
-            0 => Duration::ZERO,
-            rate => Duration::from_micros(
-                amount
-                    .saturating_mul(1_000_000)
-                    .checked_div(rate)
-                    .unwrap_or(0),
-            ),
-        };
-        let cost = seconds(documents, config.documents_per_second)
-            .max(seconds(bytes, config.bytes_per_second));
-        self.free_at = self.free_at.max(now) + cost;
-        self.free_at.saturating_sub(now)
     }
 }
 

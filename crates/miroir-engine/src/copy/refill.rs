@@ -11,6 +11,7 @@ use crate::error::EngineError;
 use crate::port::PayloadRef;
 use crate::state::{IndexEntry, Shared};
 use miroir_core::id::{NodeId, PhysicalIndex, ShardId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ const IDLE: Duration = Duration::from_secs(1);
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// While the node works on what it was sent.
 const WORK_DELAY: Duration = Duration::from_millis(50);
+/// The node is waited for so long to take in by itself what was copied. Where writes never cease it may
+/// never have: then they wait for it, as for any node that comes back ([`crate::convoy`]).
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Works until the engine shuts down.
 pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
     let mut changed = shared.nodes_changed.listen();
@@ -29,6 +33,7 @@ pub(crate) async fn run(node: NodeId, shared: Arc<Shared>) {
         copier: Copier::new(shared.clone()),
         is_clean: false,
         loose: Vec::new(),
+        behind_since: None,
     };
     loop {
         let wait = match worker.step().await {
@@ -57,6 +62,8 @@ struct Worker {
     /// Lists that may not be noted as stored. While the store fails it may name them or not; they go
     /// when it names others.
     loose: Vec<PayloadRef>,
+    /// Since when it has been too far behind to be sent more.
+    behind_since: Option<Duration>,
 }
 
 impl Worker {
@@ -70,6 +77,7 @@ impl Worker {
             .get(&self.node)
             .is_none_or(|view| view.record.is_in_sync);
         if is_in_sync {
+            self.rest_from_work();
             if !self.is_clean && shared.is_up(&self.node) {
                 match self.clean().await {
                     Err(EngineError::ShuttingDown) => return Err(EngineError::ShuttingDown),
@@ -97,9 +105,11 @@ impl Worker {
             return self.ask(ask).await.map(|_| Duration::ZERO);
         }
         let Some(refill) = shared.copy.refill(&self.node) else {
+            self.rest_from_work();
             return Ok(IDLE);
         };
         if !shared.is_up(&self.node) {
+            self.rest_from_work();
             return Ok(IDLE);
         }
         if !refill.is_running {
@@ -120,6 +130,14 @@ impl Worker {
         }
         self.is_clean = is_clean;
         Ok(())
+    }
+
+    /// Nothing is copied for now, and nobody waits for it.
+    fn rest_from_work(&mut self) {
+        self.copier.pace.pause();
+        if self.behind_since.take().is_some() {
+            self.shared.copy.note_behind(&self.node, None);
+        }
     }
 
     async fn ask(&mut self, ask: Ask) -> Result<Answer, EngineError> {
@@ -264,6 +282,16 @@ impl Worker {
         Ok(())
     }
 
+    /// How long to wait until the next piece is fair to those who search meanwhile, if not now.
+    async fn hold(
+        &mut self,
+        entry: &IndexEntry,
+        index: &PhysicalIndex,
+    ) -> Result<Option<Duration>, EngineError> {
+        let target = BTreeSet::from([self.node.clone()]);
+        self.copier.hold(entry, index, &target).await
+    }
+
     /// Copies the next piece of the first shard.
     async fn copy(
         &mut self,
@@ -276,9 +304,24 @@ impl Worker {
             return Ok(Duration::ZERO);
         };
         match shared.copy.owed(&shared, &self.node, &copy.index).await {
-            Some(owed) if owed > OWED_MAX => return Ok(WORK_DELAY),
+            Some(owed) if owed > OWED_MAX => {
+                let now = shared.ports.clock.monotonic();
+                let since = *self.behind_since.get_or_insert(now);
+                if now.saturating_sub(since) >= PATIENCE {
+                    shared.copy.note_behind(&self.node, Some(&copy.index));
+                }
+                return Ok(WORK_DELAY);
+            }
+            Some(_) if self.behind_since.take().is_some() => {
+                shared.copy.note_behind(&self.node, None);
+            }
             Some(_) => {}
             None => return Err(EngineError::ShuttingDown),
+        }
+        if let Some(entry) = self.entry(&copy.index)
+            && let Some(wait) = self.hold(&entry, &copy.index).await?
+        {
+            return Ok(wait);
         }
         let (ids, offset) = self.copier.next_ids(list, copy.offset).await?;
         copy.offset = offset;
@@ -340,6 +383,7 @@ impl Worker {
             let Some(reference) = self.source(&entry, *shard) else {
                 return Ok(IDLE);
             };
+            self.copier.pace.watch(entry.placement.nodes());
             let comparison = Comparison {
                 shared: &shared,
                 entry: &entry,

@@ -29,18 +29,3 @@ fn the_stored_form_of_a_refill_is_pinned() {
     );
     assert_eq!(serde_json::from_str::<Refill>(&text).unwrap(), refill);
 }
-
-#[test]
-fn the_pace_is_the_slower_of_the_two_rates() {
-    let config = CopyConfig {
-        documents_per_second: 100,
-        bytes_per_second: 1000,
-        ..CopyConfig::default()
-    };
-    let mut pace = Pace::default();
-    let now = Duration::from_secs(10);
-    assert_eq!(pace.note(&config, now, 100, 10), Duration::from_secs(1));
-    assert_eq!(pace.note(&config, now, 0, 2000), Duration::from_secs(3));
-    let later = Duration::from_secs(60);
-    assert_eq!(pace.note(&config, later, 0, 0), Duration::ZERO);
-}

@@ -301,7 +301,7 @@ impl Dispatcher {
             let is_filled = shared.copy.is_refilling(node);
             let mut sets = planned.placing.replica_sets.iter();
             sets.any(|set| set.contains(node))
-                && (!is_filled || shared.copy.is_being_verified(node, index))
+                && (!is_filled || shared.copy.has_to_get_level(node, index))
                 && !shared.convoy.lets_pass(node, now)
         })
     }

@@ -87,6 +87,7 @@ impl Worker {
     /// Does one thing; returns how long to wait before the next.
     async fn step(&mut self) -> Result<Duration, EngineError> {
         let Some((header, group)) = self.shared.movement.current() else {
+            self.copier.pace.pause();
             self.sweep().await?;
             return Ok(IDLE);
         };
@@ -101,6 +102,7 @@ impl Worker {
                 return self.turn(turn).await;
             }
             MovementState::Paused if !is_begun => {
+                self.copier.pace.pause();
                 self.sweep().await?;
                 return Ok(IDLE);
             }
@@ -182,6 +184,23 @@ impl Worker {
             return true;
         }
         false
+    }
+
+    /// How long to wait until the next piece of work is fair to those who search meanwhile, if not now.
+    async fn hold(
+        &mut self,
+        group: &Group,
+        entry: &IndexEntry,
+    ) -> Result<Option<Duration>, EngineError> {
+        let targets = group.targets().into_iter().map(|(_, node)| node).collect();
+        let wait = self.copier.hold(entry, &group.index, &targets).await?;
+        if wait.is_some() && self.copier.pace.is_resting() {
+            self.shared.movement.wait_for(
+                "searches",
+                "too many of them were slow beside the copy (`copy_share`)",
+            );
+        }
+        Ok(wait)
     }
 
     /// A node lags, and may yet be level by itself.
@@ -276,7 +295,11 @@ impl Worker {
             return self.turn(turn).await.map(|_| WORK_DELAY);
         };
         if self.is_blocked(&group) {
+            self.copier.pace.pause();
             return Ok(RETRY_DELAY);
+        }
+        if let Some(wait) = self.hold(&group, &entry).await? {
+            return Ok(wait);
         }
         let node = first.node.clone();
         match (first.copy.shards.first().copied(), first.copy.list.clone()) {
@@ -409,6 +432,7 @@ impl Worker {
             return self.turn(turn).await.map(|_| WORK_DELAY);
         };
         if self.is_blocked(&group) {
+            self.copier.pace.pause();
             return Ok(RETRY_DELAY);
         }
         if let Some(wait) = self.settle(&header, &group).await? {
@@ -436,6 +460,9 @@ impl Worker {
             }
             if self.compared.contains(&(shard, node.clone())) {
                 continue;
+            }
+            if let Some(wait) = self.hold(&group, &entry).await? {
+                return Ok(wait);
             }
             if let Some(wait) = self.compare(&entry, shard, &node).await? {
                 // What differed is on its way.
@@ -511,6 +538,11 @@ impl Worker {
     async fn drop_beside(&mut self, header: Header, group: Group) -> Result<Duration, EngineError> {
         if !self.have_readers_ended() {
             return Ok(WORK_DELAY);
+        }
+        if let Some(entry) = self.entry(&group.index)
+            && let Some(wait) = self.hold(&group, &entry).await?
+        {
+            return Ok(wait);
         }
         self.turn(Turn::Drop(header.current, group)).await
     }

@@ -8,8 +8,8 @@
 use super::Reshard;
 use super::turn::Turn;
 use super::worker::{Worker, together_max};
-use crate::copy::audit::rest;
 use crate::copy::barrier::{Answer, Ask};
+use crate::copy::pace::rest;
 use crate::copy::read::{ReadFailure, Replica, Walk};
 use crate::error::EngineError;
 use crate::prepare::PlannedTwin;

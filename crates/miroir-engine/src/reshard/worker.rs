@@ -81,7 +81,14 @@ impl Worker {
         let litter = self.shared.reshards.take_litter();
         self.shared.discard(&litter).await;
         let mut wait = IDLE;
-        for reshard in self.shared.reshards.open() {
+        let open = self.shared.reshards.open();
+        if !open
+            .iter()
+            .any(|reshard| reshard.is_copying() && !reshard.is_paused)
+        {
+            self.copier.pace.pause();
+        }
+        for reshard in open {
             wait = wait.min(self.step(reshard).await?);
         }
         Ok(wait)
@@ -190,6 +197,21 @@ impl Worker {
         Ok((!wait.is_zero()).then_some(wait))
     }
 
+    /// How long to wait until the next piece of work is fair to those who search meanwhile, if not now.
+    async fn hold(
+        &mut self,
+        reshard: &Reshard,
+        entry: &IndexEntry,
+    ) -> Result<Option<Duration>, EngineError> {
+        let nodes = nodes_of(entry);
+        let wait = self.copier.hold(entry, reshard.twin(), &nodes).await?;
+        if wait.is_some() && self.copier.pace.is_resting() {
+            let text = "too many searches were slow beside the copy (`copy_share`)";
+            self.shared.reshards.wait_for(reshard.id, text);
+        }
+        Ok(wait)
+    }
+
     async fn copy(&mut self, reshard: Reshard) -> Result<Duration, EngineError> {
         let board = &self.shared.clone().reshards;
         let Some(entry) = self.entry(&reshard) else {
@@ -198,6 +220,7 @@ impl Worker {
         };
         if let Some(node) = self.missing(&entry) {
             let text = format!("node {node} does not answer or is not in sync");
+            self.copier.pace.pause();
             board.wait_for(reshard.id, text);
             return Ok(RETRY_DELAY);
         }
@@ -205,6 +228,9 @@ impl Worker {
             return self.verify(reshard, &entry).await;
         };
         board.see(reshard.id, |seen| seen.is_verifying = false);
+        if let Some(wait) = self.hold(&reshard, &entry).await? {
+            return Ok(wait);
+        }
         match reshard.list.clone() {
             None => self.list(reshard, &entry, shard).await,
             Some(list) => {

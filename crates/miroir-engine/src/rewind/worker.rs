@@ -23,8 +23,11 @@ use std::time::Duration;
 const WINDOW: usize = 32;
 /// A task is looked at this often even if nobody rang.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// What the log cannot take now is tried again after this.
+/// What the log cannot take now is tried again after this at first, ...
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// ... then ever later, up to this: an attempt begins with reading what is there, which is much of a log
+/// that is full.
+const RETRY_DELAY_MAX: Duration = Duration::from_mins(1);
 /// Payload files are copied in pieces of this size.
 const PIECE_BYTES: usize = 1024 * 1024;
 /// Tasks read from the log at a time.
@@ -69,6 +72,7 @@ fn chain(error: &EngineError) -> String {
 pub(super) async fn drive(engine: Engine, id: u64) {
     let shared = engine.shared_arc();
     let board = &shared.rewinds;
+    let mut delay = RETRY_DELAY;
     while let Some(record) = board.get(id) {
         let worker = Worker {
             engine: &engine,
@@ -86,18 +90,39 @@ pub(super) async fn drive(engine: Engine, id: u64) {
             result => result,
         };
         match result {
-            Ok(()) => board.see(id, |seen| seen.waits_for = None),
+            Ok(()) => {
+                delay = RETRY_DELAY;
+                board.see(id, |seen| seen.waits_for = None);
+            }
             Err(Stop::Shutdown) => return,
             Err(Stop::Passing(why) | Stop::Failed(why)) => {
                 tracing::warn!(rewind = id, why, "a rewind cannot go on now; trying again");
                 board.see(id, |seen| seen.waits_for = Some(why));
-                tokio::select! {
-                    biased;
-                    () = shared.shutdown.cancelled() => return,
-                    () = shared.ports.clock.sleep(RETRY_DELAY) => {}
+                if !has_waited(&engine, &record, delay).await {
+                    return;
                 }
+                delay = (delay * 2).min(RETRY_DELAY_MAX);
             }
             Err(Stop::Cancelled) => {}
+        }
+    }
+}
+
+/// Waits before the next attempt, no longer than until somebody wants something else of the rewind.
+/// `false` if the engine shuts down.
+async fn has_waited(engine: &Engine, record: &Record, delay: Duration) -> bool {
+    let shared = engine.shared();
+    let until = shared.ports.clock.monotonic() + delay;
+    loop {
+        let left = until.saturating_sub(shared.ports.clock.monotonic());
+        let now = shared.rewinds.get(record.id);
+        if left.is_zero() || now.is_none_or(|now| now.stage != record.stage) {
+            return true;
+        }
+        tokio::select! {
+            biased;
+            () = shared.shutdown.cancelled() => return false,
+            () = shared.ports.clock.sleep(left.min(RETRY_DELAY)) => {}
         }
     }
 }

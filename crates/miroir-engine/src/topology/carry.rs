@@ -121,6 +121,11 @@ impl Goal {
         self.is_prepared && !self.is_cancelled && !changes.is_empty() && changes.iter().all(is_loss)
     }
 
+    /// The nodes that leave because they are lost.
+    pub(super) fn lost_nodes(&self) -> &BTreeSet<NodeId> {
+        &self.lost
+    }
+
     /// The same without these nodes, which were lost meanwhile: what is not switched is planned anew.
     fn without(&self, topology: &Topology, desired: &Desired) -> Self {
         let lost = &desired.lost;

@@ -53,6 +53,18 @@ impl Engine {
             .iter()
             .map(|node| shard_node(node, set, &ranked, &topology, &loads))
             .collect();
+        for node in nodes.iter_mut().filter(|node| node.holds) {
+            let view = snapshot.nodes.get(&NodeId::new(node.name.clone()));
+            match view {
+                Some(view) if view.health == NodeHealth::Down => {
+                    node.reason.push_str(", and does not answer");
+                }
+                Some(view) if !view.is_readable() => {
+                    node.reason.push_str(", and is not in sync");
+                }
+                _ => {}
+            }
+        }
         nodes.sort_by_key(|node| (!node.holds, node.rank, node.name.clone()));
         Ok(admin::ShardExplanation {
             index_uid: uid.to_string(),

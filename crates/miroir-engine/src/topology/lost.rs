@@ -3,16 +3,19 @@
 //! had said so. Off unless `lost_after` is set.
 //!
 //! Failure is not topology, so much must be true before: [`verdict`] says what. Who looks may be the
-//! one that is cut off; documents are never given up here; and what an operator has begun comes first.
+//! one that is cut off; documents are never given up here; and what an operator has paused, or what has
+//! hardly begun, comes first. Otherwise the loss joins what is being carried out, as one declared by hand
+//! does: that may wait for the very node.
 
-use super::carry::Goal;
+use super::carry::goal_of;
 use super::{index_uids, observe, topology_of};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::state::{NodeView, Shared, Snapshot};
 use miroir_core::health::NodeHealth;
 use miroir_core::id::NodeId;
-use miroir_core::rebalance::stage::{StagedChange, desire};
+use miroir_core::rebalance::movement::MovementState;
+use miroir_core::rebalance::stage::StagedChange;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -140,12 +143,11 @@ async fn declare(
 ) -> Result<Option<String>, EngineError> {
     let turn = shared.topology.turn()?;
     let mut record = shared.topology.record();
-    let is_moving = engine
-        .movement()
-        .is_some_and(|movement| !movement.state.is_final());
-    if record.goal.is_some() || is_moving {
-        let cause = "another change of the topology is being carried out";
-        return Ok(Some(cause.to_owned()));
+    let known = record.goal.as_ref().map(|goal| goal.lost_nodes().clone());
+    let known = known.unwrap_or_default();
+    let lost: BTreeSet<NodeId> = lost.difference(&known).cloned().collect();
+    if lost.is_empty() {
+        return Ok(None);
     }
     let topology = topology_of(shared, snapshot)?;
     let changes: Vec<StagedChange> = lost
@@ -155,15 +157,29 @@ async fn declare(
             accepts_data_loss: false,
         })
         .collect();
-    let desired = match desire(&topology, &index_uids(snapshot), &changes) {
-        Ok(desired) => desired,
-        Err(error) => return Ok(Some(error.to_string())),
+    let movement = engine.movement().map(|movement| movement.state);
+    let in_the_way = match (&record.goal, movement) {
+        (Some(_), Some(MovementState::Paused)) => Some("the moves of shards are paused"),
+        (Some(goal), _) if goal.is_joined_by(&changes) => None,
+        (Some(_), _) => {
+            Some("another change of the topology has hardly begun, or is being taken back")
+        }
+        (None, Some(state)) if !state.is_final() => Some("shards are being moved"),
+        (None, _) => None,
+    };
+    if let Some(cause) = in_the_way {
+        return Ok(Some(cause.to_owned()));
+    }
+    let (goal, desired) = match goal_of(&record, &topology, &index_uids(snapshot), &changes) {
+        Ok(goal) => goal,
+        Err(EngineError::Client { message, .. }) => return Ok(Some(message)),
+        Err(error) => return Err(error),
     };
     let planned = super::plan::plan_of(&observe::observe(shared).await, &desired).await?;
     if let Some(refusal) = planned.refusals.first() {
         return Ok(Some(refusal.to_string()));
     }
-    record.goal = Some(Goal::new(&topology, &desired));
+    record.goal = Some(goal);
     record.last_epoch = record.last_epoch.max(record.epoch) + 1;
     record.epoch = record.last_epoch;
     if !record.staged.is_empty() {

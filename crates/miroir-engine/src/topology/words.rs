@@ -267,7 +267,10 @@ pub(super) fn describe(change: &StagedChange) -> String {
             let of = index
                 .as_ref()
                 .map_or("all indexes".into(), |uid| format!("index {uid}"));
-            format!("{replication_factor} copies of each shard of {of}")
+            match replication_factor {
+                1 => format!("one copy of each shard of {of}"),
+                copies => format!("{copies} copies of each shard of {of}"),
+            }
         }
         StagedChange::DeclareLost {
             node,

@@ -152,3 +152,14 @@ fn writes_do_not_wait_for_a_node_that_fails_what_it_is_sent() {
         world.settled().await;
     });
 }
+
+#[test]
+fn a_node_that_is_filled_again_while_writes_never_pause_is_in_sync_before_they_end() {
+    while_one_comes_back(50, async |world, _| {
+        world.fleet.on("b", |node| node.wipe());
+        world.in_sync_is("b", false).await;
+        world.in_sync_is("b", true).await;
+        let left = open_count(world).await;
+        assert!(left > 200, "{left} of 1200 writes still wait");
+    });
+}

@@ -407,6 +407,48 @@ fn the_loss_of_a_node_joins_the_change_that_waits_for_it() {
 }
 
 #[test]
+fn the_loss_of_a_node_that_was_away_for_too_long_joins_the_change_that_waits_for_it() {
+    let mut world = four(2);
+    world.lost_after = Some(Duration::from_secs(60));
+    world.run(async |engine| {
+        let first = growing(&world, &engine).await;
+        cut_off(&world, "d");
+        pass(Duration::from_secs(50)).await;
+        assert_eq!(engine.staged().epoch, first, "not yet");
+        pass(Duration::from_secs(20)).await;
+        carried_out(&engine).await;
+        assert!(engine.staged().epoch > first);
+        assert_eq!(names(&engine).await, ["a", "b", "c"]);
+        assert_eq!(count(&engine, "m").await, 60);
+        for set in replica_sets(&world, "m").await {
+            assert!(
+                set.len() == 2 && !set.contains(&NodeId::new("d")),
+                "{set:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn no_node_is_declared_lost_by_itself_while_an_operator_has_paused_the_moves() {
+    let mut world = four(2);
+    world.lost_after = Some(Duration::from_secs(60));
+    world.run(async |engine| {
+        let first = growing(&world, &engine).await;
+        engine.pause_movement().await.unwrap();
+        cut_off(&world, "d");
+        pass(Duration::from_secs(300)).await;
+        let staged = engine.staged();
+        assert_eq!((staged.epoch, names(&engine).await.len()), (first, 4));
+        engine.resume_movement().await.unwrap();
+        pass(Duration::from_secs(5)).await;
+        carried_out(&engine).await;
+        assert_eq!(names(&engine).await, ["a", "b", "c"]);
+        assert_eq!(count(&engine, "m").await, 60);
+    });
+}
+
+#[test]
 fn what_a_change_was_for_is_still_done_when_a_node_is_lost_meanwhile() {
     let world = four(2);
     world.run(async |engine| {

@@ -85,7 +85,7 @@ impl Cli {
             Command::Topology(args) => runtime.block_on(Box::pin(topology::run(args))),
             Command::Explain(args) => runtime.block_on(Box::pin(explain::run(args))),
             Command::Index(args) => runtime.block_on(Box::pin(index::run(args))),
-            Command::PlanCapacity(args) => plan_capacity::run(&args),
+            Command::PlanCapacity(args) => runtime.block_on(Box::pin(plan_capacity::run(&args))),
             Command::Verify(args) => runtime.block_on(Box::pin(verify::run(args))),
             Command::Orphans(args) => runtime.block_on(Box::pin(orphans::run(args))),
             Command::Backup(args) => runtime.block_on(Box::pin(backup::run(args))),

@@ -203,7 +203,10 @@ fn to_text(topology: &Topology) -> String {
         .map(|node| {
             vec![
                 node.name.clone(),
-                node.state.clone(),
+                match node.drained {
+                    true => format!("{}, drained", node.state),
+                    false => node.state.clone(),
+                },
                 if node.in_sync { "yes" } else { "no" }.to_owned(),
                 node.shard_count.to_string(),
                 node.weight.to_string(),

@@ -1,5 +1,9 @@
-//! `miroir plan-capacity`: how many nodes and shards a quantity of documents needs. Asks nobody.
+//! `miroir plan-capacity`: how many nodes and shards a quantity of documents needs. Asks nobody, but
+//! for `--index`: then what is not given is that of an index of a running proxy.
 
+mod live;
+
+use super::connection::Connection;
 use crate::screen::{self, bytes, grouped};
 use anyhow::{Context, bail};
 use clap::Args as ClapArgs;
@@ -12,27 +16,40 @@ use std::process::ExitCode;
 #[command(
     after_help = "The formulas and where their constants come from: docs/reference/capacity.md.\n\
     The defaults of --disk-factor and --hot fit nobody exactly: measure --disk-factor on a node with \
-    some of your documents (usedDatabaseSize over the size of the JSON)."
+    some of your documents (usedDatabaseSize over the size of the JSON).\n\
+    What if an index grew to five times its documents: --index movies --times 5 --node-ram 16GiB"
 )]
 pub(super) struct Args {
     /// Documents, such as 2e9 or 150000000
-    #[arg(long, value_name = "COUNT", value_parser = read_count)]
-    documents: u64,
+    #[arg(long, value_name = "COUNT", value_parser = read_count, required_unless_present = "index")]
+    documents: Option<u64>,
     /// The size of a document as JSON, on average
-    #[arg(long, value_name = "SIZE", value_parser = read_size_arg)]
-    doc_bytes: u64,
+    #[arg(long, value_name = "SIZE", value_parser = read_size_arg, required_unless_present = "index")]
+    doc_bytes: Option<u64>,
+    /// An index of a running proxy: its documents, their size, its copies and what they take of the
+    /// disks stand for what is not given
+    #[arg(long, value_name = "UID")]
+    index: Option<String>,
+    /// So many times the documents of that index
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        requires = "index",
+        conflicts_with = "documents"
+    )]
+    times: Option<f64>,
     /// A node's memory, such as 16GiB
     #[arg(long, value_name = "SIZE", value_parser = read_size_arg)]
     node_ram: u64,
     /// A node's disk, if it bounds anything
     #[arg(long, value_name = "SIZE", value_parser = read_size_arg)]
     node_disk: Option<u64>,
-    /// Copies of each shard
-    #[arg(long, value_name = "COUNT", default_value_t = 2)]
-    rf: u32,
-    /// Bytes on disk for each byte of JSON
-    #[arg(long, value_name = "FACTOR", default_value_t = DISK_FACTOR)]
-    disk_factor: f64,
+    /// Copies of each shard [default: 2, or those of --index]
+    #[arg(long, value_name = "COUNT")]
+    rf: Option<u32>,
+    /// Bytes on disk for each byte of JSON [default: 4, or as seen on the nodes with --index]
+    #[arg(long, value_name = "FACTOR")]
+    disk_factor: Option<f64>,
     /// The part of the indexed data that searches touch again and again and that should stay in
     /// memory, 0 to 1
     #[arg(long, value_name = "PART", default_value_t = 0.3)]
@@ -46,6 +63,8 @@ pub(super) struct Args {
     /// The shards, instead of the rule
     #[arg(long, value_name = "COUNT")]
     shards: Option<u32>,
+    #[command(flatten)]
+    proxy: Connection,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -53,6 +72,8 @@ pub(super) struct Args {
 
 /// What a byte of JSON takes of a Meilisearch's disk: see `docs/reference/capacity.md`.
 const DISK_FACTOR: f64 = 4.0;
+/// Copies where nothing is said of them, as in the configuration.
+const COPIES: u32 = 2;
 
 fn read_count(text: &str) -> anyhow::Result<u64> {
     if let Ok(count) = text.replace(['_', ','], "").parse() {
@@ -84,12 +105,30 @@ pub(super) fn read_size(text: &str) -> anyhow::Result<u64> {
 }
 
 /// Works it out and prints.
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let live = match &args.index {
+        Some(index) => Some(live::ask(&args.proxy, index).await?),
+        None => None,
+    };
+    let of_live = |of: fn(&live::Live) -> u64| live.as_ref().map(of);
+    let documents = args.documents.or_else(|| {
+        live.as_ref()
+            .map(|live| live.times(args.times.unwrap_or(1.0)))
+    });
+    let document_bytes = args
+        .doc_bytes
+        .or_else(|| of_live(|live| live.document_bytes));
     let planned = capacity(&Workload {
-        documents: args.documents,
-        document_bytes: args.doc_bytes,
-        disk_factor: args.disk_factor,
-        replication_factor: args.rf,
+        documents: documents.context("--documents or --index is needed")?,
+        document_bytes: document_bytes.context("--doc-bytes or --index is needed")?,
+        disk_factor: args
+            .disk_factor
+            .or_else(|| live.as_ref().and_then(|live| live.disk_factor))
+            .unwrap_or(DISK_FACTOR),
+        replication_factor: args
+            .rf
+            .or_else(|| live.as_ref().map(|live| live.replication_factor))
+            .unwrap_or(COPIES),
         node_memory_bytes: args.node_ram,
         node_disk_bytes: args.node_disk,
         hot: args.hot,
@@ -98,9 +137,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         shards: args.shards,
     })?;
     screen::say(if args.json {
-        serde_json::to_string_pretty(&to_json(&planned))?
+        let mut shown = to_json(&planned);
+        if let (Some(live), Some(shown)) = (&live, shown.as_object_mut()) {
+            shown.insert("now".to_owned(), live.to_json(&planned));
+        }
+        serde_json::to_string_pretty(&shown)?
     } else {
-        to_text(&planned)
+        match &live {
+            Some(live) => format!("{}\n\n{}", live.to_text(&planned), to_text(&planned)),
+            None => to_text(&planned),
+        }
     });
     Ok(ExitCode::SUCCESS)
 }

@@ -168,7 +168,10 @@ fn to_text(reshard: &Reshard) -> String {
         bytes(reshard.bytes)
     );
     let mut text = match reshard.state.as_str() {
-        "waiting" => format!("`{index}` will be cut from {from} into {to} shards."),
+        "waiting" => format!(
+            "`{index}` will be cut from {from} into {to} shards. How it stands: miroir index reshard \
+             {index}"
+        ),
         "copying" => format!("`{index}` is cut from {from} into {to} shards: {so_far} copied."),
         "verifying" => format!(
             "`{index}` is cut from {from} into {to} shards: both are being compared ({so_far} copied)."
@@ -177,7 +180,8 @@ fn to_text(reshard: &Reshard) -> String {
             format!("Cutting `{index}` from {from} into {to} shards stands still: {so_far} copied.")
         }
         "wayBackKept" => format!(
-            "`{index}` is searched by {} shards. The way back is kept until {}.",
+            "`{index}` is searched by {} shards. The way back is kept until {} (--back takes it, --drop \
+             lets it go).",
             reshard.shards,
             reshard.way_back_until.as_deref().unwrap_or("it is dropped")
         ),
@@ -289,7 +293,8 @@ mod tests {
         };
         assert_eq!(
             to_text(&kept),
-            "`movies` is searched by 32 shards. The way back is kept until it is dropped."
+            "`movies` is searched by 32 shards. The way back is kept until it is dropped \
+             (--back takes it, --drop lets it go)."
         );
     }
 

@@ -106,6 +106,7 @@ mod tests {
             lag_bytes: 0,
             lag_seconds: 0.0,
             slows_writes: false,
+            drained: false,
             shard_count: 4,
             in_sync_shards: 4,
             waits_for: None,

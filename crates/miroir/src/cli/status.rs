@@ -298,6 +298,7 @@ mod tests {
             lag_bytes: u64::from(!in_sync) * 3_000_000,
             lag_seconds: if in_sync { 0.0 } else { 12.4 },
             slows_writes: false,
+            drained: false,
             shard_count: 32,
             in_sync_shards: u64::from(in_sync) * 32,
             waits_for: (!in_sync).then(|| "the node to answer".to_owned()),

@@ -59,7 +59,7 @@ enum Command {
     )]
     Apply {
         /// The epoch that `miroir topology plan` showed: nothing else than what was seen is applied
-        #[arg(long, required_unless_present = "file")]
+        #[arg(long)]
         epoch: Option<u64>,
         /// A configuration with a `[topology]` table: what differs from it is staged, and applied if
         /// its `apply` is "auto"
@@ -175,10 +175,20 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         } => match (file, epoch) {
             (Some(file), _) => declare::run(&proxy, &file, dry_run, wait, json).await,
             (None, Some(epoch)) => apply(&proxy, epoch, wait, json).await,
-            (None, None) => bail!("give --epoch or --file"),
+            (None, None) => nothing_named(&proxy).await,
         },
         Command::Status { proxy, json } => {
-            let answer = proxy.client(ANSWER_MAX)?.get("/_miroir/movement").await?;
+            let client = proxy.client(ANSWER_MAX)?;
+            let answer = client.get("/_miroir/movement").await?;
+            if !json && !is_moving(&answer) {
+                // Between two movements, or before the first, nothing moves and yet it is not over.
+                let staged: StagedTopology =
+                    understood(client.get("/_miroir/topology/staged").await?)?;
+                if let Some(underway) = staged.underway {
+                    screen::say(underway);
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
             say_movement(answer, json)
         }
         Command::Pause { proxy, json } => steer(&proxy, "pause", json).await,
@@ -217,6 +227,22 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// The proxy is asked this often how far it is.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Nothing says what is to be applied: tells what could be.
+async fn nothing_named(proxy: &Connection) -> anyhow::Result<ExitCode> {
+    let client = proxy.client(ANSWER_MAX)?;
+    let staged: StagedTopology = understood(client.get("/_miroir/topology/staged").await?)?;
+    match staged.staged_epoch {
+        Some(epoch) => bail!(
+            "--epoch is needed, so that nothing else is applied than what was looked at: see `miroir \
+             topology plan`, then `miroir topology apply --epoch {epoch}`"
+        ),
+        None => bail!(
+            "nothing is staged: stage a change (`miroir node add`, `miroir topology copies`, …), or \
+             give --file"
+        ),
+    }
+}
+
 async fn apply(proxy: &Connection, epoch: u64, wait: bool, json: bool) -> anyhow::Result<ExitCode> {
     let client = proxy.client(ANSWER_MAX)?;
     let body = serde_json::to_value(ApplyRequest { epoch })?;
@@ -254,6 +280,12 @@ async fn waited(
     Ok((staged, code))
 }
 
+/// Shards are being moved, or would be if nobody had paused them.
+fn is_moving(movement: &Value) -> bool {
+    let state = movement.get("state").and_then(Value::as_str);
+    matches!(state, Some("running" | "paused" | "cancelling"))
+}
+
 async fn steer(proxy: &Connection, verb: &str, json: bool) -> anyhow::Result<ExitCode> {
     let path = format!("/_miroir/movement/{verb}");
     let answer = proxy
@@ -288,7 +320,8 @@ fn movement_text(movement: &Movement) -> String {
     if let Some(rate) = movement.bytes_per_second {
         text.push_str(&format!(", {} in a second", bytes(rate)));
     }
-    if let Some(seconds) = movement.remaining_seconds {
+    let is_over = matches!(movement.state.as_str(), "done" | "cancelled");
+    if let Some(seconds) = movement.remaining_seconds.filter(|_| !is_over) {
         text.push_str(&format!(", about {} left", duration(seconds)));
     }
     text.push('.');
@@ -365,6 +398,9 @@ fn staged_text(staged: &StagedTopology) -> String {
         text.push_str(&format!("\nDeclared and not done: {objection}"));
     }
     match staged.staged_epoch {
+        None if staged.underway.is_some() => text.push_str(
+            "\nNothing else is staged.\n\nSee how far it is: miroir topology status\nGive it up:         miroir topology cancel",
+        ),
         None => text.push_str("\nNothing is staged."),
         Some(epoch) => {
             text.push_str(&format!("\nStaged as epoch {epoch}:"));
@@ -446,6 +482,10 @@ fn plan_text(plan: &TopologyPlan, moves_max: usize) -> String {
     for warning in &plan.warnings {
         lines.push(String::new());
         lines.push(format!("Note: {warning}."));
+    }
+    if let Some(epoch) = plan.staged_epoch {
+        lines.push(String::new());
+        lines.push(format!("Begin: miroir topology apply --epoch {epoch}"));
     }
     lines.join("\n")
 }

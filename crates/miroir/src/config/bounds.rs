@@ -41,8 +41,8 @@ impl Check {
         default
     }
 
-    pub(super) fn catch_up_share(&mut self, raw: Option<At<i64>>) -> u32 {
-        let default = CopyConfig::default().catch_up_share;
+    /// A number of hundredths.
+    pub(super) fn share(&mut self, raw: Option<At<i64>>, key: &str, default: u32) -> u32 {
         let Some(At { value, line }) = raw else {
             return default;
         };
@@ -51,7 +51,7 @@ impl Check {
             .filter(|share| SHARES.contains(share))
             .unwrap_or_else(|| {
                 let text = format!(
-                    "`catch_up_share` must be a number from {} to {}, not {value}",
+                    "`{key}` must be a number from {} to {}, not {value}",
                     SHARES.start(),
                     SHARES.end()
                 );

@@ -343,7 +343,16 @@ impl Check {
                     "retention_age",
                     CopyConfig::default().retention_age,
                 ),
-                catch_up_share: self.catch_up_share(raw.catch_up_share),
+                copy_share: self.share(
+                    raw.copy_share,
+                    "copy_share",
+                    CopyConfig::default().copy_share,
+                ),
+                catch_up_share: self.share(
+                    raw.catch_up_share,
+                    "catch_up_share",
+                    CopyConfig::default().catch_up_share,
+                ),
                 audit_interval: self.optional_duration(raw.audit_interval, "audit_interval"),
                 log: self.log_retention(raw.log_retention, raw.log_retention_size),
             },

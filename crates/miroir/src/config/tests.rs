@@ -55,6 +55,7 @@ fn a_file_with_nodes_only_gets_every_default() {
     assert_eq!(config.transport.tls, None);
     assert_eq!(config.copy.bytes_per_second, 32 << 20);
     assert_eq!(config.copy.documents_per_second, 0);
+    assert_eq!(config.copy.copy_share, 10);
     assert_eq!(config.copy.catch_up_share, 50);
     assert_eq!(config.copy.retention_bytes, 16 << 30);
     assert_eq!(config.copy.retention_age, Duration::from_secs(72 * 3600));
@@ -96,6 +97,7 @@ search_cache = "0 B"
 probe_interval = "5 s"
 copy_bytes_per_second = "0 B"
 copy_documents_per_second = 100
+copy_share = 25
 catch_up_share = 30
 retention_size = "1 GB"
 retention_age = "1 h"
@@ -136,6 +138,7 @@ partial_answers = "deny"
     assert_eq!(config.probe_interval, Duration::from_secs(5));
     assert_eq!(config.copy.bytes_per_second, 0);
     assert_eq!(config.copy.documents_per_second, 100);
+    assert_eq!(config.copy.copy_share, 25);
     assert_eq!(config.copy.catch_up_share, 30);
     assert_eq!(config.copy.retention_bytes, 1_000_000_000);
     assert_eq!(config.copy.retention_age, Duration::from_secs(3600));

@@ -200,13 +200,24 @@ pub enum Warning {
     },
     /// Free space is not known.
     #[error(
-        "the free disk space of {count} nodes that receive shards is not known to Miroir: see that \
-         they have room for what they receive"
+        "the free disk space of {} is not known to Miroir: see that there is room for what is \
+         received, or tell it (miroir topology plan --free {example}=200GiB)",
+        receivers(example, *count)
     )]
     UnknownSpace {
         /// How many.
         count: u64,
+        /// One of them.
+        example: NodeId,
     },
+}
+
+/// So many nodes, of which this is one.
+fn receivers(example: &NodeId, count: u64) -> String {
+    match count {
+        0 | 1 => format!("node {example}, which receives shards,"),
+        count => format!("{count} nodes that receive shards"),
+    }
 }
 
 /// Shards of an index that begin anew, empty, since nobody holds them any more.

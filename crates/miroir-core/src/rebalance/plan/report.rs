@@ -311,9 +311,12 @@ fn warnings(
         });
     }
     let is_unknown = |slot: &&Slot| slot.received > 0 && slot.free.is_none();
-    let count = board.slots.iter().filter(is_unknown).count() as u64;
-    if count > 0 {
-        warnings.push(Warning::UnknownSpace { count });
+    let mut unknown = board.slots.iter().filter(is_unknown);
+    if let Some(first) = unknown.next() {
+        warnings.push(Warning::UnknownSpace {
+            count: 1 + unknown.count() as u64,
+            example: first.id.clone(),
+        });
     }
     warnings
 }

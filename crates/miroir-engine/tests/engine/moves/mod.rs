@@ -6,6 +6,7 @@ mod beside;
 pub(crate) mod ceaseless;
 mod course;
 mod faults;
+mod pace;
 
 use crate::world::{World, add, add_by, delete_ids, edit, pass, settings, succeed, uid, write};
 use miroir_core::hash::shard_of;

@@ -68,7 +68,8 @@ fn a_plan_is_readable_at_eighty_columns() {
            shard         from   to   documents   bytes     least copies\n  \
            movies__0/3   a      b        1,000   1.0 GiB              1\n  \
            and 11 more\n\n\
-         Note: something to know."
+         Note: something to know.\n\n\
+         Begin: miroir topology apply --epoch 2"
     );
     assert!(
         text.lines().all(|line| line.chars().count() <= 80),
@@ -128,4 +129,40 @@ fn what_is_staged_is_told_with_its_epoch() {
 fn free_space_is_read_with_its_unit() {
     assert_eq!(read_free("a=2GiB").unwrap(), ("a".into(), 2 << 30));
     assert!(read_free("a").is_err() && read_free("a=much").is_err());
+}
+
+#[test]
+fn what_is_being_carried_out_names_how_to_follow_it() {
+    let staged = StagedTopology {
+        epoch: 1,
+        staged_epoch: None,
+        changes: vec![],
+        descriptions: vec![],
+        underway: Some("Epoch 1 is being carried out: running, 3 of 8 moves done.".into()),
+        objections: vec![],
+    };
+    let text = staged_text(&staged);
+    for needed in [
+        "running, 3 of 8",
+        "miroir topology status",
+        "miroir topology cancel",
+    ] {
+        assert!(text.contains(needed), "{needed}: {text}");
+    }
+}
+
+#[test]
+fn a_movement_that_is_over_has_no_time_left() {
+    let movement = Movement {
+        id: Some(1),
+        state: "done".into(),
+        remaining_seconds: Some(0),
+        bytes_per_second: Some(2048),
+        ..Movement::default()
+    };
+    let text = movement_text(&movement);
+    assert!(
+        !text.contains("left") && text.contains("2.0 KiB in a second"),
+        "{text}"
+    );
 }
