@@ -25,6 +25,7 @@ pub mod plan;
 pub mod port;
 pub mod state;
 pub mod task_view;
+pub mod rules;
 pub mod webhooks;
 
 mod completer;
@@ -54,6 +55,7 @@ mod edit;
 mod embedders;
 mod facet_search;
 pub mod federated;
+mod pinned;
 mod fields;
 mod foreign;
 mod frequency;
