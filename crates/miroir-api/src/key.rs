@@ -362,9 +362,9 @@ fn read_expiry(
         let text = value
             .as_str()
             .ok_or_else(|| at.wrong_type(Expected::String, value))?;
-        parse_date(text).filter(|date| *date > now).ok_or_else(|| {
-            at.unexpected(invalid_date_reason(text))
-        })
+        parse_date(text)
+            .filter(|date| *date > now)
+            .ok_or_else(|| at.unexpected(invalid_date_reason(text)))
     })
 }
 

@@ -339,7 +339,10 @@ mod tests {
             "conditions": {"time": {"end": "2026-01-01T00:00:00.5Z"}, "query": {"words": "red"}},
             "actions": [{"selector": {"id": "1"}, "action": {"type": "pin", "position": 1}}],
         });
-        assert_eq!(Value::Object(read.unwrap()).to_string(), expected.to_string());
+        assert_eq!(
+            Value::Object(read.unwrap()).to_string(),
+            expected.to_string()
+        );
     }
 
     #[test]
@@ -348,7 +351,8 @@ mod tests {
             let error = read_update(&body).expect_err("it is wrong");
             format!("{}: {}", error.code, error.message)
         };
-        let action = |action: Value| json!({"actions": [{"selector": {"id": "1"}, "action": action}]});
+        let action =
+            |action: Value| json!({"actions": [{"selector": {"id": "1"}, "action": action}]});
         for (body, message) in [
             (
                 json!({"conditions": {"query": {"isEmpty": true, "words": "a"}}}),
@@ -395,8 +399,12 @@ mod tests {
     fn a_listing_has_twenty_rules_unless_it_says_otherwise() {
         let read = |body: Value| read_listing(&body);
         let listing = read(json!({"filter": null})).unwrap();
-        assert_eq!((listing.offset, listing.limit, listing.active), (0, 20, None));
-        let listing = read(json!({"filter": {"active": false, "query": "a"}, "offset": 3})).unwrap();
+        assert_eq!(
+            (listing.offset, listing.limit, listing.active),
+            (0, 20, None)
+        );
+        let listing =
+            read(json!({"filter": {"active": false, "query": "a"}, "offset": 3})).unwrap();
         assert_eq!((listing.offset, listing.active), (3, Some(false)));
         let error = read(json!({"filter": {"active": 3}})).expect_err("it is no boolean");
         assert_eq!(&*error.code, "invalid_dynamic_search_rule_filter_active");

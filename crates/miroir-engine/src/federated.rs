@@ -123,7 +123,8 @@ impl Engine {
                 is_partial: false,
             };
             let pinned = Box::pin(asker.pinned(request)).await;
-            let pinned = pinned.map_err(|error| FederatedError::of(at, in_federation(error, uid)))?;
+            let pinned =
+                pinned.map_err(|error| FederatedError::of(at, in_federation(error, uid)))?;
             if !pinned.is_empty() {
                 let what = "A federated search in which a rule pins documents";
                 let error = EngineError::Unsupported(what.to_owned());

@@ -73,11 +73,11 @@ impl Asker<'_> {
         if pins.is_empty() {
             return Ok(Vec::new());
         }
-        if request.mixed_ratio().is_some() {
-            let what = "A search by words and meaning in which a rule pins documents";
-            return Err(EngineError::Unsupported(what.to_owned()));
-        }
-        let ids: Vec<String> = pins.iter().map(|pin| pin.id.clone()).take(NAMED_MAX).collect();
+        let ids: Vec<String> = pins
+            .iter()
+            .map(|pin| pin.id.clone())
+            .take(NAMED_MAX)
+            .collect();
         let primary_key = PrimaryKey::new(primary_key);
         let seqs = fetch_seqs(self.shared, self.entry, &primary_key, &ids).await?;
         let known: Vec<Known> = pins
@@ -111,6 +111,10 @@ impl Asker<'_> {
             });
             pinned.extend(some);
             pinned.truncate(PINS_MAX);
+        }
+        if !pinned.is_empty() && request.mixed_ratio().is_some() {
+            let what = "A search by words and meaning in which a rule pins documents";
+            return Err(EngineError::Unsupported(what.to_owned()));
         }
         Ok(pinned)
     }
@@ -174,7 +178,7 @@ impl Asker<'_> {
             }
         }
         let ends = rounds.into_iter().map(|round| {
-            round.end().map_err(|()| {
+            round.end().map_err(|_| {
                 let what = "Highlighting, cropping or showing the matches of a document that a \
                             rule pins and that the query itself does not find, where nodes cannot \
                             be asked for it word by word,";

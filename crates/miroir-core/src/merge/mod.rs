@@ -75,7 +75,7 @@ pub use frequency::{FrequencyPlan, FrequencyWalk, WalkStep};
 pub use hybrid::{HybridPlan, read_embedding};
 pub use hydrate::{ForeignDocuments, HitKeys, displayed_only, hydrated, named_ids};
 pub use page::Totals;
-pub use pinned::{PinPlan, PinRound, Pinned, without};
+pub use pinned::{PinPlan, PinRound, Pinned, UnclearPin, without};
 pub use plan::{SearchPlan, SearchPlanError};
 pub use response::{MergedPage, ResponseTemplate};
 pub use similar::{SimilarPage, SimilarPlan, SimilarRequest};

@@ -7,7 +7,7 @@
 //!
 //! Nodes mark the query's words only in what the query finds. One that it does not find is asked
 //! for by each word, and then shown by those that find it: the same places are marked, if no
-//! neighbours written as one word find it too.
+//! neighbours written as one word are in it too.
 
 use super::answer::{AnswerFault, MergeError, NodeAnswer};
 use super::body::fuse_filters;
@@ -22,6 +22,7 @@ use crate::settings::Settings;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use std::ops::Range;
 
 /// A query with more words than this is not taken apart.
 const WORDS_MAX: usize = 10;
@@ -42,7 +43,9 @@ pub struct Pinned {
 /// The filter that leaves out the pinned documents, put to the client's.
 #[must_use]
 pub fn without(pinned: &[Pinned], filter: Option<&Value>) -> Option<Value> {
-    let tags = pinned.iter().map(|pin| format!("\"{}\"", encode_seq(pin.seq)));
+    let tags = pinned
+        .iter()
+        .map(|pin| format!("\"{}\"", encode_seq(pin.seq)));
     let tags = tags.collect::<Vec<_>>().join(", ");
     let others = format!("{SEQ_FIELD} NOT IN [{tags}]");
     let filter = filter.filter(|filter| !super::body::is_blank_filter(filter));
@@ -68,6 +71,11 @@ pub struct PinPlan {
     query: String,
     marking: Marking,
 }
+
+/// It cannot be told how a pinned document is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it cannot be told how a pinned document is shown")]
+pub struct UnclearPin;
 
 /// How far one document is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,10 +109,10 @@ impl PinRound {
     ///
     /// # Errors
     /// It cannot be told how the document is shown.
-    pub fn end(self) -> Result<Option<Vec<u8>>, ()> {
+    pub fn end(self) -> Result<Option<Vec<u8>>, UnclearPin> {
         match self.stage {
             Stage::Done(answer) => Ok(answer),
-            _ => Err(()),
+            _ => Err(UnclearPin),
         }
     }
 }
@@ -126,9 +134,10 @@ impl PinPlan {
             || is_given(&request.attributes_to_crop)
             || request.show_matches_position;
         // By meaning alone no words are marked at all.
-        let has_words = !query.trim().is_empty() && plan.body.get("hybrid").is_none_or(|hybrid| {
-            hybrid.get("semanticRatio").and_then(Value::as_f64) == Some(0.0)
-        });
+        let has_words = !query.trim().is_empty()
+            && plan.body.get("hybrid").is_none_or(|hybrid| {
+                hybrid.get("semanticRatio").and_then(Value::as_f64) == Some(0.0)
+            });
         let marking = match (is_marked && has_words, words_of(&query, settings)) {
             (false, _) => Marking::Plain,
             (true, Some((words, is_open))) => Marking::Words { words, is_open },
@@ -168,13 +177,17 @@ impl PinPlan {
             (Stage::Unasked, Marking::Plain) => vec![nothing],
             (Stage::Unasked, _) => vec![nothing, (self.query.clone(), true)],
             (Stage::Words(_), Marking::Words { words, is_open }) => {
-                let single = (0..words.len()).map(|at| shown(&words[at..=at], at + 1 == words.len() && *is_open));
-                let joined = neighbours(words);
+                let single = (0..words.len())
+                    .map(|at| shown(&words[at..=at], at + 1 == words.len() && *is_open));
+                let joined = neighbours(words).into_iter();
+                let joined = joined.map(|at| words[at].concat());
                 single.chain(joined).map(|query| (query, false)).collect()
             }
             (Stage::Marked { query, joined }, _) => {
                 let joined = joined.iter().cloned().map(|query| (query, false));
-                std::iter::once((query.clone(), true)).chain(joined).collect()
+                std::iter::once((query.clone(), true))
+                    .chain(joined)
+                    .collect()
             }
             _ => Vec::new(),
         }
@@ -247,9 +260,17 @@ impl PinPlan {
                 _ => Stage::Done(None),
             },
             (Stage::Words(plain), Marking::Words { words, is_open }) => {
-                let (single, joined) = found.split_at(words.len().min(found.len()));
-                if joined.contains(&true) {
-                    return Stage::Unclear;
+                let (single, together) = found.split_at(words.len().min(found.len()));
+                let mut joined = Vec::new();
+                for (at, is_found) in neighbours(words).into_iter().zip(together) {
+                    if !is_found {
+                        continue;
+                    }
+                    // A node also takes a word apart: then it found the words themselves.
+                    if !single[at.clone()].iter().all(|is_found| *is_found) {
+                        return Stage::Unclear;
+                    }
+                    joined.push(exact(&words[at]));
                 }
                 let marked: Vec<String> = words
                     .iter()
@@ -261,9 +282,10 @@ impl PinPlan {
                     return Stage::Done(Some(plain));
                 }
                 let is_last_open = *is_open && single.last() == Some(&true);
+                joined.extend(neighbours(&marked).into_iter().map(|at| exact(&marked[at])));
                 Stage::Marked {
                     query: shown(&marked, is_last_open),
-                    joined: neighbours(&marked),
+                    joined,
                 }
             }
             (Stage::Marked { .. }, _) => match found {
@@ -286,11 +308,16 @@ fn shown(words: &[String], is_open: bool) -> String {
     query
 }
 
-/// Two and three neighbours as one word, as nodes try them; as beginnings, so that they find more
-/// rather than less.
-fn neighbours(words: &[String]) -> Vec<String> {
-    let of = |count: usize| words.windows(count).map(|some| some.concat());
+/// Two and three neighbours, which nodes also try as one word.
+fn neighbours(words: &[String]) -> Vec<Range<usize>> {
+    let of =
+        |count: usize| (0..(words.len() + 1).saturating_sub(count)).map(move |at| at..at + count);
     of(2).chain(of(3)).collect()
+}
+
+/// Words written as one, which is neither taken apart nor read with typos.
+fn exact(words: &[String]) -> String {
+    format!("\"{}\"", words.concat())
 }
 
 /// The words of a query and whether the last is open; `None` if it is more than words, or if an
@@ -447,10 +474,17 @@ mod tests {
     #[test]
     fn the_search_is_asked_without_its_pins() {
         let pins = [pinned(0, 1), pinned(0, 2)];
-        let tags = format!("\"{}\", \"{}\"", encode_seq(DocumentSeq(1)), encode_seq(DocumentSeq(2)));
+        let tags = format!(
+            "\"{}\", \"{}\"",
+            encode_seq(DocumentSeq(1)),
+            encode_seq(DocumentSeq(2))
+        );
         let others = json!(format!("_miroir_seq NOT IN [{tags}]"));
         assert_eq!(without(&pins, None), Some(others.clone()));
-        assert_eq!(without(&pins, Some(&json!("a = 1 OR b = 2"))), Some(json!([others, "a = 1 OR b = 2"])));
+        assert_eq!(
+            without(&pins, Some(&json!("a = 1 OR b = 2"))),
+            Some(json!([others, "a = 1 OR b = 2"]))
+        );
         assert_eq!(without(&pins, Some(&json!(" "))), Some(others));
     }
 
@@ -474,7 +508,10 @@ mod tests {
     }
 
     fn queries(plan: &PinPlan, round: &PinRound) -> Vec<String> {
-        plan.questions(round).into_iter().map(|(query, _)| query).collect()
+        plan.questions(round)
+            .into_iter()
+            .map(|(query, _)| query)
+            .collect()
     }
 
     #[test]
@@ -485,12 +522,23 @@ mod tests {
         let round = read(&plan, round, &[1, 0]);
         assert_eq!(
             queries(&plan, &round),
-            ["red ", "summer ", "hat", "redsummer", "summerhat", "redsummerhat"]
+            [
+                "red ",
+                "summer ",
+                "hat",
+                "redsummer",
+                "summerhat",
+                "redsummerhat"
+            ]
         );
         assert!(read(&plan, round.clone(), &[0; 6]).end().unwrap().is_some());
-        assert!(read(&plan, round.clone(), &[0, 0, 0, 1, 0, 0]).end().is_err());
+        assert!(
+            read(&plan, round.clone(), &[0, 0, 0, 1, 0, 0])
+                .end()
+                .is_err()
+        );
         let round = read(&plan, round, &[1, 0, 1, 0, 0, 0]);
-        assert_eq!(queries(&plan, &round), ["red hat", "redhat"]);
+        assert_eq!(queries(&plan, &round), ["red hat", "\"redhat\""]);
         assert!(read(&plan, round.clone(), &[1, 1]).end().is_err());
         assert!(read(&plan, round, &[1, 0]).end().unwrap().is_some());
     }
@@ -509,7 +557,10 @@ mod tests {
             ("red -hat", json!({})),
             ("red", json!({"synonyms": {"red": ["rouge"]}})),
             ("red", json!({"searchableAttributes": ["title"]})),
-            ("red", json!({"typoTolerance": {"disableOnAttributes": ["title"]}})),
+            (
+                "red",
+                json!({"typoTolerance": {"disableOnAttributes": ["title"]}}),
+            ),
         ] {
             let plan = plan(query, &settings);
             let round = read(&plan, PinRound::default(), &[1, 0]);

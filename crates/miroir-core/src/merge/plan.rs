@@ -241,13 +241,23 @@ impl SearchPlan {
     }
 
     /// As [`SearchPlan::merge_parsed`], with documents at places of their own.
-    fn merge_pinned<'a>(&'a self, answers: &[NodeAnswer<'a>]) -> Result<MergedPage<'a>, MergeError> {
+    fn merge_pinned<'a>(
+        &'a self,
+        answers: &[NodeAnswer<'a>],
+    ) -> Result<MergedPage<'a>, MergeError> {
         // What was found is known down to the page's end, for pins move it.
         let start = match self.window.depth() {
             0 => self.window.start,
             _ => 0,
         };
-        let walked = walk(self, answers, Window { start, ..self.window })?;
+        let walked = walk(
+            self,
+            answers,
+            Window {
+                start,
+                ..self.window
+            },
+        )?;
         let pinned = self.pinned_answers()?;
         let counted: Vec<NodeAnswer<'a>> = answers.iter().chain(&pinned).cloned().collect();
         let found = self.count_hits(&counted, walked.accepted, walked.rejected.len());

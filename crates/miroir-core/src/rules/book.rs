@@ -162,7 +162,13 @@ impl RuleBook {
                 }
             }
         }
-        active.sort_by_key(|(number, rule)| (rule.precedence.unwrap_or(u64::MAX), rule.precedence.is_none(), *number));
+        active.sort_by_key(|(number, rule)| {
+            (
+                rule.precedence.unwrap_or(u64::MAX),
+                rule.precedence.is_none(),
+                *number,
+            )
+        });
         let mut pins: Vec<Pin> = Vec::new();
         let mut seen = BTreeSet::new();
         for (_, rule) in active.into_iter().take(ACTIVE_RULES_MAX) {
@@ -275,10 +281,22 @@ mod tests {
     #[test]
     fn the_smallest_number_comes_first_and_none_last() {
         let rules = book(&[
-            ("a", json!({"actions": [pin(None, "1", 4), pin(Some("q"), "9", 0)]})),
-            ("b", json!({"precedence": 7, "actions": [pin(None, "2", 3), pin(None, "1", 9)]})),
-            ("c", json!({"precedence": 0, "actions": [pin(Some("p"), "3", 2)]})),
-            ("d", json!({"active": false, "actions": [pin(None, "4", 0)]})),
+            (
+                "a",
+                json!({"actions": [pin(None, "1", 4), pin(Some("q"), "9", 0)]}),
+            ),
+            (
+                "b",
+                json!({"precedence": 7, "actions": [pin(None, "2", 3), pin(None, "1", 9)]}),
+            ),
+            (
+                "c",
+                json!({"precedence": 0, "actions": [pin(Some("p"), "3", 2)]}),
+            ),
+            (
+                "d",
+                json!({"active": false, "actions": [pin(None, "4", 0)]}),
+            ),
             ("e", json!({"actions": [pin(None, "5", 1)]})),
         ]);
         assert_eq!(pinned(&rules, ""), "3@2 2@3 1@9 5@1");
@@ -313,7 +331,11 @@ mod tests {
             ("red hat", "\"red hat\"", false),
         ] {
             let rules = book(&[("a", condition(words))]);
-            assert_eq!(!pinned(&rules, query).is_empty(), holds, "{words:?} {query:?}");
+            assert_eq!(
+                !pinned(&rules, query).is_empty(),
+                holds,
+                "{words:?} {query:?}"
+            );
         }
     }
 
@@ -332,7 +354,11 @@ mod tests {
                 "a",
                 json!({"conditions": {"query": {"isEmpty": is_empty}}, "actions": [pin(None, "1", 0)]}),
             )]);
-            assert_eq!(!pinned(&rules, query).is_empty(), holds, "{is_empty} {query:?}");
+            assert_eq!(
+                !pinned(&rules, query).is_empty(),
+                holds,
+                "{is_empty} {query:?}"
+            );
         }
     }
 
@@ -344,7 +370,10 @@ mod tests {
             (json!({"start": "2026-11-24T00:00:00Z"}), false),
             (json!({"end": "2026-11-22T23:59:59Z"}), false),
             (json!({"end": "2026-11-23T00:00:01Z"}), true),
-            (json!({"start": "2020-01-01T00:00:00Z", "end": "2030-01-01T00:00:00Z"}), true),
+            (
+                json!({"start": "2020-01-01T00:00:00Z", "end": "2030-01-01T00:00:00Z"}),
+                true,
+            ),
             (json!({}), true),
         ] {
             let rules = book(&[(
@@ -359,7 +388,10 @@ mod tests {
     fn only_a_rule_of_the_index_that_asks_for_words_needs_certain_ones() {
         let words = json!({"words": "red"});
         let rule = |index: Option<&str>, query: &Value| {
-            book(&[("a", json!({"conditions": {"query": query}, "actions": [pin(index, "1", 0)]}))])
+            book(&[(
+                "a",
+                json!({"conditions": {"query": query}, "actions": [pin(index, "1", 0)]}),
+            )])
         };
         let ask = |rules: RuleBook| rules.pins("p", NOW, &QueryTerms::Unknown);
         assert_eq!(ask(rule(None, &words)), Err(RuleQueryError));
@@ -372,12 +404,20 @@ mod tests {
     fn the_last_changed_is_listed_first() {
         let rules = book(&[
             ("a", json!({"description": "Summer sale"})),
-            ("b", json!({"active": false, "conditions": {"query": {"words": "sale"}}})),
+            (
+                "b",
+                json!({"active": false, "conditions": {"query": {"words": "sale"}}}),
+            ),
             ("c", json!({})),
         ]);
         let list = |offset, limit, query: Option<&str>, active| {
             let query = query.map(str::to_owned);
-            let page = rules.list(&RuleListing { offset, limit, query, active });
+            let page = rules.list(&RuleListing {
+                offset,
+                limit,
+                query,
+                active,
+            });
             page.map(|page| {
                 let uids: Vec<String> = page.rules.into_iter().map(|rule| rule.uid).collect();
                 (uids.join(""), page.total)

@@ -93,8 +93,7 @@ impl QueryTerms {
         }
         let tokenizer = builder.build();
         let mut reader = Reader::default();
-        let tokens: Vec<charabia::Token<'_>> =
-            tokenizer.tokenize(query).take(TOKENS_MAX).collect();
+        let tokens: Vec<charabia::Token<'_>> = tokenizer.tokenize(query).take(TOKENS_MAX).collect();
         for (at, token) in tokens.iter().enumerate() {
             if reader.count >= QUERY_WORDS_MAX {
                 // Of a phrase that has no end here nothing counts.
