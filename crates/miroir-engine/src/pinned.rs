@@ -116,8 +116,6 @@ impl Asker<'_> {
             let what = "A search by words and meaning in which a rule pins documents";
             return Err(EngineError::Unsupported(what.to_owned()));
         }
-        // Of one position the rule that comes first.
-        pinned.sort_by_key(|pin| pin.position);
         Ok(pinned)
     }
 

@@ -16,7 +16,7 @@ use super::plan::SearchPlan;
 use super::walk::RankedHit;
 use crate::id::DocumentSeq;
 use crate::reserved::{SEQ_FIELD, encode_seq};
-use crate::rules::place::place;
+use crate::rules::place::{place, placed_before};
 use crate::search::SearchRequest;
 use crate::settings::Settings;
 use serde::Deserialize;
@@ -400,6 +400,17 @@ impl SearchPlan {
             };
             pins.push((pin.position, RankedHit { hit, adjusted }));
         }
+        // One Meilisearch puts them in by precedence, and then once more, by position, those that
+        // came before the page's end.
+        let positions: Vec<u32> = pins.iter().map(|(position, _)| *position).collect();
+        let placed = placed_before(&positions, self.window.end, hits.len());
+        let mut pins: Vec<_> = pins
+            .into_iter()
+            .enumerate()
+            .filter(|(at, _)| placed.contains(at))
+            .map(|(_, pin)| pin)
+            .collect();
+        pins.sort_by_key(|(position, _)| *position);
         Ok(place(pins, self.window.start, self.window.end, hits))
     }
 }

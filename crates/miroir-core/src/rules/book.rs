@@ -134,8 +134,8 @@ impl RuleBook {
         })
     }
 
-    /// The documents of an index that a search begun at `now` (a date of RFC 3339) pins, in the
-    /// order in which they are put in. Whether they exist, and pass the search's filter, is not
+    /// The documents of an index that a search begun at `now` (a date of RFC 3339) pins, by the
+    /// precedence of their rules. Whether they exist, and pass the search's filter, is not
     /// known here.
     ///
     /// # Errors
