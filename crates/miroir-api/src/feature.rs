@@ -36,10 +36,7 @@ pub const FEATURES: &[Feature] = &[
     honoured("logsRoute"),
     honoured("editDocumentsByFunction"),
     honoured("containsFilter"),
-    refused(
-        "dynamicSearchRules",
-        "a pinned document would be missing on the nodes that do not hold it",
-    ),
+    honoured("dynamicSearchRules"),
     refused("network", "Miroir itself joins the nodes"),
     honoured("getTaskDocumentsRoute"),
     refused("taskQueueCompactionRoute", NO_ROUTE),

@@ -362,14 +362,19 @@ fn read_expiry(
         let text = value
             .as_str()
             .ok_or_else(|| at.wrong_type(Expected::String, value))?;
-        parse_date(text).filter(|date| *date > now).ok_or_else(|| {
-            at.unexpected(format_args!(
-                "`{text}` is not a valid date. It should follow the RFC 3339 format to represents \
-                 a date or datetime in the future or specified as a null value. e.g. 'YYYY-MM-DD' \
-                 or 'YYYY-MM-DD HH:MM:SS'.\n"
-            ))
-        })
+        parse_date(text)
+            .filter(|date| *date > now)
+            .ok_or_else(|| at.unexpected(invalid_date_reason(text)))
     })
+}
+
+/// Why a text is no date.
+pub(crate) fn invalid_date_reason(text: &str) -> String {
+    format!(
+        "`{text}` is not a valid date. It should follow the RFC 3339 format to represents a date \
+         or datetime in the future or specified as a null value. e.g. 'YYYY-MM-DD' or \
+         'YYYY-MM-DD HH:MM:SS'.\n"
+    )
 }
 
 /// RFC 3339, or a date with or without a time, which is then in UTC.

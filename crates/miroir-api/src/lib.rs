@@ -28,6 +28,7 @@ pub mod index;
 pub mod key;
 pub mod log;
 pub mod multi_search;
+pub mod rule;
 pub mod search;
 pub mod settings;
 pub mod similar;

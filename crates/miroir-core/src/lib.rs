@@ -30,6 +30,7 @@ pub mod topology;
 pub mod foreign;
 pub mod listing;
 pub mod merge;
+pub mod rules;
 pub mod search;
 pub mod settings;
 pub mod vector_filter;

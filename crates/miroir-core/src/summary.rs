@@ -18,6 +18,7 @@ const COUNTS: &[&str] = &[
     "matchedTasks",
     "canceledTasks",
     "deletedTasks",
+    "updatedRules",
 ];
 
 /// Details of which a batch shows the first that is known.
@@ -36,6 +37,7 @@ const FIRST: &[&str] = &[
     "preCompactionSize",
     "postCompactionSize",
     "message",
+    "rule",
 ];
 
 /// Several tasks, seen as one.
@@ -79,7 +81,7 @@ impl BatchSummary {
         self.task_count += 1;
         *self.statuses.entry(status).or_default() += 1;
         *self.kinds.entry(kind).or_default() += 1;
-        if let Some(index_uid) = index_uid {
+        if let Some(index_uid) = index_uid.or(kind.hidden_index()) {
             *self.index_uids.entry(index_uid.to_owned()).or_default() += 1;
         }
         for (name, value) in details.as_object().into_iter().flatten() {

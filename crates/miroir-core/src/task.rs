@@ -9,6 +9,7 @@
 //! to its end, whatever crashes.
 
 use crate::id::IndexUid;
+use crate::rules::{RULES_INDEX, RuleUpdate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -138,6 +139,12 @@ kinds! {
 }
 
 impl TaskKind {
+    /// The index that tasks of this kind show though they belong to none of the client's.
+    #[must_use]
+    pub fn hidden_index(self) -> Option<&'static str> {
+        matches!(self, Self::DsrUpdate | Self::DsrClear).then_some(RULES_INDEX)
+    }
+
     /// The kind of that name, whatever its case.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -287,6 +294,20 @@ pub enum Operation {
     },
     /// Rewrite the files of an index without the space it no longer needs.
     CompactIndex,
+    /// Change a dynamic search rule, or make one.
+    UpdateRule {
+        /// Its name.
+        rule_uid: String,
+        /// What changes.
+        update: Box<RuleUpdate>,
+    },
+    /// Remove a dynamic search rule.
+    DeleteRule {
+        /// Its name.
+        rule_uid: String,
+    },
+    /// Remove all dynamic search rules.
+    ClearRules,
     /// Withdraw tasks.
     CancelTasks {
         /// The query string, as sent, with its `?`.
@@ -339,6 +360,15 @@ impl Operation {
         )
     }
 
+    /// It changes dynamic search rules, which Miroir keeps itself and no node knows of.
+    #[must_use]
+    pub fn is_of_rules(&self) -> bool {
+        matches!(
+            self,
+            Self::UpdateRule { .. } | Self::DeleteRule { .. } | Self::ClearRules
+        )
+    }
+
     /// The kind that clients see.
     #[must_use]
     pub fn kind(&self) -> TaskKind {
@@ -354,6 +384,8 @@ impl Operation {
             Self::EditDocuments { .. } => TaskKind::DocumentEdition,
             Self::SwapIndexes { .. } => TaskKind::IndexSwap,
             Self::CompactIndex => TaskKind::IndexCompaction,
+            Self::UpdateRule { .. } | Self::DeleteRule { .. } => TaskKind::DsrUpdate,
+            Self::ClearRules => TaskKind::DsrClear,
             Self::CancelTasks { .. } => TaskKind::TaskCancelation,
             Self::DeleteTasks { .. } => TaskKind::TaskDeletion,
             Self::CreateDump => TaskKind::DumpCreation,
@@ -378,7 +410,11 @@ impl Operation {
                 "deletedDocuments": null,
                 "originalFilter": filter.to_string(),
             }),
-            Self::DeleteAllDocuments | Self::DeleteIndex => json!({"deletedDocuments": null}),
+            Self::DeleteAllDocuments | Self::DeleteIndex | Self::ClearRules => {
+                json!({"deletedDocuments": null})
+            }
+            Self::UpdateRule { update, .. } => json!({"rule": update, "updatedRules": 1}),
+            Self::DeleteRule { .. } => json!({"updatedRules": 1}),
             Self::EditDocuments {
                 filter,
                 context,

@@ -66,6 +66,13 @@ pub(crate) enum Found<'c> {
     Turn(Turn<'c>),
 }
 
+impl Found<'_> {
+    /// Nothing, and nothing is to be kept.
+    pub(crate) fn none() -> Self {
+        Self::Turn(Turn { guard: None })
+    }
+}
+
 /// The right to compute an answer. Dropped without [`Turn::keep`], the next in line has it.
 pub(crate) struct Turn<'c> {
     guard: Option<Guard<'c>>,

@@ -141,6 +141,8 @@ impl Engine {
         let closed = crate::nodes::load_closed(&*ports.store).await?;
         let shared = Shared::new(ports, config, cluster, found.snapshot);
         *shared.closed.lock() = closed;
+        let rules = crate::rules::load(&*shared.ports.store).await?;
+        shared.rules.store(Arc::new(rules));
         if !features.is_empty() {
             shared.features.replace(features);
         }

@@ -122,6 +122,14 @@ impl Engine {
                 affinity: document_hash(uid),
                 is_partial: false,
             };
+            let pinned = Box::pin(asker.pinned(request)).await;
+            let pinned =
+                pinned.map_err(|error| FederatedError::of(at, in_federation(error, uid)))?;
+            if !pinned.is_empty() {
+                let what = "A federated search in which a rule pins documents";
+                let error = EngineError::Unsupported(what.to_owned());
+                return Err(FederatedError::of(at, error));
+            }
             searches.push(Box::pin(async move {
                 let answers = ask_query(&asker, request, search).await;
                 answers.map_err(|error| FederatedError::of(at, in_federation(error, uid)))

@@ -7,7 +7,7 @@ use crate::reads::ReadKind;
 use crate::scatter::{PartAnswer, Scatter};
 use crate::search::ask_spellings;
 use miroir_core::cover::CoverPart;
-use miroir_core::merge::{FrequencyPlan, ResponseTemplate, WalkStep};
+use miroir_core::merge::{FrequencyPlan, Pinned, ResponseTemplate, WalkStep};
 use miroir_core::search::SearchRequest;
 
 impl Asker<'_> {
@@ -17,11 +17,13 @@ impl Asker<'_> {
     pub(crate) async fn by_frequency(
         &self,
         request: &SearchRequest,
+        pinned: &[Pinned],
     ) -> Option<(ResponseTemplate, usize)> {
         if self.entry.record.shard_count == 1 {
             return None;
         }
         let plan = FrequencyPlan::new(request, &self.entry.view).ok()??;
+        let plan = plan.pin(pinned.to_vec());
         let counts = self
             .ask_all(|filter| Some(plan.counting_body(filter)))
             .await?;

@@ -14,7 +14,9 @@ use crate::state::{IndexEntry, Shared, Snapshot};
 use bytes::Bytes;
 use miroir_core::cover::CoverPart;
 use miroir_core::id::{IndexUid, ShardId};
-use miroir_core::merge::{DisputedValue, HybridPlan, ResponseTemplate, SearchPlan};
+use miroir_core::merge::{
+    DisputedValue, HybridPlan, Pinned, ResponseTemplate, SearchPlan, without,
+};
 use miroir_core::search::SearchRequest;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +63,6 @@ impl Engine {
         let snapshot = shared.snapshot.load_full();
         let entry = snapshot.index(uid)?;
         let plan = plan_of(request, entry)?;
-        let key = CacheKey::new(entry, request);
         let asker = Asker {
             shared,
             snapshot: &snapshot,
@@ -71,7 +72,15 @@ impl Engine {
         };
         let mut nodes = Duration::ZERO;
         let mut planned = None;
-        let (template, node_count, missing) = match shared.cache.get_or_wait(&key).await {
+        let pinned = Box::pin(asker.pinned(request)).await;
+        let pinned = in_own_words(&asker, request, pinned).await?;
+        let key = CacheKey::new(entry, request);
+        let found = match pinned.is_empty() {
+            true => shared.cache.get_or_wait(&key).await,
+            // What rules do hangs on the moment, and is not kept.
+            false => Found::none(),
+        };
+        let (template, node_count, missing) = match found {
             Found::Answer(template) => {
                 shared.metrics.note_cache(true);
                 (template, 0, Vec::new())
@@ -83,7 +92,7 @@ impl Engine {
                     template,
                     node_count,
                     missing,
-                } = ask_nodes(&asker, request, plan, &mut nodes).await?;
+                } = Box::pin(ask_pinned(&asker, request, plan, pinned, &mut nodes)).await?;
                 let template = Arc::new(template);
                 // What lacks shards is nobody else's answer.
                 if missing.is_empty() {
@@ -134,7 +143,10 @@ pub(crate) async fn answer_once(
     };
     let started = shared.ports.clock.monotonic();
     let plan = plan_of(request, entry)?;
-    let merged = ask_nodes(&asker, request, plan, &mut Duration::default()).await?;
+    let pinned = Box::pin(asker.pinned(request)).await;
+    let pinned = in_own_words(&asker, request, pinned).await?;
+    let nodes = &mut Duration::default();
+    let merged = Box::pin(ask_pinned(&asker, request, plan, pinned, nodes)).await?;
     let mut body = Vec::new();
     let request_uid = uuid::Uuid::now_v7().to_string();
     let took = elapsed_ms(shared, started);
@@ -142,11 +154,50 @@ pub(crate) async fn answer_once(
     Ok(body)
 }
 
+/// A request that nodes refuse is refused in the words of a search, not of a question about a
+/// document.
+async fn in_own_words(
+    asker: &Asker<'_>,
+    request: &SearchRequest,
+    pinned: Result<Vec<Pinned>, EngineError>,
+) -> Result<Vec<Pinned>, EngineError> {
+    if let Err(EngineError::Refused { .. }) = &pinned {
+        let plan = plan_of(request, asker.entry)?;
+        let nodes = &mut Duration::default();
+        Box::pin(ask_nodes(asker, request, plan, Vec::new(), nodes)).await?;
+        // Nothing is wrong with the search itself.
+        let what = "A search in which a rule pins documents, on an index whose filterable \
+                    attributes were last set through an older Miroir,";
+        return Err(EngineError::Unsupported(what.to_owned()));
+    }
+    pinned
+}
+
+/// Asks the nodes without the pinned documents, and puts these in.
+async fn ask_pinned(
+    asker: &Asker<'_>,
+    request: &SearchRequest,
+    plan: Planned,
+    pinned: Vec<Pinned>,
+    nodes: &mut Duration,
+) -> Result<Merged, EngineError> {
+    if pinned.is_empty() {
+        return Box::pin(ask_nodes(asker, request, plan, pinned, nodes)).await;
+    }
+    let request = SearchRequest {
+        filter: without(&pinned, request.filter.as_ref()),
+        ..request.clone()
+    };
+    let plan = plan_of(&request, asker.entry)?;
+    Box::pin(ask_nodes(asker, &request, plan, pinned, nodes)).await
+}
+
 /// Asks the nodes as the plan says; adds the time that they took.
 async fn ask_nodes(
     asker: &Asker<'_>,
     request: &SearchRequest,
     plan: Planned,
+    pinned: Vec<Pinned>,
     nodes: &mut Duration,
 ) -> Result<Merged, EngineError> {
     let plan = match plan {
@@ -155,8 +206,9 @@ async fn ask_nodes(
     };
     let clock = &asker.shared.ports.clock;
     let before = clock.monotonic();
-    let plan = Box::pin(asker.embedded(request, *plan)).await?;
-    let counted = Box::pin(asker.by_frequency(request)).await;
+    let counted = Box::pin(asker.by_frequency(request, &pinned)).await;
+    let plan = plan.pin(pinned);
+    let plan = Box::pin(asker.embedded(request, plan)).await?;
     *nodes += clock.monotonic().saturating_sub(before);
     match counted {
         Some((template, node_count)) => Ok(Merged {

@@ -192,6 +192,8 @@ pub struct Shared {
     pub(crate) topology: crate::topology::Desk,
     /// Payload files to be removed.
     pub(crate) litter: crate::litter::Litter,
+    /// Dynamic search rules.
+    pub(crate) rules: ArcSwap<miroir_core::rules::RuleBook>,
     /// What is counted and measured.
     pub(crate) metrics: Metrics,
     /// Asks everything to end.
@@ -244,6 +246,7 @@ impl Shared {
             ills: IllBoard::default(),
             topology: crate::topology::Desk::default(),
             litter: crate::litter::Litter::default(),
+            rules: ArcSwap::default(),
             metrics,
             shutdown: CancellationToken::new(),
         })

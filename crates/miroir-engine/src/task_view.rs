@@ -3,6 +3,16 @@
 use crate::port::TaskRecord;
 use miroir_api::task::{TaskView, format_date, format_duration};
 
+/// The index that a task shows.
+#[must_use]
+pub fn shown_index(task: &TaskRecord) -> Option<String> {
+    let hidden = || task.operation.kind().hidden_index().map(str::to_owned);
+    task.index_uid
+        .as_ref()
+        .map(ToString::to_string)
+        .or_else(hidden)
+}
+
 /// A task as it is shown.
 #[must_use]
 pub fn task_view(task: TaskRecord) -> TaskView {
@@ -10,7 +20,7 @@ pub fn task_view(task: TaskRecord) -> TaskView {
     TaskView {
         uid: task.uid.0,
         batch_uid: task.batch_uid.map(|uid| uid.0),
-        index_uid: task.index_uid.map(|uid| uid.to_string()),
+        index_uid: shown_index(&task),
         status: task.status.as_str(),
         kind: task.operation.kind().as_str(),
         canceled_by: task.canceled_by.map(|uid| uid.0),

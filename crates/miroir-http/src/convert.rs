@@ -13,6 +13,7 @@ use miroir_core::search::{Paging, SearchRequest};
 use miroir_core::task::{self as core_task, TaskKind, TaskStatus};
 use miroir_engine::engine::{DocumentsQuery, IndexInfo};
 use miroir_engine::port::{BatchInfo, BatchPage, TaskPage, TaskQuery, TaskRecord};
+use miroir_engine::task_view::shown_index;
 pub(crate) use miroir_engine::task_view::task_view;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -125,7 +126,7 @@ fn unix_nanoseconds(date: OffsetDateTime) -> i64 {
 pub(crate) fn summarized_task(task: TaskRecord) -> SummarizedTask {
     SummarizedTask {
         task_uid: task.uid.0,
-        index_uid: task.index_uid.map(|uid| uid.to_string()),
+        index_uid: shown_index(&task),
         status: task.status.as_str(),
         kind: task.operation.kind().as_str(),
         enqueued_at: format_date(task.enqueued_at),

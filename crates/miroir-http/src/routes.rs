@@ -126,6 +126,9 @@ const PROMPTS: &str = "The prompts that stand where none is set are in Miroir's 
 const CHATS: &str = "Miroir itself talks to the LLM, and searches all nodes. Of a field with more \
                      than 3,000 values on a node, the LLM may be told others than the most \
                      frequent ones.";
+const RULES: &str = "Without the condition `filter`. Where rules pin documents, federated searches and \
+                     those by words and meaning are refused ([exactness](exactness.md)).";
+const RULES_BY_WORDS: &str = "By one word at most.";
 const REMOTE: &str = "Without `remote`: Miroir itself joins the nodes.";
 
 const NETWORK: Feature = Feature {
@@ -137,11 +140,6 @@ const TASK_COMPACTION: Feature = Feature {
     name: "task queue compaction route",
     link: "https://github.com/orgs/meilisearch/discussions/883",
     reason: "The log reuses its space by itself.",
-};
-const RULES: Feature = Feature {
-    name: "dynamic search rules",
-    link: "https://github.com/orgs/meilisearch/discussions/884",
-    reason: "A pinned document lies on one shard, and rules speak of one node's index.",
 };
 /// Every route but those of single settings, which [`all`] adds.
 #[rustfmt::skip]
@@ -213,11 +211,11 @@ fn table() -> Vec<Route> {
     same("PATCH", "/chats/{id}/settings", Action::ChatsSettingsUpdate).but(PROMPTS),
     same("DELETE", "/chats/{id}/settings", Action::ChatsSettingsUpdate),
     same("POST", "/chats/{id}/chat/completions", Action::ChatCompletions).but(CHATS),
-    off("POST", "/dynamic-search-rules", Action::DynamicSearchRulesGet, &RULES, "Calling the `POST /dynamic-search-rules` route"),
-    off("DELETE", "/dynamic-search-rules", Action::DynamicSearchRulesDelete, &RULES, "Using the `/dynamic-search-rules` routes"),
-    off("GET", "/dynamic-search-rules/{id}", Action::DynamicSearchRulesGet, &RULES, "Calling the `GET /dynamic-search-rules/{:ruleUid}` route"),
-    off("PATCH", "/dynamic-search-rules/{id}", Action::DynamicSearchRulesUpdate, &RULES, "Using the `/dynamic-search-rules` routes"),
-    off("DELETE", "/dynamic-search-rules/{id}", Action::DynamicSearchRulesDelete, &RULES, "Using the `/dynamic-search-rules` routes"),
+    same("POST", "/dynamic-search-rules", Action::DynamicSearchRulesGet).but(RULES_BY_WORDS),
+    same("DELETE", "/dynamic-search-rules", Action::DynamicSearchRulesDelete),
+    same("GET", "/dynamic-search-rules/{id}", Action::DynamicSearchRulesGet),
+    same("PATCH", "/dynamic-search-rules/{id}", Action::DynamicSearchRulesUpdate).but(RULES),
+    same("DELETE", "/dynamic-search-rules/{id}", Action::DynamicSearchRulesDelete),
     same("POST", "/render-template", Action::SettingsGet)
         .needing(Some(Need::Both([Action::SettingsGet, Action::DocumentsGet]))),
     same("GET", "/indexes/{uid}/settings", Action::SettingsGet),

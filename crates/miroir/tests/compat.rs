@@ -50,6 +50,7 @@ const MASKED: &[&str] = &[
     "createdAt",
     "updatedAt",
     "lastUpdate",
+    "lastUpdatedAt",
     "duration",
     "processingTimeMs",
     "performanceDetails",
@@ -432,6 +433,11 @@ fn foreign_documents_are_shown_and_asked_for_as_by_one_meilisearch() {
 #[test]
 fn templates_are_rendered_as_by_one_meilisearch() {
     check(&["templates"]);
+}
+
+#[test]
+fn rules_pin_documents_as_on_one_meilisearch() {
+    check(&["rules"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 ///
 /// Reading an answer is most of the merge's work and needs no other answer, so it can be done as
 /// soon as the answer arrives, while slower nodes still work.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NodeAnswer<'a> {
     pub(super) hits: Vec<&'a RawValue>,
     pub(super) total: u64,

@@ -83,6 +83,7 @@ impl SearchPlan {
         put("media", request.media.clone());
         put("distinct", self.distinct.clone().map(Value::from));
         let mut facets = self.facets.clone().unwrap_or_default();
+        self.view.spell_out(&mut facets);
         facets.extend(
             self.counted_field
                 .clone()

@@ -18,6 +18,7 @@ use super::body::fuse_filters;
 use super::detail::Details;
 use super::frequency_hit::{Formats, SeenHit, seq_of};
 use super::key::compare_details;
+use super::pinned::Pinned;
 use super::plan::{SearchPlan, SearchPlanError};
 use super::view::IndexView;
 use crate::reserved::SHARD_FIELD;
@@ -117,6 +118,13 @@ impl FrequencyPlan {
             is_open,
         };
         Ok((plan.words().count() > 1).then_some(plan))
+    }
+
+    /// Puts documents at places of their own into the page; see [`SearchPlan::pin`].
+    #[must_use]
+    pub fn pin(mut self, pinned: Vec<Pinned>) -> Self {
+        self.whole = self.whole.pin(pinned);
+        self
     }
 
     /// The search as the client asked it, which merges what [`FrequencyWalk::answers`] gives.

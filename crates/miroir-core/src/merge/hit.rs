@@ -6,7 +6,7 @@ use super::detail::Details;
 use super::members::{Members, RawMembers, write_member, write_name, write_value};
 use crate::reserved::is_reserved;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub(super) const DETAILS: &str = "_rankingScoreDetails";
 pub(super) const SCORE: &str = "_rankingScore";
@@ -62,6 +62,8 @@ impl Extra {
 pub(super) struct Adjusted {
     pub(super) score: Option<f64>,
     pub(super) max_typo_count: Option<u32>,
+    /// The position at which a rule pins it: what places it in place of all else.
+    pub(super) pin: Option<u32>,
 }
 
 impl<'a> Hit<'a> {
@@ -137,6 +139,10 @@ impl<'a> Hit<'a> {
             match name {
                 DETAILS if shape.shows_details => {
                     write_name(out, &mut is_first, name);
+                    if let Some(position) = adjusted.pin {
+                        write_value(out, &json!({"pin": {"order": 0, "position": position}}));
+                        continue;
+                    }
                     self.details.write(out, displayed, adjusted.max_typo_count);
                 }
                 SCORE if shape.shows_score => match adjusted.score {

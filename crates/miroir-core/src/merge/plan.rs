@@ -4,6 +4,7 @@ use super::answer::{MergeError, NodeAnswer};
 use super::attribute::matches_pattern;
 use super::hit::HitShape;
 use super::page::{Totals, Window};
+use super::pinned::Pinned;
 use super::response::MergedPage;
 use super::spelling::askable;
 use super::view::IndexView;
@@ -52,6 +53,8 @@ pub struct SearchPlan {
     pub(super) filter: Option<Value>,
     /// The request to a node but for its filter.
     pub(super) body: Map<String, Value>,
+    /// Documents at places of their own; see `pinned`.
+    pub(super) pins: Vec<Pinned>,
 }
 
 impl SearchPlan {
@@ -99,6 +102,7 @@ impl SearchPlan {
             filter: None,
             view: view.clone(),
             body: Map::new(),
+            pins: Vec::new(),
         };
         plan.plan_body(request);
         Ok(plan)
@@ -227,10 +231,43 @@ impl SearchPlan {
         &'a self,
         answers: &[NodeAnswer<'a>],
     ) -> Result<MergedPage<'a>, MergeError> {
-        let walked = walk(self, answers)?;
+        if !self.pins.is_empty() {
+            return self.merge_pinned(answers);
+        }
+        let walked = walk(self, answers, self.window)?;
         let found = self.count_hits(answers, walked.accepted, walked.rejected.len());
         let totals = Totals::new(self.paging, found);
         Ok(self.page_of(answers, walked, totals, self.counted_field.as_deref()))
+    }
+
+    /// As [`SearchPlan::merge_parsed`], with documents at places of their own.
+    fn merge_pinned<'a>(
+        &'a self,
+        answers: &[NodeAnswer<'a>],
+    ) -> Result<MergedPage<'a>, MergeError> {
+        // What was found is known down to the page's end, for pins move it.
+        let start = match self.window.depth() {
+            0 => self.window.start,
+            _ => 0,
+        };
+        let walked = walk(
+            self,
+            answers,
+            Window {
+                start,
+                ..self.window
+            },
+        )?;
+        let pinned = self.pinned_answers()?;
+        let counted: Vec<NodeAnswer<'a>> = answers.iter().chain(&pinned).cloned().collect();
+        let found = self.count_hits(&counted, walked.accepted, walked.rejected.len());
+        let totals = Totals::new(self.paging, found);
+        let mut page = self.page_of(&counted, walked, totals, self.counted_field.as_deref());
+        page.hits = self.with_pins(std::mem::take(&mut page.hits), &pinned)?;
+        if page.semantic_hit_count.is_some() {
+            page.semantic_hit_count = Some(page.hits.len());
+        }
+        Ok(page)
     }
 
     /// The page of what was found; each value of the facet `counted` counts once, for its nodes

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 impl SearchPlan {
     /// Whether a node that answers for every shard can cut the page itself.
     ///
-    /// Not where nothing but totals is wanted, where the page is longer than what may be seen, or
-    /// where hits are sorted out by how they were ranked.
+    /// Not where nothing but totals is wanted, where the page is longer than what may be seen, where
+    /// hits are sorted out by how they were ranked, or where some have places of their own.
     #[must_use]
     pub fn is_cut_by_node(&self) -> bool {
         let is_whole = match self.paging {
@@ -30,7 +30,7 @@ impl SearchPlan {
                 hits_per_page,
             } => page.checked_mul(hits_per_page) == Some(self.window.end),
         };
-        self.depth() > 0 && is_whole && !self.is_by_vector
+        self.depth() > 0 && is_whole && !self.is_by_vector && self.pins.is_empty()
     }
 
     /// The request to a node that answers for every shard; [`SearchPlan::is_cut_by_node`] must hold.

@@ -95,6 +95,16 @@ impl IndexView {
             .any(|own| matches_pattern(pattern, own) || matches_pattern(own, pattern))
     }
 
+    /// Names what `*` means among facets, as far as that is certain: nodes hold more filterable
+    /// fields than the client declared, one of them with another value in every document.
+    pub(super) fn spell_out(&self, facets: &mut Vec<String>) {
+        let is_plain = |own: &String| !own.starts_with(['_', '*']);
+        let is_all = facets.iter().any(|facet| facet == "*");
+        if is_all && !self.filterable.is_empty() && self.filterable.iter().all(is_plain) {
+            facets.clone_from(&self.filterable);
+        }
+    }
+
     /// The displayed attributes, `None` when all are.
     pub(super) fn displayed_only(&self) -> Option<&[String]> {
         self.displayed

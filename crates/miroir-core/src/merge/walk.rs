@@ -9,6 +9,7 @@ use super::answer::{MergeError, NodeAnswer};
 use super::distinct::Taken;
 use super::hit::{Adjusted, Hit};
 use super::key::{Rank, compare_details, compare_rank};
+use super::page::Window;
 use super::plan::SearchPlan;
 use super::score::adjust_score;
 use std::cmp::Ordering;
@@ -35,12 +36,12 @@ pub(super) struct Walked<'a> {
     pub(super) dry: Option<usize>,
 }
 
-/// Walks the answers' lists down to the end of the plan's window.
+/// Walks the answers' lists down to the end of the window.
 pub(super) fn walk<'a>(
     plan: &'a SearchPlan,
     answers: &[NodeAnswer<'a>],
+    window: Window,
 ) -> Result<Walked<'a>, MergeError> {
-    let window = plan.window;
     let mut walked = Walked {
         shown: Vec::new(),
         accepted: 0,
@@ -188,6 +189,7 @@ impl<'a> TypoScale<'a> {
         Adjusted {
             score,
             max_typo_count: Some(max_typo_count),
+            pin: None,
         }
     }
 }

@@ -164,7 +164,8 @@ pub fn recover_logical(node: &Settings, facts: &SettingsFacts) -> Settings {
 fn filterable(logical: &Settings, facts: &SettingsFacts) -> Value {
     let mut rules = Vec::new();
     if facts.has_shard_tag {
-        rules.push(hidden_rule(&[SHARD_FIELD], false));
+        // By its place in the insertion order a single document can be chosen.
+        rules.push(hidden_rule(&[SHARD_FIELD, SEQ_FIELD], false));
     }
     if let Some(attribute) = distinct_attribute(logical)
         && !is_filterable(logical, attribute)

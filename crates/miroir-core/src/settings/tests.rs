@@ -1,6 +1,6 @@
 use super::*;
 use crate::merge::FacetOrder;
-use crate::reserved::{SEQ_RULE, SHARD_FIELD};
+use crate::reserved::{SEQ_FIELD, SEQ_RULE, SHARD_FIELD};
 
 fn map(value: Value) -> Settings {
     value.as_object().expect("settings are an object").clone()
@@ -28,7 +28,7 @@ fn sent(patch: Value) -> Settings {
 
 fn shard_rule() -> Value {
     json!({
-        "attributePatterns": [SHARD_FIELD],
+        "attributePatterns": [SHARD_FIELD, SEQ_FIELD],
         "features": {"facetSearch": false, "filter": {"equality": true, "comparison": false}},
     })
 }

@@ -180,7 +180,7 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn take_batch_uid(&mut self) -> BatchUid {
+    pub(crate) fn take_batch_uid(&mut self) -> BatchUid {
         let uid = self.next_batch;
         self.next_batch = BatchUid(uid.0 + 1);
         uid

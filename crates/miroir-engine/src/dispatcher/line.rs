@@ -206,7 +206,11 @@ impl Dispatcher {
                     walk.has_dispatched = true;
                     return Ok(Walked::Interrupted);
                 }
-                if is_control(&first.operation) || !walk.takes(&names) {
+                if first.operation.is_of_rules() {
+                    // Concerns no node, and waits for nothing.
+                    self.change_rules(first).await?;
+                    walk.has_dispatched = true;
+                } else if is_control(&first.operation) || !walk.takes(&names) {
                     // Not ours to take.
                 } else if self.line.is_behind(first.uid, &names)
                     || self.must_wait(first, &names)

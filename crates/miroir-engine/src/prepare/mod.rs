@@ -227,6 +227,9 @@ impl Preparer {
                 Ok(self.prepare_broadcast(&uid, first, Work::CompactIndex, |_| {}))
             }
             Operation::SwapIndexes { .. }
+            | Operation::UpdateRule { .. }
+            | Operation::DeleteRule { .. }
+            | Operation::ClearRules
             | Operation::CancelTasks { .. }
             | Operation::DeleteTasks { .. }
             | Operation::CreateDump

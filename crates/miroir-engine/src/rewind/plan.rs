@@ -208,6 +208,9 @@ fn is_step(operation: &Operation) -> bool {
         | Operation::DeleteIndex
         | Operation::SwapIndexes { .. }
         | Operation::CompactIndex
+        | Operation::UpdateRule { .. }
+        | Operation::DeleteRule { .. }
+        | Operation::ClearRules
         | Operation::CancelTasks { .. }
         | Operation::DeleteTasks { .. }
         | Operation::CreateDump

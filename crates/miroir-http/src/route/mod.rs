@@ -14,6 +14,7 @@ mod logs;
 mod metrics;
 mod multi_search;
 mod render;
+mod rules;
 mod search;
 mod settings;
 mod similar;
@@ -58,6 +59,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .merge(logs::routes())
         .merge(dumps::routes())
         .merge(render::routes())
+        .merge(rules::routes())
         .merge(chats::routes())
 }
 

@@ -16,6 +16,7 @@ use documents::{Limits, Pieces};
 use miroir_api::chat::workspace::Workspace;
 use miroir_api::feature::FEATURES;
 use miroir_core::id::{IndexUid, TaskUid};
+use miroir_core::rules::{RULES_INDEX, Rule, has_filter_condition};
 use miroir_core::task::{AdditionMethod, Operation, TaskFilter, TaskStatus};
 use miroir_engine::Engine;
 use miroir_engine::coordination::WebhookRecord;
@@ -394,12 +395,40 @@ impl Import<'_> {
     // -----------------------------------------------------------------------------------------
     // Indexes
 
+    /// The dynamic search rules, which are the documents of a hidden index.
+    async fn rules(&self, folder: &str) -> anyhow::Result<()> {
+        let text = self.dump.text(&format!("{folder}/documents.jsonl"))?;
+        let mut rules = Vec::new();
+        for line in text.unwrap_or_default().lines() {
+            if line.trim().is_empty() {
+                continue;
+            }
+            let rule: Value = serde_json::from_str(line)
+                .context("a dynamic search rule of the dump cannot be read")?;
+            let uid = rule.get("uid").and_then(Value::as_str).unwrap_or("?");
+            ensure!(
+                !has_filter_condition(&rule),
+                "the dynamic search rule `{uid}` of the dump has a condition on filters, which \
+                 Miroir does not follow: delete it over there and dump again"
+            );
+            let rule: Rule = serde_json::from_value(rule)
+                .context("a dynamic search rule of the dump cannot be read")?;
+            rules.push(rule);
+        }
+        tracing::info!(count = rules.len(), "importing dynamic search rules");
+        self.engine.adopt_rules(rules).await?;
+        Ok(())
+    }
+
     async fn index(&mut self, name: &str) -> anyhow::Result<()> {
         let folder = format!("indexes/{name}");
         let metadata = self.dump.text(&format!("{folder}/metadata.json"))?;
         let metadata = metadata.with_context(|| format!("`{folder}` has no metadata"))?;
         let metadata: IndexMetadata = serde_json::from_str(&metadata)
             .with_context(|| format!("the metadata of `{folder}` cannot be read"))?;
+        if metadata.uid == RULES_INDEX {
+            return self.rules(&folder).await;
+        }
         let Ok(uid) = IndexUid::new(&metadata.uid) else {
             // One that no client could make: what Meilisearch keeps for itself.
             tracing::warn!(index = metadata.uid, "an internal index is not imported");

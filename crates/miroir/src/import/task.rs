@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 use miroir_core::id::{IndexUid, TaskUid};
+use miroir_core::rules::has_filter_condition;
 use miroir_core::task::{
     AdditionMethod, ExportIndex, IndexSwap, Operation, TaskFilter, TaskStatus,
 };
@@ -52,6 +53,7 @@ impl DumpedTask {
             return Ok(None);
         };
         let index_uid = match &self.index_uid {
+            Some(_) if operation.is_of_rules() => None,
             Some(uid) => match IndexUid::new(uid) {
                 Ok(uid) => Some(uid),
                 Err(_) => return Ok(None),
@@ -185,6 +187,11 @@ fn operation(kind: &Value) -> anyhow::Result<Option<Operation>> {
             None => return Ok(None),
         },
         "indexCompaction" => Operation::CompactIndex,
+        "dsrUpdate" => match rule_change(content) {
+            Some(operation) => operation,
+            None => return Ok(None),
+        },
+        "dsrClear" => Operation::ClearRules,
         "taskCancelation" => control(true),
         "tasksDeletion" => control(false),
         "dumpCreation" => Operation::CreateDump,
@@ -197,6 +204,23 @@ fn operation(kind: &Value) -> anyhow::Result<Option<Operation>> {
         },
         _ => return Ok(None),
     }))
+}
+
+/// A change of a dynamic search rule; `None` for one that Miroir does not follow.
+fn rule_change(change: &Value) -> Option<Operation> {
+    if let Some(uid) = change.get("deletion").and_then(Value::as_str) {
+        let rule_uid = uid.to_owned();
+        return Some(Operation::DeleteRule { rule_uid });
+    }
+    let made = change.get("createOrUpdate")?;
+    let update = made.get("update")?;
+    if has_filter_condition(update) {
+        return None;
+    }
+    Some(Operation::UpdateRule {
+        rule_uid: made.get("rule_id")?.as_str()?.to_owned(),
+        update: serde_json::from_value(update.clone()).ok()?,
+    })
 }
 
 /// The pairs of a swap; older dumps do not say whether it renames.
@@ -317,7 +341,7 @@ mod tests {
         let line = json!({
             "uid": 0,
             "status": "succeeded",
-            "type": "dsrClear",
+            "type": "networkTopologyChange",
             "enqueuedAt": "2026-01-01T00:00:00Z",
         });
         assert_eq!(record(line), None);

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use miroir_api::task::format_date;
 use miroir_api::version::MEILISEARCH_VERSION;
 use miroir_core::id::{IndexUid, TaskUid};
+use miroir_core::rules::RULES_INDEX;
 use miroir_core::settings::ChatSetting;
 use miroir_core::task::{Operation, TaskStatus};
 use serde_json::{Map, Value, json};
@@ -71,6 +72,7 @@ pub(super) async fn run(shared: &Shared, task: &TaskRecord) -> Result<Value, Fai
     dump.chats().await?;
     dump.tasks(task).await?;
     dump.folder("indexes").await?;
+    dump.rules(task).await?;
     let snapshot = shared.snapshot.load_full();
     for entry in snapshot.indexes.values() {
         dump.index(entry).await?;
@@ -314,6 +316,29 @@ impl Dump<'_> {
     // -----------------------------------------------------------------------------------------
     // Indexes
 
+    /// The rules as the hidden index that one Meilisearch keeps them in.
+    async fn rules(&mut self, task: &TaskRecord) -> Result<(), Failure> {
+        let book = self.shared.rules.load_full();
+        if book.is_empty() {
+            return Ok(());
+        }
+        let folder = format!("indexes/{RULES_INDEX}");
+        self.folder(&folder).await?;
+        let date = format_date(task.started_at.unwrap_or(task.enqueued_at));
+        let metadata = json!({
+            "uid": RULES_INDEX, "primaryKey": "uid", "createdAt": date, "updatedAt": date,
+        });
+        self.file(&format!("{folder}/metadata.json"), &metadata)
+            .await?;
+        self.file(&format!("{folder}/settings.json"), &rules_settings())
+            .await?;
+        self.begin(&format!("{folder}/documents.jsonl")).await?;
+        for rule in book.rules() {
+            self.line(&json!(rule)).await?;
+        }
+        Ok(())
+    }
+
     async fn index(&mut self, entry: &Arc<IndexEntry>) -> Result<(), Failure> {
         let record = &entry.record;
         let folder = format!("indexes/{}", record.uid);
@@ -344,6 +369,36 @@ impl Dump<'_> {
         }
         Ok(())
     }
+}
+
+/// The settings that one Meilisearch gives its index of rules: by them it finds what holds.
+fn rules_settings() -> Value {
+    let filterable = |pattern: &str, compares: bool| {
+        json!({
+            "attributePatterns": [pattern],
+            "features": {
+                "facetSearch": false,
+                "filter": {"equality": true, "comparison": compares},
+            },
+        })
+    };
+    json!({
+        "displayedAttributes": ["*"],
+        "searchableAttributes": ["conditions.query.words", "description"],
+        "filterableAttributes": [
+            filterable("active", false),
+            filterable("conditions.time.start", true),
+            filterable("conditions.time.end", true),
+            filterable("conditions.query.isEmpty", false),
+            filterable("conditions.filter.values.*", true),
+            filterable("conditions.filter.nbConstraints", true),
+        ],
+        "sortableAttributes": ["lastUpdatedAt", "precedence"],
+        "proximityPrecision": "byAttribute",
+        "typoTolerance": {"enabled": false, "disableOnNumbers": true},
+        "facetSearch": false,
+        "prefixSearch": "disabled",
+    })
 }
 
 /// Reads the payload of a task piece by piece, wherever it lies.

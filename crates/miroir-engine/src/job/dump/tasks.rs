@@ -2,6 +2,7 @@
 //! of its API.
 
 use crate::port::TaskRecord;
+use crate::task_view::shown_index;
 use miroir_api::task::format_date;
 use miroir_core::id::IndexUid;
 use miroir_core::task::{AdditionMethod, ExportIndex, Operation, TaskStatus};
@@ -27,7 +28,7 @@ pub(super) fn line(task: &TaskRecord) -> Option<String> {
     let mut line = Map::new();
     line.insert("uid".into(), json!(task.uid.0));
     line.insert("batchUid".into(), json!(task.batch_uid.map(|uid| uid.0)));
-    line.insert("indexUid".into(), json!(task.index_uid));
+    line.insert("indexUid".into(), json!(shown_index(task)));
     // What is on its way to the nodes is neither done nor waiting for an importer; a dump has no
     // such task but itself, and that is written as done.
     let status = match task.status {
@@ -112,6 +113,10 @@ fn kind(operation: &Operation, index_uid: Option<&IndexUid>) -> Value {
         }}),
         Operation::SwapIndexes { swaps } => json!({"indexSwap": {"swaps": swaps}}),
         Operation::CompactIndex => json!({"indexCompaction": {"index_uid": index_uid}}),
+        Operation::UpdateRule { .. } | Operation::DeleteRule { .. } => {
+            json!({ "dsrUpdate": rule_change(operation) })
+        }
+        Operation::ClearRules => json!("dsrClear"),
         Operation::CancelTasks {
             original_filter, ..
         } => json!({"taskCancelation": {"query": original_filter, "tasks": no_tasks()}}),
@@ -167,7 +172,10 @@ fn details(task: &TaskRecord) -> Option<Value> {
             "original_filter": text("originalFilter"),
             "deleted_documents": field("deletedDocuments"),
         }}),
-        Operation::DeleteAllDocuments | Operation::DeleteIndex => {
+        Operation::UpdateRule { .. } | Operation::DeleteRule { .. } => {
+            json!({ "DsrUpdate": rule_change(&task.operation) })
+        }
+        Operation::DeleteAllDocuments | Operation::DeleteIndex | Operation::ClearRules => {
             json!({"ClearAll": {"deleted_documents": field("deletedDocuments")}})
         }
         Operation::UpdateSettings { settings, .. } => {
@@ -216,6 +224,17 @@ fn details(task: &TaskRecord) -> Option<Value> {
             "indexes": shown.get("indexes").cloned().unwrap_or_else(|| json!({})),
         }}),
     })
+}
+
+/// A change of a rule; `null` for anything else.
+fn rule_change(operation: &Operation) -> Value {
+    match operation {
+        Operation::UpdateRule { rule_uid, update } => {
+            json!({"createOrUpdate": {"rule_id": rule_uid, "update": update}})
+        }
+        Operation::DeleteRule { rule_uid } => json!({ "deletion": rule_uid }),
+        _ => Value::Null,
+    }
 }
 
 #[cfg(test)]
