@@ -39,6 +39,9 @@ pub struct BatchStats {
     pub types: BTreeMap<&'static str, u64>,
     /// Its tasks by index.
     pub index_uids: BTreeMap<String, u64>,
+    /// How long each step took, once it ended.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub progress_trace: BTreeMap<&'static str, String>,
 }
 
 /// How far a batch is.
@@ -118,6 +121,7 @@ mod tests {
                 status: BTreeMap::from([("processing", 1)]),
                 types: BTreeMap::from([("indexCreation", 1)]),
                 index_uids: BTreeMap::from([("a".into(), 1)]),
+                progress_trace: BTreeMap::from([("processing tasks", "2.00s".into())]),
             },
             duration: None,
             started_at: "then".into(),
@@ -126,7 +130,7 @@ mod tests {
         };
         assert_eq!(
             serde_json::to_string(&view).expect("a batch serializes"),
-            r#"{"uid":3,"progress":{"steps":[{"currentStep":"applying","finished":1,"total":2}],"percentage":50.0},"details":{},"stats":{"totalNbTasks":1,"status":{"processing":1},"types":{"indexCreation":1},"indexUids":{"a":1}},"duration":null,"startedAt":"then","finishedAt":null,"batchStrategy":"why"}"#
+            r#"{"uid":3,"progress":{"steps":[{"currentStep":"applying","finished":1,"total":2}],"percentage":50.0},"details":{},"stats":{"totalNbTasks":1,"status":{"processing":1},"types":{"indexCreation":1},"indexUids":{"a":1},"progressTrace":{"processing tasks":"2.00s"}},"duration":null,"startedAt":"then","finishedAt":null,"batchStrategy":"why"}"#
         );
     }
 

@@ -1,8 +1,10 @@
-//! Several weighted queries into one list: each query is a search of its own, then they are merged.
+//! Several weighted queries into one list: each query is a list of its own, then they are merged;
+//! but where one node answers for all, it merges them itself.
 
 use crate::engine::{Engine, SearchSteps};
 use crate::error::EngineError;
-use crate::hybrid::{Asker, MixedAnswers, bodies_of};
+use crate::federated_ask::{ask_queries, ask_sole};
+use crate::hybrid::{Asker, bodies_of};
 use crate::port::NodeRead;
 use crate::reads::ReadKind;
 use crate::refusal::plan_error;
@@ -11,26 +13,25 @@ use crate::scatter::{PartAnswer, Scatter};
 use crate::search::elapsed_ms;
 use crate::state::{IndexEntry, Snapshot};
 use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::{StreamExt, TryStreamExt};
 use miroir_core::cover::CoverPart;
 use miroir_core::hash::document_hash;
 use miroir_core::id::IndexUid;
 use miroir_core::merge::{
-    CountRequest, FacetOrder, FederatedPlan, FederatedRequest, IndexView, QueryPlan, SearchPlan,
-    find_incompatible,
+    CountRequest, FacetOrder, FederatedPage, FederatedPlan, FederatedRequest, IndexView, QueryPlan,
+    SearchPlan, find_incompatible,
 };
 use miroir_core::search::SearchRequest;
 use miroir_core::settings::ranking_rules;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Queries of one request that are on their way at once: enough that several small ones overlap,
 /// few enough that one request cannot fill the nodes' queues.
 pub const QUERIES_AT_ONCE: usize = 4;
-/// The first version of Meilisearch that counts for several queries at once.
-const FEDERATION_SINCE: (u32, u32) = (1, 10);
+/// The first version of Meilisearch that merges several queries into one list.
+pub(crate) const FEDERATION_SINCE: (u32, u32) = (1, 10);
 
 /// A federated search failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +45,7 @@ pub struct FederatedError {
 }
 
 impl FederatedError {
-    fn of(query: usize, error: EngineError) -> Self {
+    pub(crate) fn of(query: usize, error: EngineError) -> Self {
         Self {
             query: Some(query),
             error,
@@ -113,16 +114,15 @@ impl Engine {
         }
         let planned = clock.monotonic();
 
-        let mut searches: Vec<BoxFuture<'_, Result<QueryAnswers, FederatedError>>> = Vec::new();
-        for (at, (search, (uid, request))) in plan.query_plans().zip(&requests).enumerate() {
-            let asker = Asker {
-                shared,
-                snapshot: &snapshot,
-                entry: &entries[uid],
-                affinity: document_hash(uid),
-                is_partial: false,
-            };
-            let pinned = Box::pin(asker.pinned(request)).await;
+        let asker_of = |uid: &String| Asker {
+            shared,
+            snapshot: &snapshot,
+            entry: &entries[uid],
+            affinity: document_hash(uid),
+            is_partial: false,
+        };
+        for (at, (uid, request)) in requests.iter().enumerate() {
+            let pinned = Box::pin(asker_of(uid).pinned(request)).await;
             let pinned =
                 pinned.map_err(|error| FederatedError::of(at, in_federation(error, uid)))?;
             if !pinned.is_empty() {
@@ -130,15 +130,23 @@ impl Engine {
                 let error = EngineError::Unsupported(what.to_owned());
                 return Err(FederatedError::of(at, error));
             }
-            searches.push(Box::pin(async move {
-                let answers = ask_query(&asker, request, search).await;
-                answers.map_err(|error| FederatedError::of(at, in_federation(error, uid)))
-            }));
         }
-        // In the queries' order, so that the first error is that of the first query that fails.
-        let searching = futures::stream::iter(searches)
-            .buffered(QUERIES_AT_ONCE)
-            .try_collect::<Vec<QueryAnswers>>();
+        let garbled = |error: &dyn std::error::Error| EngineError::Answer(error.to_string());
+        let finish = Finish {
+            engine: self,
+            entries: &entries,
+            started,
+            planned,
+            extras,
+        };
+        if let Some(answer) = ask_sole(shared, &snapshot, &entries, &plan).await? {
+            let answered = clock.monotonic();
+            let page = plan.sole_page(&answer.body);
+            if let Some(page) = page.map_err(|error| garbled(&error))? {
+                return finish.write(&page, answered).await;
+            }
+        }
+        let searching = ask_queries(&asker_of, &plan, &requests);
         // Counting asks for what the queries asked; only a vector has to be known first.
         let is_counted_beside = plan
             .query_plans()
@@ -162,7 +170,6 @@ impl Engine {
         };
         let answered = clock.monotonic();
 
-        let garbled = |error: &dyn std::error::Error| EngineError::Answer(error.to_string());
         let bodies: Vec<[Vec<&[u8]>; 2]> = answers
             .iter()
             .map(|query| [bodies_of(&query.first), bodies_of(&query.second)])
@@ -184,23 +191,7 @@ impl Engine {
         let page = plan
             .merge(pages, &counts)
             .map_err(|error| garbled(&error))?;
-        let hydrated = Box::pin(self.hydrate_federated(&entries, &page)).await?;
-        let mut body = Vec::new();
-        let request_uid = uuid::Uuid::now_v7().to_string();
-        let steps = SearchSteps {
-            plan: planned.saturating_sub(started),
-            nodes: answered.saturating_sub(planned),
-            merge: clock.monotonic().saturating_sub(answered),
-        };
-        let extras = extras(&steps);
-        let elapsed = elapsed_ms(shared, started);
-        match hydrated {
-            Some(hits) => {
-                page.write_response_with(&mut body, &hits, elapsed, &request_uid, &extras);
-            }
-            None => page.write_response(&mut body, elapsed, &request_uid, &extras),
-        }
-        Ok(body.into())
+        finish.write(&page, answered).await
     }
 
     /// Asks how many documents any of several queries on one index finds.
@@ -249,39 +240,43 @@ impl Engine {
 /// long.
 pub type FederatedExtras<'f> = dyn Fn(&SearchSteps) -> Vec<u8> + Send + Sync + 'f;
 
-/// What nodes answered to one query.
-struct QueryAnswers {
-    first: Vec<PartAnswer>,
-    /// The search by meaning that was sent: besides the first list, or, of a search by meaning
-    /// alone, as the first list.
-    meaning: Option<SearchPlan>,
-    second: Vec<PartAnswer>,
+/// What is left to do when the page is known.
+struct Finish<'f> {
+    engine: &'f Engine,
+    entries: &'f BTreeMap<String, Arc<IndexEntry>>,
+    started: Duration,
+    planned: Duration,
+    extras: &'f FederatedExtras<'f>,
 }
 
-async fn ask_query(
-    asker: &Asker<'_>,
-    request: &SearchRequest,
-    plan: &QueryPlan,
-) -> Result<QueryAnswers, EngineError> {
-    match plan {
-        QueryPlan::Plain(plan) => {
-            let sent = asker.embedded(request, (**plan).clone()).await?;
-            let first = asker.list(&sent).await?;
-            Ok(QueryAnswers {
-                first,
-                meaning: Some(sent),
-                second: Vec::new(),
-            })
+impl Finish<'_> {
+    /// The page as JSON, with the foreign documents that its hits name; `answered` is when the nodes
+    /// had answered.
+    async fn write(
+        &self,
+        page: &FederatedPage<'_>,
+        answered: Duration,
+    ) -> Result<Bytes, FederatedError> {
+        let shared = self.engine.shared();
+        let hydrating = self.engine.hydrate_federated(self.entries, page);
+        let hydrated = Box::pin(hydrating).await?;
+        let mut body = Vec::new();
+        let request_uid = uuid::Uuid::now_v7().to_string();
+        let merged = shared.ports.clock.monotonic();
+        let steps = SearchSteps {
+            plan: self.planned.saturating_sub(self.started),
+            nodes: answered.saturating_sub(self.planned),
+            merge: merged.saturating_sub(answered),
+        };
+        let extras = (self.extras)(&steps);
+        let elapsed = elapsed_ms(shared, self.started);
+        match hydrated {
+            Some(hits) => {
+                page.write_response_with(&mut body, &hits, elapsed, &request_uid, &extras);
+            }
+            None => page.write_response(&mut body, elapsed, &request_uid, &extras),
         }
-        QueryPlan::Mixed(plan) => {
-            let MixedAnswers { words, meaning, .. } = Box::pin(asker.mixed(request, plan)).await?;
-            let (meaning, second) = meaning.unzip();
-            Ok(QueryAnswers {
-                first: words,
-                meaning,
-                second: second.unwrap_or_default(),
-            })
-        }
+        Ok(body.into())
     }
 }
 
@@ -410,7 +405,7 @@ fn name_of(order: FacetOrder) -> &'static str {
 }
 
 /// Facets are the federation's, so a mistake in them is told as its.
-fn in_federation(error: EngineError, uid: &str) -> EngineError {
+pub(crate) fn in_federation(error: EngineError, uid: &str) -> EngineError {
     let prefix = format!("Inside `.federation.facetsByIndex.{uid}`: ");
     match error {
         EngineError::Refused { status, mut body }

@@ -55,6 +55,7 @@ mod edit;
 mod embedders;
 mod facet_search;
 pub mod federated;
+mod federated_ask;
 mod fields;
 mod foreign;
 mod frequency;

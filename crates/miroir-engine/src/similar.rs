@@ -1,19 +1,20 @@
-//! Documents like one document: its own node is asked by id, the others by its vector.
+//! Documents like one document: its own node is asked by id, the others by its vectors.
 
 use crate::engine::{Engine, SearchSteps};
 use crate::error::EngineError;
-use crate::hybrid::bodies_of;
 use crate::port::NodeRead;
 use crate::reads::ReadKind;
-use crate::scatter::Scatter;
+use crate::scatter::{PartAnswer, Scatter};
 use crate::search::elapsed_ms;
 use bytes::Bytes;
 use miroir_core::cover::CoverPart;
 use miroir_core::hash::{document_hash, shard_of};
 use miroir_core::id::{IndexUid, ShardId};
-use miroir_core::merge::{MergeError, SimilarPlan, SimilarRequest};
+use miroir_core::merge::{
+    MergeError, SimilarAnswer, SimilarPage, SimilarPlan, SimilarRequest, Target,
+};
 use miroir_core::settings::{Settings, ranking_rules};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::num::NonZeroU32;
 
 impl Engine {
@@ -44,7 +45,8 @@ impl Engine {
         let document = self
             .document_in(&snapshot, entry, &request.id, None, true)
             .await?;
-        let vector = vector_of(&document, &request.embedder)?;
+        let target = Target::read(&document, &request.embedder, &entry.record.settings)
+            .map_err(|error| EngineError::Answer(error.to_string()))?;
         let shard_count = NonZeroU32::new(entry.record.shard_count).unwrap_or(NonZeroU32::MIN);
         let home = shard_of(&request.id, shard_count);
         let is_alone = entry.record.shard_count == 1;
@@ -54,58 +56,71 @@ impl Engine {
             return Err(EngineError::Unsupported(what.into()));
         }
         let affinity = document_hash(&request.id);
-        let plan = SimilarPlan::new(request, &entry.view);
+        let plan = SimilarPlan::new(request, target, &entry.view);
         let index = &entry.record.physical;
         let planned = clock.monotonic();
-        let ask = |part: &CoverPart| {
+        let is_owner = |part: &CoverPart| part.shards.contains(&home);
+        let ask = |part: &CoverPart, asked: usize| {
             let filter = part.filter.as_deref();
-            if part.shards.contains(&home) {
+            if is_owner(part) {
                 NodeRead::Raw {
                     path: format!("/indexes/{index}/similar"),
                     body: Some(plan.owner_body(filter).into()),
                 }
+            } else if plan.has_several_lists() {
+                NodeRead::Raw {
+                    path: "/multi-search".to_owned(),
+                    body: Some(plan.other_body(filter, asked).into()),
+                }
             } else {
                 NodeRead::Search {
                     index: index.clone(),
-                    body: plan.other_body(vector.as_ref(), filter).into(),
+                    body: plan.other_body(filter, asked).into(),
                 }
             }
         };
         let shards: Vec<ShardId> = (0..entry.record.shard_count).map(ShardId).collect();
-        let scatter = |shards| Scatter {
-            shared,
-            snapshot: &snapshot,
-            entry,
-            shards,
-            affinity,
-            kind: ReadKind::Other,
-            request: ask,
+        let gather = async |shards, asked: usize| {
+            let scatter = Scatter {
+                shared,
+                snapshot: &snapshot,
+                entry,
+                shards,
+                affinity,
+                kind: ReadKind::Other,
+                request: |part: &CoverPart| ask(part, asked),
+            };
+            scatter.gather().await
         };
-        let answers = match scatter(None).gather().await {
+        let mut depths = plan.depths().into_iter();
+        let mut asked = depths.next().unwrap_or_default();
+        let mut answers = match gather(None, asked).await {
             Ok(answers) => answers,
             // The node of the document tells a mistake in the words of this route.
             Err(error @ EngineError::Refused { .. }) => {
-                scatter(Some(std::slice::from_ref(&home))).gather().await?;
+                gather(Some(std::slice::from_ref(&home)), asked).await?;
                 return Err(as_of_similar(error));
             }
             Err(error) => return Err(error),
         };
-        let garbled = |error: MergeError| EngineError::Answer(error.to_string());
-        let mut bodies = bodies_of(&answers);
-        let mut page = plan.merge(&bodies).map_err(garbled)?;
-        let mut by_shard = Vec::new();
-        if page.is_shallow {
+        // Each round asks deeper, and there are few.
+        while merge(&plan, &answers, asked, &is_owner)?.is_shallow {
+            let Some(deeper) = depths.next() else { break };
+            asked = deeper;
+            answers = gather(None, asked).await?;
+        }
+        if merge(&plan, &answers, asked, &is_owner)?.is_shallow {
             // Shard by shard, the part of each search is small enough to be shown to its end.
+            answers.clear();
             for shard in shards.chunks(1) {
-                by_shard.extend(scatter(Some(shard)).gather().await?);
+                answers.extend(gather(Some(shard), asked).await?);
             }
-            bodies = bodies_of(&by_shard);
-            page = plan.merge(&bodies).map_err(garbled)?;
-            if page.is_shallow {
-                let what = "Searching more similar documents than `pagination.maxTotalHits`, of \
-                            which one shard holds more than that,";
-                return Err(EngineError::Unsupported(what.into()));
-            }
+        }
+        let page = merge(&plan, &answers, asked, &is_owner)?;
+        if page.is_shallow {
+            let what = "Searching more similar documents than `pagination.maxTotalHits`, of \
+                        which one shard holds more than that,";
+            return Err(EngineError::Unsupported(what.into()));
         }
         let answered = clock.monotonic();
         let mut body = Vec::new();
@@ -119,27 +134,29 @@ impl Engine {
     }
 }
 
-/// The document's one vector of this embedder; `None` if it has none.
-fn vector_of(document: &[u8], embedder: &str) -> Result<Option<Value>, EngineError> {
-    let mut document: Value =
-        serde_json::from_slice(document).map_err(|error| EngineError::Answer(error.to_string()))?;
-    let embeddings = document
-        .get_mut("_vectors")
-        .and_then(|vectors| vectors.get_mut(embedder))
-        .and_then(|entry| entry.get_mut("embeddings"))
-        .map(Value::take);
-    let Some(Value::Array(mut embeddings)) = embeddings else {
-        return Ok(None);
-    };
-    if embeddings.first().is_some_and(Value::is_number) {
-        return Ok(Some(Value::Array(embeddings)));
+/// The page of what the nodes answered, each list of the others being asked for so many hits.
+fn merge<'a>(
+    plan: &'a SimilarPlan,
+    answers: &'a [PartAnswer],
+    asked: usize,
+    is_owner: &dyn Fn(&CoverPart) -> bool,
+) -> Result<SimilarPage<'a>, EngineError> {
+    let answers: Vec<SimilarAnswer<'a>> = answers
+        .iter()
+        .map(|answer| SimilarAnswer {
+            body: &answer.body,
+            asked: (!is_owner(&answer.part)).then_some(asked),
+        })
+        .collect();
+    let garbled = |error: MergeError| EngineError::Answer(error.to_string());
+    let page = plan.merge(&answers).map_err(garbled)?;
+    match page.unknown {
+        None => Ok(page),
+        Some(unknown) => {
+            let what = format!("Searching similar documents among {unknown}");
+            Err(EngineError::Unsupported(what))
+        }
     }
-    if embeddings.len() > 1 {
-        // A node compares the vectors pairwise by position, which no search by one vector does.
-        let what = "Searching documents similar to one with several vectors";
-        return Err(EngineError::Unsupported(what.into()));
-    }
-    Ok(embeddings.pop())
 }
 
 /// A search would rank by that rule before it looks at the vectors.
@@ -170,25 +187,6 @@ fn as_of_similar(error: EngineError) -> EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_documents_vector_is_found_in_either_form() {
-        let vector = |embeddings: Value| {
-            let document = json!({"id": 1, "_vectors": {"e": {"embeddings": embeddings}}});
-            vector_of(document.to_string().as_bytes(), "e")
-        };
-        assert_eq!(
-            vector(json!([[1.0, 0.5]])).ok(),
-            Some(Some(json!([1.0, 0.5])))
-        );
-        assert_eq!(
-            vector(json!([1.0, 0.5])).ok(),
-            Some(Some(json!([1.0, 0.5])))
-        );
-        assert_eq!(vector(json!([])).ok(), Some(None));
-        assert!(vector(json!([[1.0], [2.0]])).is_err());
-        assert_eq!(vector_of(br#"{"id":1}"#, "e").ok(), Some(None));
-    }
 
     #[test]
     fn a_mistake_keeps_its_message_and_gets_the_code_of_this_route() {

@@ -146,6 +146,9 @@ pub(crate) fn task_list(page: TaskPage, limit: u32) -> TaskList {
     }
 }
 
+/// The one step of a batch that is known here: the nodes' own steps are theirs.
+const PROCESSING: &str = "processing tasks";
+
 /// A batch as it is shown.
 pub(crate) fn batch_view(batch: BatchInfo) -> BatchView {
     let summary = batch.summary;
@@ -170,6 +173,11 @@ pub(crate) fn batch_view(batch: BatchInfo) -> BatchView {
                 .collect(),
             types: kinds.map(|(kind, count)| (kind.as_str(), *count)).collect(),
             index_uids: summary.index_uids.clone(),
+            progress_trace: duration
+                .and_then(|duration| std::time::Duration::try_from(duration).ok())
+                .map(|duration| (PROCESSING, format!("{duration:.2?}")))
+                .into_iter()
+                .collect(),
         },
         duration: duration.and_then(format_duration),
         started_at: format_date(batch.started_at),

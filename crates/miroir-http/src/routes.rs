@@ -113,8 +113,9 @@ const DUMP: &str = "It keeps its place among the writes; batches are not dumped.
 const EXPORT: &str = "It keeps its place among the writes.";
 
 const SIZES: &str = "Sizes are those of all nodes together, copies included.";
-const BATCHES: &str = "Batches are Miroir's own: what it sent to the nodes together. Without \
-                       `progressTrace` and other insights into one node.";
+const BATCHES: &str = "Batches are Miroir's own: what it sent to the nodes together. \
+                       `progressTrace` holds their whole time; other insights into one node are \
+                       left out.";
 const HOOKS: &str = "Deliveries that fail are tried again, and none is lost in a crash; a hook may \
                      get a task twice.";
 const METRICS: &str = "Meilisearch's names for what a proxy can know, and `miroir_*`.";

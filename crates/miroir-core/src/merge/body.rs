@@ -55,6 +55,35 @@ impl SearchPlan {
         }
         out
     }
+    /// The body of a `POST /multi-search` to a node for several lists of one index, each as
+    /// [`SearchPlan::node_body`] asks for it.
+    ///
+    /// ```
+    /// use miroir_core::{merge::{IndexView, SearchPlan}, search::SearchRequest};
+    ///
+    /// let view = IndexView { physical: "p".to_owned(), ..IndexView::default() };
+    /// let plan = SearchPlan::new(&SearchRequest::default(), &view).unwrap();
+    /// let body = String::from_utf8(SearchPlan::lists_body(&[&plan, &plan], None)).unwrap();
+    /// assert!(body.starts_with(r#"{"queries":[{"indexUid":"p","attributesToRetrieve""#));
+    /// ```
+    #[must_use]
+    pub fn lists_body(plans: &[&Self], shard_filter: Option<&str>) -> Vec<u8> {
+        let mut out = br#"{"queries":["#.to_vec();
+        for (at, plan) in plans.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(br#"{"indexUid":"#);
+            write_value(&mut out, &plan.view.physical);
+            out.push(b',');
+            // An object of at least the paging, so its first member follows.
+            let body = plan.node_body(shard_filter);
+            out.extend_from_slice(body.strip_prefix(b"{").unwrap_or(&body));
+        }
+        out.extend_from_slice(b"]}");
+        out
+    }
+
     /// Fills in the body; the rest of the plan must stand.
     pub(super) fn plan_body(&mut self, request: &SearchRequest) {
         self.filter = request

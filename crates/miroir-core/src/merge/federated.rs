@@ -10,7 +10,7 @@
 //! Under `distinct`, what some list holds and the merge does not keep is taken out of them again;
 //! where the lists of such an index hold all that is found, it is counted from them instead.
 
-use super::answer::MergeError;
+use super::answer::{MergeError, NodeAnswer};
 use super::attribute::matches_pattern;
 use super::distinct::Taken;
 use super::facet::FacetSums;
@@ -31,6 +31,9 @@ use crate::search::{Paging, SearchRequest};
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashSet};
+
+/// The member of a hit that says which query found it.
+pub(super) const FEDERATION: &str = "_federation";
 
 /// One query of a federated search.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -61,24 +64,24 @@ pub struct FederatedRequest {
 /// A federated search, ready to be sent query by query and to merge what comes back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FederatedPlan {
-    queries: Vec<Planned>,
-    paging: Paging,
+    pub(super) queries: Vec<Planned>,
+    pub(super) paging: Paging,
     /// Which hits of the merged list are shown.
-    window: Window,
-    facets: BTreeMap<String, Vec<String>>,
+    pub(super) window: Window,
+    pub(super) facets: BTreeMap<String, Vec<String>>,
     merge_facets: Option<Option<usize>>,
-    distinct: Option<String>,
-    views: BTreeMap<String, IndexView>,
+    pub(super) distinct: Option<String>,
+    pub(super) views: BTreeMap<String, IndexView>,
     retrieves_vectors: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Planned {
-    uid: String,
-    weight: f64,
-    plan: QueryPlan,
+pub(super) struct Planned {
+    pub(super) uid: String,
+    pub(super) weight: f64,
+    pub(super) plan: QueryPlan,
     /// As the client asked; the plan's own always has the scores.
-    shape: HitShape,
+    pub(super) shape: HitShape,
 }
 
 /// How one query of a federated search is asked.
@@ -93,21 +96,21 @@ pub enum QueryPlan {
 /// One page of a federated search, ready to be written.
 #[derive(Debug)]
 pub struct FederatedPage<'a> {
-    plan: &'a FederatedPlan,
-    hits: Vec<Placed<'a>>,
-    query_vectors: Vec<(usize, &'a RawValue)>,
-    totals: Totals,
-    facets: BTreeMap<String, Facets>,
+    pub(super) plan: &'a FederatedPlan,
+    pub(super) hits: Vec<Placed<'a>>,
+    pub(super) query_vectors: Vec<(usize, &'a RawValue)>,
+    pub(super) totals: Totals,
+    pub(super) facets: BTreeMap<String, Facets>,
     /// Those of all indexes as one, if that was asked for.
-    merged_facets: Option<Facets>,
-    semantic_hit_count: Option<usize>,
+    pub(super) merged_facets: Option<Facets>,
+    pub(super) semantic_hit_count: Option<usize>,
 }
 
 #[derive(Debug)]
-struct Placed<'a> {
-    query: usize,
-    standing: Standing<'a>,
-    ranked: RankedHit<'a>,
+pub(super) struct Placed<'a> {
+    pub(super) query: usize,
+    pub(super) standing: Standing<'a>,
+    pub(super) ranked: RankedHit<'a>,
 }
 
 impl FederatedPlan {
@@ -215,10 +218,7 @@ impl FederatedPlan {
         meanings: &[Option<&SearchPlan>],
         shard_filter: Option<&str>,
     ) -> Vec<CountRequest> {
-        let physical = self
-            .views
-            .get(uid)
-            .map_or(uid, |view| view.physical.as_str());
+        let physical = self.physical(uid);
         let of_index = self.queries.iter().enumerate();
         let counted: Vec<CountedQuery<'_>> = of_index
             .filter(|(_, query)| query.uid == uid)
@@ -233,9 +233,11 @@ impl FederatedPlan {
             })
             .collect();
         // One hit, so that a query that mixes words and vectors looks at its vectors. Under
-        // `distinct` as many as are looked at: those that they hide are not counted.
+        // `distinct` as many as are looked at: those that they hide are not counted. What is found
+        // by words alone is counted before anything is ranked.
         let hits = match &self.distinct {
             Some(_) => self.window.depth().max(1),
+            None if counted.iter().all(CountedQuery::is_by_words) => 0,
             None => 1,
         };
         let mut federation = match self.paging {
@@ -337,11 +339,7 @@ impl FederatedPlan {
                     .for_each(|of| of.remove(&ranked));
             }
         }
-        let merged_facets = self
-            .merge_facets
-            .filter(|_| !facets.is_empty())
-            .map(|limit| federated_facets::merge(&facets, &self.views, limit));
-        let merged_facets = merged_facets.map(|mut merged| {
+        let merged_facets = self.merged_facets(&facets).map(|mut merged| {
             // Of the values of all indexes, whichever it is that shows them, as a node does it.
             for ranked in &dropped_of_others {
                 merged.remove(ranked);
@@ -363,6 +361,18 @@ impl FederatedPlan {
             merged_facets,
             semantic_hit_count,
         })
+    }
+
+    /// The name of an index on the nodes.
+    pub(super) fn physical<'p>(&'p self, uid: &'p str) -> &'p str {
+        let view = self.views.get(uid);
+        view.map_or(uid, |view| view.physical.as_str())
+    }
+
+    /// The facets of all indexes as one, if that was asked for.
+    pub(super) fn merged_facets(&self, facets: &BTreeMap<String, Facets>) -> Option<Facets> {
+        let limit = self.merge_facets.filter(|_| !facets.is_empty())?;
+        Some(federated_facets::merge(facets, &self.views, limit))
     }
 
     /// Merges lists and keeps one hit for each value of the federation's distinct field; returns
@@ -390,12 +400,23 @@ impl FederatedPlan {
         for (node, body) in answers.iter().enumerate() {
             parts.push(read_count(body).map_err(|fault| MergeError { node, fault })?);
         }
+        Ok(self.sum_counts(uid, &parts, all))
+    }
+
+    /// What nodes counted on an index, added up.
+    pub(super) fn sum_counts(
+        &self,
+        uid: &str,
+        parts: &[NodeAnswer<'_>],
+        // What the queries find, where their lists hold all of it.
+        all: Option<&[Placed<'_>]>,
+    ) -> (u64, Option<Facets>) {
         let total = match all {
             Some(all) => all.len() as u64,
             None => parts.iter().map(|part| part.total).sum(),
         };
         let (Some(patterns), Some(view)) = (self.facets.get(uid), self.views.get(uid)) else {
-            return Ok((total, None));
+            return (total, None);
         };
         let is_shown = |field: &str| {
             !is_reserved(field)
@@ -404,7 +425,7 @@ impl FederatedPlan {
                     .any(|pattern| matches_pattern(pattern, field))
                 && view.is_filterable(field)
         };
-        let mut sums = FacetSums::new(&parts, is_shown);
+        let mut sums = FacetSums::new(parts, is_shown);
         if let Some(all) = all {
             sums.recount(all.iter().map(|placed| &placed.ranked.hit));
         } else if let (Some(field), Paging::Page { .. }) = (&self.distinct, self.paging) {
@@ -417,7 +438,7 @@ impl FederatedPlan {
             distribution,
             stats,
         });
-        Ok((total, facets))
+        (total, facets)
     }
 }
 
@@ -484,7 +505,7 @@ impl FederatedPage<'_> {
                 "queriesPosition": placed.query,
                 "weightedRankingScore": placed.standing.score,
             });
-            let added = ("_federation", federation.to_string());
+            let added = (FEDERATION, federation.to_string());
             let RankedHit { hit, adjusted } = &placed.ranked;
             hit.write_with(out, &query.shape, *adjusted, Some((added.0, &added.1)));
         }

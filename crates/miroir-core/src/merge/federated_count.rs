@@ -13,6 +13,7 @@ use super::facet::FieldStats;
 use super::members::Members;
 use super::plan::SearchPlan;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -20,6 +21,17 @@ use std::collections::BTreeMap;
 pub(super) struct CountedQuery<'p> {
     pub(super) position: usize,
     pub(super) plan: &'p SearchPlan,
+}
+
+impl CountedQuery<'_> {
+    /// Whether what it finds does not hang on how it is ranked.
+    pub(super) fn is_by_words(&self) -> bool {
+        const BY_MORE: [&str; 3] = ["vector", "media", "hybrid"];
+        let is_more = BY_MORE
+            .iter()
+            .any(|name| self.plan.body.contains_key(*name));
+        self.plan.distinct.is_none() && self.plan.score_threshold.is_none() && !is_more
+    }
 }
 
 /// A request to a node that counts.
@@ -143,6 +155,8 @@ fn filter_text(filter: &Value) -> Option<String> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct CountWire<'a> {
+    #[serde(borrow, default)]
+    hits: Vec<&'a RawValue>,
     estimated_total_hits: Option<u64>,
     total_hits: Option<u64>,
     #[serde(borrow, default)]
@@ -157,7 +171,7 @@ struct FacetsWire<'a> {
     stats: Members<'a, FieldStats>,
 }
 
-/// An answer to a counting request as the answer to a search without hits.
+/// The answer to a federated search of one index as the answer to a search.
 pub(super) fn read_count(body: &[u8]) -> Result<NodeAnswer<'_>, AnswerFault> {
     let wire: CountWire<'_> = serde_json::from_slice(body).map_err(AnswerFault::Json)?;
     let total = wire
@@ -168,7 +182,7 @@ pub(super) fn read_count(body: &[u8]) -> Result<NodeAnswer<'_>, AnswerFault> {
     let facets = wire.facets_by_index.into_values().next();
     let (facets, facet_stats) = facets.map(|f| (f.distribution, f.stats)).unzip();
     Ok(NodeAnswer {
-        hits: Vec::new(),
+        hits: wire.hits,
         total,
         query_vector: None,
         facets,

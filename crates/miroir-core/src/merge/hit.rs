@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 pub(super) const DETAILS: &str = "_rankingScoreDetails";
 pub(super) const SCORE: &str = "_rankingScore";
 pub(super) const FORMATTED: &str = "_formatted";
-const VECTORS: &str = "_vectors";
+pub(super) const VECTORS: &str = "_vectors";
 pub(super) const MATCHES_POSITION: &str = "_matchesPosition";
 const EMPTY_OBJECT: &str = "{}";
 
@@ -33,6 +33,8 @@ pub(super) struct HitShape {
     pub(super) displayed: Option<Vec<String>>,
     pub(super) shows_score: bool,
     pub(super) shows_details: bool,
+    /// Takes out the vectors, which only the merge needed.
+    pub(super) hides_vectors: bool,
     /// Fields that the merge needed and the client did not ask for.
     pub(super) extra: Option<Extra>,
 }
@@ -94,7 +96,7 @@ impl<'a> Hit<'a> {
         let formatted = object(FORMATTED).map_err(fault)?;
         let matches_position = object(MATCHES_POSITION).map_err(fault)?;
         let score = match members.get(SCORE) {
-            Some(raw) => Some(serde_json::from_str(raw.get()).map_err(fault)?),
+            Some(raw) => Some(read_score(raw).map_err(fault)?),
             None => None,
         };
         Ok(Self {
@@ -119,7 +121,8 @@ impl<'a> Hit<'a> {
         self.write_with(out, shape, adjusted, None);
     }
 
-    /// Writes the hit with one member more, which stands behind those of the document.
+    /// Writes the hit with one member more, which stands behind those of the document, or in place
+    /// of one of this name.
     pub(super) fn write_with(
         &self,
         out: &mut Vec<u8>,
@@ -128,9 +131,13 @@ impl<'a> Hit<'a> {
         mut added: Option<(&str, &str)>,
     ) {
         let displayed = shape.displayed.as_deref();
+        let replaced = added.map(|(name, _)| name);
         out.push(b'{');
         let mut is_first = true;
         for (name, raw) in self.members() {
+            if replaced == Some(name) {
+                continue;
+            }
             if [FORMATTED, MATCHES_POSITION, SCORE, DETAILS].contains(&name)
                 && let Some((name, raw)) = added.take()
             {
@@ -153,6 +160,7 @@ impl<'a> Hit<'a> {
                     None => write_member(out, &mut is_first, name, raw.get().as_bytes()),
                 },
                 DETAILS | SCORE => {}
+                VECTORS if shape.hides_vectors => {}
                 // A list of displayed attributes hides vectors unless it names them.
                 VECTORS if displayed.is_some_and(|names| names.iter().all(|n| n != VECTORS)) => {}
                 FORMATTED => {
@@ -186,6 +194,12 @@ impl<'a> Hit<'a> {
         }
         out.push(b'}');
     }
+}
+
+/// A score to its last digit, which the JSON reader does not promise.
+fn read_score(raw: &RawValue) -> Result<f64, serde_json::Error> {
+    let read: f64 = serde_json::from_str(raw.get())?;
+    Ok(raw.get().parse().unwrap_or(read))
 }
 
 /// The extra field and the selectors that the client's answer is cut to; no selectors keep all.
@@ -390,6 +404,16 @@ mod tests {
             narrow(value, &["a"]),
             serde_json::json!([{"a": 1}, {}, 4, [{"a": 5}]])
         );
+    }
+
+    #[test]
+    fn a_score_is_read_to_its_last_digit() {
+        for score in ["0.9678030303030303", "0.9810606060606061", "1.0", "0.0"] {
+            let hit = format!(r#"{{"_rankingScore":{score},"_rankingScoreDetails":{{}}}}"#);
+            let raw = RawValue::from_string(hit).unwrap();
+            let read = Hit::parse(&raw, 0).unwrap().score.unwrap();
+            assert_eq!(format!("{read:?}"), score);
+        }
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl SearchPlan {
                 displayed: view.displayed_only().map(<[String]>::to_vec),
                 shows_score: request.show_ranking_score,
                 shows_details: request.show_ranking_score_details,
+                hides_vectors: false,
                 extra: None,
             },
             counted_field: distinct

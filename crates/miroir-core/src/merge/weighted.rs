@@ -85,6 +85,14 @@ impl<'a> Standing<'a> {
         }
     }
 
+    /// The standing of a hit that has its place, with this weighted score.
+    pub(super) fn of_score(score: f64) -> Self {
+        Self {
+            values: Vec::new(),
+            score,
+        }
+    }
+
     /// `Less` means *ranks first*.
     pub(super) fn compare(&self, other: &Self) -> Ordering {
         for (at, (a, b)) in self.values.iter().zip(&other.values).enumerate() {
@@ -176,7 +184,7 @@ fn compare_values(a: &Weighted<'_>, b: &Weighted<'_>) -> Option<Ordering> {
 }
 
 /// Scores as near as this are one, as in Meilisearch.
-fn larger_first(a: f64, b: f64) -> Ordering {
+pub(super) fn larger_first(a: f64, b: f64) -> Ordering {
     if (a - b).abs() <= f64::EPSILON {
         Ordering::Equal
     } else {

@@ -1,6 +1,6 @@
 //! What no setting of a node tells, kept there all the same, so that a lost store can be rebuilt from
-//! the nodes: the displayed attributes, the distinct attribute, the facet limit and the foreign keys,
-//! which nodes are given in another form or not at all.
+//! the nodes: the displayed attributes, the distinct attribute, the facet limit, the foreign keys and
+//! the setting `chat`, which nodes are given in another form or not at all.
 //!
 //! It is written as the name of a facet that no document has, among the orders of facets: a part of
 //! the settings that nodes keep as it is, that costs them no work on documents, and that clients are
@@ -11,11 +11,12 @@ use crate::reserved::RESERVED_PREFIX;
 use serde_json::{Map, Value, json};
 
 /// What is kept, by where it stands in the logical settings.
-const KEPT: [(&str, &str); 4] = [
+const KEPT: [(&str, &str); 5] = [
     ("displayedAttributes", "/displayedAttributes"),
     ("distinctAttribute", "/distinctAttribute"),
     ("maxValuesPerFacet", "/faceting/maxValuesPerFacet"),
     ("foreignKeys", "/foreignKeys"),
+    ("chat", "/chat"),
 ];
 
 fn prefix() -> String {
@@ -26,7 +27,7 @@ fn prefix() -> String {
 pub(super) fn is_kept(setting: &str) -> bool {
     matches!(
         setting,
-        "displayedAttributes" | "distinctAttribute" | "faceting" | "foreignKeys"
+        "displayedAttributes" | "distinctAttribute" | "faceting" | "foreignKeys" | "chat"
     )
 }
 

@@ -351,6 +351,7 @@ fn what_clients_set_is_recovered_from_what_nodes_show() {
         json!({"displayedAttributes": ["a", "b"], "filterableAttributes": ["sku"], "distinctAttribute": "sku"}),
         json!({"distinctAttribute": "other", "faceting": {"maxValuesPerFacet": 40}}),
         json!({"foreignKeys": [{"foreignIndexUid": "b", "fieldName": "f"}], "stopWords": ["a"]}),
+        json!({"chat": {"description": "films", "documentTemplate": "{{ doc.title }}", "searchParameters": {"limit": 4}}}),
         json!({"faceting": {"sortFacetValuesBy": {"a": "count"}}, "pagination": {"maxTotalHits": 7}}),
         json!({"typoTolerance": {"enabled": false}, "synonyms": {"a": ["b"]}, "searchCutoffMs": 9}),
         json!({}),
@@ -364,6 +365,7 @@ fn what_clients_set_is_recovered_from_what_nodes_show() {
         node.insert("distinctAttribute".to_owned(), Value::Null);
         let recovered = recover_logical(&node, &facts);
         assert_eq!(view(&recovered, &facts), view(&logical, &facts));
+        assert_eq!(recovered.get("chat"), logical.get("chat"));
     }
 }
 

@@ -68,9 +68,13 @@ struct Pair {
 
 impl Pair {
     fn start() -> Self {
+        Self::with_copies(2)
+    }
+
+    fn with_copies(copies: u32) -> Self {
         let programs = Programs::new(env!("CARGO_BIN_EXE_miroir"));
         let single = NodeProcess::start(&programs.node, NodeOptions::default()).unwrap();
-        let cluster = Cluster::start(&programs, &ClusterOptions::new(3, 2, 7)).unwrap();
+        let cluster = Cluster::start(&programs, &ClusterOptions::new(3, copies, 7)).unwrap();
         for client in [single.client(), cluster.client()] {
             for (index, order) in [("a", "alpha"), ("b", "count")] {
                 let documents: Value = (0..DOCUMENT_COUNT).map(document).collect();

@@ -35,7 +35,15 @@ fn several_searches_in_one_request_answer_as_one_node_does() {
 
 #[test]
 fn a_federated_search_answers_as_one_node_does() {
-    let pair = Pair::start();
+    check_federated(&Pair::start());
+}
+
+#[test]
+fn a_node_that_holds_all_answers_a_federated_search_as_one_that_is_alone() {
+    check_federated(&Pair::with_copies(3));
+}
+
+fn check_federated(pair: &Pair) {
     let path = "/multi-search";
     if !pair.is_real {
         // The bundled node has no federated search to compare with, and needs none to be asked.
@@ -132,6 +140,38 @@ fn a_federated_search_answers_as_one_node_does() {
         ]}),
         json!({"federation": {"limit": 30}, "queries": [
             {"indexUid": "a", "q": "tea", "sort": by_price}, {"indexUid": "a", "q": "stone"},
+        ]}),
+        // On one index and by words, so that a node that holds all of it can merge them itself:
+        // documents that both find, and equal scores of different queries.
+        json!({"federation": {"limit": 60}, "queries": [
+            {"indexUid": "a", "q": "tea"}, {"indexUid": "a", "q": "stone"},
+        ]}),
+        json!({"federation": {"limit": 60}, "queries": [
+            {"indexUid": "a", "q": "stone", "showRankingScore": true},
+            {"indexUid": "a", "q": "tea", "showRankingScoreDetails": true},
+            {"indexUid": "a", "q": "stone tea"},
+        ]}),
+        json!({"federation": {"offset": 20, "limit": 15}, "queries": [
+            {"indexUid": "a", "q": "tea"}, {"indexUid": "a", "q": "green"}, {"indexUid": "a", "q": "tea"},
+        ]}),
+        json!({"federation": {"page": 3, "hitsPerPage": 12, "facetsByIndex": {"a": ["*"]}}, "queries": [
+            {"indexUid": "a", "q": "tea", "filter": "price < 20"},
+            {"indexUid": "a", "q": "river", "federationOptions": {"weight": 2.0}},
+        ]}),
+        json!({
+            "federation": {"limit": 0, "facetsByIndex": {"a": ["group"]}, "mergeFacets": {}},
+            "queries": [{"indexUid": "a", "q": "tea"}, {"indexUid": "a", "q": "river"}],
+        }),
+        json!({
+            "federation": {"facetsByIndex": {"a": ["group", "price"]}, "mergeFacets": {}},
+            "queries": [
+                {"indexUid": "a", "q": "tea", "attributesToRetrieve": ["id"], "attributesToHighlight": ["*"]},
+                {"indexUid": "a", "q": "moutain", "rankingScoreThreshold": 0.4},
+            ],
+        }),
+        json!({"federation": {"limit": 30}, "queries": [
+            {"indexUid": "a", "q": "tea", "federationOptions": {"weight": 0.3}},
+            {"indexUid": "a", "q": "garden", "federationOptions": {"weight": 0.1}},
         ]}),
         // By words and meaning.
         json!({"federation": {"limit": 30, "showPerformanceDetails": true}, "queries": [

@@ -1,7 +1,8 @@
 //! Facet values, similar documents, fields.
 
 use super::{Pair, masked};
-use serde_json::json;
+use miroir_testkit::Rng;
+use serde_json::{Value, json};
 
 #[test]
 fn facet_values_are_found_as_in_one_node() {
@@ -112,6 +113,82 @@ fn similar_documents_are_those_of_one_node() {
     for (offset, limit) in [(0, 90), (70, 30), (50, 300)] {
         let body = json!({"id": 5, "embedder": "e", "offset": offset, "limit": limit});
         pair.check(path, &body);
+    }
+}
+
+/// A document of index `v`, with as many vectors of each embedder as chance gives it.
+fn document_of_vectors(id: u64) -> Value {
+    let mut rng = Rng::new(id * 13 + 5);
+    let mut vectors = |dimensions: usize| -> Vec<Vec<f64>> {
+        let count = rng.below(4);
+        let numbers = (0..count).map(|_| (0..dimensions).map(|_| rng.unit() - 0.5).collect());
+        numbers.collect()
+    };
+    let (plain, shifted, quantized) = (vectors(3), vectors(5), vectors(70));
+    json!({
+        "id": id, "price": id % 7,
+        "_vectors": {"plain": plain, "shifted": shifted, "quantized": quantized},
+    })
+}
+
+#[test]
+fn vectors_of_similar_documents_are_compared_by_position_as_on_one_node() {
+    let pair = Pair::start();
+    if !pair.is_real {
+        // The bundled node's older engine compares vectors otherwise.
+        return;
+    }
+    let settings = json!({"filterableAttributes": ["price"], "embedders": {
+        "plain": {"source": "userProvided", "dimensions": 3},
+        "shifted": {
+            "source": "userProvided", "dimensions": 5,
+            // So wide that nothing is cut off, for what is cut off is shown as equally near.
+            "distribution": {"mean": 0.6, "sigma": 0.7},
+        },
+        "quantized": {"source": "userProvided", "dimensions": 70, "binaryQuantized": true},
+    }});
+    for client in pair.clients() {
+        let documents: Value = (0..90).map(document_of_vectors).collect();
+        client
+            .write("PATCH", "/indexes/v/settings", Some(&settings))
+            .unwrap();
+        client
+            .write(
+                "POST",
+                "/indexes/v/documents?primaryKey=id",
+                Some(&documents),
+            )
+            .unwrap();
+    }
+    let path = "/indexes/v/similar";
+    for id in 0..30 {
+        for embedder in ["plain", "shifted"] {
+            for body in [
+                json!({"id": id, "embedder": embedder}),
+                json!({
+                    "id": id, "embedder": embedder, "limit": 90, "showRankingScore": true,
+                    "showRankingScoreDetails": true,
+                }),
+                json!({
+                    "id": id, "embedder": embedder, "offset": 2, "limit": 4,
+                    "filter": "price < 4", "attributesToRetrieve": ["id"],
+                }),
+                json!({"id": id, "embedder": embedder, "rankingScoreThreshold": 0.8}),
+                json!({"id": id, "embedder": embedder, "limit": 2, "retrieveVectors": true}),
+            ] {
+                pair.check(path, &body);
+            }
+        }
+        // Many are equally near, and one node shows those in no order.
+        let body =
+            json!({"id": id, "embedder": "quantized", "limit": 90, "showRankingScore": true});
+        let [(_, mut expected), (status, mut found)] = pair.ask(path, &body);
+        assert_eq!(status, 200);
+        for answer in [&mut expected, &mut found] {
+            let hits = answer["hits"].as_array_mut().unwrap();
+            hits.sort_by_key(|hit| hit["id"].as_u64());
+        }
+        assert_eq!(found, expected, "{body}");
     }
 }
 
