@@ -423,6 +423,7 @@ impl SimilarPage<'_> {
             let adjusted = Adjusted {
                 score: Some(near.score),
                 max_typo_count: None,
+                pin: None,
             };
             near.hit.write(out, &self.plan.shape, adjusted);
             if request.show_ranking_score_details {
