@@ -145,7 +145,7 @@ fn what_is_staged_is_planned_dropped_and_survives_a_restart() {
     for needed in [
         "Epoch 2 over epoch 0",
         "add node d",
-        "1 copies of each shard",
+        "one copy of each shard",
         "shards move",
     ] {
         assert!(text.contains(needed), "{needed}: {text}");
